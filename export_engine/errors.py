@@ -1,0 +1,101 @@
+"""Every error this library raises on purpose.
+
+    ExportError
+    ├── OptionError (ValueError)         an argument of the export that cannot work
+    ├── SourceError                      input that cannot be read as conversations
+    │   ├── SchemaError (TypeError)      a column that is missing or of an impossible type
+    │   ├── RowError (ValueError)        one value that breaks a rule: says which and where
+    │   └── GroupingError (ValueError)   rows of one conversation that do not stand together
+    ├── ArchiveError                     an archive that cannot be written as asked
+    └── StateError (RuntimeError)        an export used twice, or asked too early
+
+Messages are advice: they say what is wrong, where, and how to mend it. The facts are attributes too.
+Errors of the caller's own iterator, callback or sink are never wrapped: they arrive as they were raised.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArchiveError",
+    "ExportError",
+    "GroupingError",
+    "OptionError",
+    "RowError",
+    "SchemaError",
+    "SourceError",
+    "StateError",
+]
+
+
+class ExportError(Exception):
+    """Base of every error raised by this library."""
+
+
+class OptionError(ExportError, ValueError):
+    """An argument of the export that cannot work; `option` is its name."""
+
+    def __init__(self, message: str, *, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class SourceError(ExportError):
+    """Input that cannot be read as conversations."""
+
+
+class SchemaError(SourceError, TypeError):
+    """A column that is missing or has an impossible type; `column` is its name."""
+
+    def __init__(self, message: str, *, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
+class RowError(SourceError, ValueError):
+    """One value that breaks a rule.
+
+    Attributes: `conversation_id` and `message_id` (None where the input has none), `column`, `value` (as it
+    was given), `row` (1-based number of the message in the source, or the line of a JSON Lines or CSV file;
+    None where it is not known).
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        column: str,
+        value: object = None,
+        conversation_id: str | None = None,
+        message_id: str | None = None,
+        row: int | None = None,
+        advice: str = "",
+    ) -> None:
+        where = [f"conversation {conversation_id!r}" if conversation_id is not None else ""]
+        where += [f"message {message_id!r}" if message_id is not None else ""]
+        where += [f"row {row}" if row is not None else "", f"column {column!r}"]
+        message = f"{', '.join(filter(None, where))}: {problem}"
+        super().__init__(f"{message}; {advice}" if advice else message)
+        self.column = column
+        self.value = value
+        self.conversation_id = conversation_id
+        self.message_id = message_id
+        self.row = row
+
+
+class GroupingError(SourceError, ValueError):
+    """A conversation that came back after another had begun; `conversation_id` names it."""
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(
+            f"conversation {conversation_id!r} comes back after another conversation began; rows must be grouped by "
+            "conversation: sort the source first, for example ORDER BY conversation_id, message_time"
+        )
+        self.conversation_id = conversation_id
+
+
+class ArchiveError(ExportError):
+    """An archive that cannot be written as asked (a file already there, a row no member can hold)."""
+
+
+class StateError(ExportError, RuntimeError):
+    """An export iterated twice, or its report asked for before the end."""

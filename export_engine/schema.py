@@ -1,0 +1,53 @@
+"""The twelve columns, once: their names, order, Arrow types and meaning (the seed's table "CSV columns").
+
+Between a source and the renderer every row has the type of `ROW_SCHEMA`: the twelve columns, times as UTC
+microseconds, and `created_at`, which is not exported as a column but names the CSV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+__all__ = ["COLUMNS", "COLUMN_NAMES", "CREATED_AT", "DIRECTIONS", "ROW_SCHEMA", "SPEAKER_TYPES", "Column"]
+
+DIRECTIONS = ("inbound", "outbound")
+SPEAKER_TYPES = ("bot", "agent", "customer")
+
+_TEXT = pa.string()
+_INSTANT = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the CSV. A `required` column must exist in a table source and hold no null."""
+
+    name: str
+    type: pa.DataType
+    required: bool
+    meaning: str
+
+
+COLUMNS = (
+    Column("message_id", _TEXT, True, "Unique message ID."),
+    Column("conversation_id", _TEXT, True, "ID of the conversation this message belongs to."),
+    Column("contact_name", _TEXT, False, "The contact's name."),
+    Column("contact_phone", _TEXT, False, "The contact's phone number."),
+    Column("direction", _TEXT, True, "inbound (from the contact) or outbound (from the channel)."),
+    Column("speaker_type", _TEXT, True, "Who sent the message: bot, agent, or customer."),
+    Column("speaker_name", _TEXT, False, "The bot's name, the agent's full name or the contact's name."),
+    Column("message_time", _INSTANT, True, "ISO 8601 timestamp of the message."),
+    Column("message_text", _TEXT, False, "The message body."),
+    Column("media_url", _TEXT, False, "Comma-separated media URLs; a comma inside a URL is %2C."),
+    Column("status", _TEXT, False, "Delivery status of the message."),
+    Column("sender_account", _TEXT, False, "The account of the sending agent, for human agents only."),
+)
+COLUMN_NAMES = tuple(column.name for column in COLUMNS)
+
+#: When the conversation was created; null means at its first message.
+CREATED_AT = "created_at"
+
+ROW_SCHEMA = pa.schema(
+    [pa.field(c.name, c.type, nullable=not c.required) for c in COLUMNS] + [pa.field(CREATED_AT, _INSTANT)]
+)
