@@ -1,0 +1,172 @@
+"""Bytes to raw deflate (RFC 1951), one member or one piece of a member at a time, on a few threads.
+
+Knows nothing of ZIP or conversations. What it promises:
+
+- **A member of up to `PIECE` bytes is deflated by one call**, which is what small members want most.
+- **A longer one is cut every `PIECE` bytes of its own**, never where a batch happened to end. Each piece is deflated
+  apart, with the 32 KiB before it as its dictionary, and ends in a sync flush, so that the pieces simply stand one after
+  another and one giant member keeps every thread busy. The result is about as small as a single stream (RFC 1951 section
+  3.2.4 gives the empty stored block that a sync flush is).
+- **The bytes depend on the data and the backend alone**, not on threads, timing or how the data arrived.
+
+A preset names what is wanted; the backend is the best library installed for it. Every backend releases the
+interpreter's lock while it works. Without its library a preset falls back to the standard library's zlib, and the backend's name,
+which every report carries, says so.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from export_engine.errors import OptionError
+
+__all__ = ["DEFLATED", "PIECE", "PRESETS", "STORED", "Backend", "Workers", "backend", "deflate_member"]
+
+_T = TypeVar("_T")
+
+#: Bytes of a member that are deflated in one call.
+PIECE = 1 << 20
+#: How far back deflate can refer: the dictionary of the next piece.
+WINDOW = 1 << 15
+
+#: ZIP's numbers for the two methods in use (APPNOTE 4.4.5).
+STORED = 0
+DEFLATED = 8
+
+_RAW = -15
+_SMALLEST = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One way to deflate.
+
+    - `whole(data)`: a complete raw stream of at most `PIECE` bytes, in the ZIP method `whole_method`.
+    - `piece(data, dictionary, last)`: a part of a raw deflate stream, byte-aligned unless it is the last.
+    - `crc32(data, start)`: the CRC-32 of `data`, continuing from `start` (0 to begin).
+    """
+
+    name: str
+    whole: Callable[[bytes], bytes]
+    piece: Callable[[bytes, bytes, bool], bytes]
+    crc32: Callable[[bytes | memoryview, int], int]
+    whole_method: int = DEFLATED
+
+
+def _piece(compressobj: Callable[..., zlib._Compress], level: int, data: bytes, dictionary: bytes, last: bool) -> bytes:
+    """One piece through any library with zlib's interface."""
+    given = (dictionary,) if dictionary else ()
+    deflater = compressobj(level, zlib.DEFLATED, _RAW, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, *given)
+    return deflater.compress(data) + deflater.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+
+
+def _zlib(level: int) -> Backend:
+    return Backend(
+        name=f"zlib {level}",
+        whole=partial(zlib.compress, level=level, wbits=_RAW),
+        piece=partial(_piece, zlib.compressobj, level),
+        crc32=zlib.crc32,
+    )
+
+
+def _fast() -> Backend:
+    try:
+        from isal import isal_zlib  # noqa: PLC0415  # optional: no wheel on some platforms
+    except ImportError:
+        return _zlib(1)
+    return Backend(
+        name="isal 2",
+        whole=lambda data: isal_zlib.compress(data, 2, _RAW),
+        piece=partial(_piece, isal_zlib.compressobj, 2),
+        crc32=isal_zlib.crc32,
+    )
+
+
+def _balanced() -> Backend:
+    try:
+        from deflate import deflate_compress  # noqa: PLC0415  # optional: no wheel on some platforms
+        from zlib_ng import zlib_ng  # noqa: PLC0415  # optional: the same
+    except ImportError:
+        return _zlib(6)
+    return Backend(
+        name="libdeflate 5 + zlib-ng 5",
+        whole=lambda data: deflate_compress(data, 5),
+        piece=partial(_piece, zlib_ng.compressobj, 5),
+        crc32=zlib_ng.crc32,
+    )
+
+
+def _small() -> Backend:
+    try:
+        from deflate import deflate_compress  # noqa: PLC0415  # optional: no wheel on some platforms
+        from zlib_ng import zlib_ng  # noqa: PLC0415  # optional: the same
+    except ImportError:
+        return _zlib(9)
+
+    def whole(data: bytes) -> bytes:
+        # libdeflate is ahead of zlib 9 from about 2 KiB on; below it chooses its blocks worse.
+        return deflate_compress(data, 8) if len(data) >= _SMALLEST else zlib_ng.compress(data, 9, _RAW)
+
+    return Backend(
+        name="libdeflate 8 + zlib-ng 8",
+        whole=whole,
+        # zlib-ng's level 9 comes out larger than its 8 on this kind of text.
+        piece=partial(_piece, zlib_ng.compressobj, 8),
+        crc32=zlib_ng.crc32,
+    )
+
+
+def _store() -> Backend:
+    # A long member is not known whole when its header is written. ZIP readers fail on the method "stored" with sizes
+    # that only follow the data, so the pieces are deflate's own stored blocks.
+    return Backend(
+        name="store", whole=bytes, piece=partial(_piece, zlib.compressobj, 0), crc32=zlib.crc32, whole_method=STORED
+    )
+
+
+#: What a caller can ask for, from the fastest to the smallest, and no compression.
+PRESETS: dict[str, Callable[[], Backend]] = {"fast": _fast, "balanced": _balanced, "small": _small, "store": _store}
+
+
+def backend(preset: str) -> Backend:
+    """The backend of a preset: `fast`, `balanced`, `small` or `store`. Raises OptionError for another name."""
+    if preset not in PRESETS:
+        raise OptionError(f"compression {preset!r} is unknown: choose from {', '.join(PRESETS)}", option="compression")
+    return PRESETS[preset]()
+
+
+def deflate_member(data: bytes, using: Backend) -> tuple[bytes, int]:
+    """A whole member that is in memory: its bytes and ZIP method, the same as if it had come in pieces."""
+    if len(data) <= PIECE:
+        return using.whole(data), using.whole_method
+    pieces = [
+        using.piece(data[at : at + PIECE], data[max(at - WINDOW, 0) : at], at + PIECE >= len(data))
+        for at in range(0, len(data), PIECE)
+    ]
+    return b"".join(pieces), DEFLATED
+
+
+class Workers:
+    """A few threads that run tasks; results are taken in the order the caller wants.
+
+    With one thread there is none at all: a task runs when its result is asked for.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="export-engine") if threads > 1 else None
+
+    def submit(self, task: Callable[..., _T], *arguments: object) -> Callable[[], _T]:
+        """Start a task; calling what is returned waits for its result or raises its exception."""
+        if self._pool is None:
+            return partial(task, *arguments)
+        return self._pool.submit(task, *arguments).result
+
+    def close(self) -> None:
+        """Forget what has not begun and wait for what has: no thread outlives this call."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,151 @@
+"""A conversation too long for one task: its CSV cut into pieces that any number of threads can deflate.
+
+The cuts are every `PIECE` bytes from the member's own beginning, so that they do not depend on how the rows arrived; what is
+left after the last cut is the last piece. Where the CSV would pass `MEMBER_LIMIT`, the conversation goes on in another member, at a
+row's end and with the header again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from hashlib import sha256
+
+import numpy as np
+
+from export_engine.archive import Member, dos_times
+from export_engine.deflate import DEFLATED, PIECE, WINDOW, Workers
+from export_engine.errors import ArchiveError
+from export_engine.grouping import Group
+from export_engine.members import Recipe, Rendered
+from export_engine.render import created_text
+from export_engine.writer import LongMember, Writer
+
+__all__ = ["MEMBER_LIMIT", "LongConversation", "Step"]
+
+#: What is to be done when its turn comes; yields bytes of the archive.
+Step = Callable[[], Iterator[bytes]]
+
+#: A member's CSV stays below this, so that no size in its headers overflows 32 bits, even where deflate makes it larger.
+MEMBER_LIMIT = 0xFFFFFFFF - (16 << 20)
+
+
+class LongConversation:
+    """One conversation on its way from rendered rows to steps for the writer.
+
+    `feed` takes its rows, `end` ends it; both hand each step to `queue`, with its weight in bytes.
+    """
+
+    def __init__(
+        self, recipe: Recipe, workers: Workers, writer: Writer, queue: Callable[[Step, int], None], group: Group
+    ) -> None:
+        self._recipe = recipe
+        self._workers = workers
+        self._writer = writer
+        self._queue = queue
+        self._id: str = group.batch.column("conversation_id")[0].as_py()
+        self._member: _Cut | None = None
+        self._members = 0
+        self._template: tuple[str, int, int] | None = None
+        queue(partial(writer.begin_conversation, self._id), 0)
+
+    def feed(self, group: Group, rendered: Rendered) -> None:
+        """Append a run of rows. Raises ArchiveError for a row that no member can hold."""
+        rows, which = rendered.rows, self._recipe.selection
+        if group.begins and rows.ids and (group.whole or not which.by_creation or which.covers(rows.created)[0]):
+            (time,), (date,) = dos_times(rows.created)
+            name = self._recipe.name_of(rows.names[0], rows.phones[0], created_text(rows.created)[0])
+            self._template = (name, time, date)
+            if group.whole:
+                self._open()  # it is exported, be it as a header alone
+        if self._template is None:
+            return
+        csv, cuts, at, count = memoryview(rendered.csv), np.array(rendered.cuts), 0, len(rows.us)
+        while at < count:
+            member = self._member or self._open()
+            room = MEMBER_LIMIT - member.long.member.csv_bytes
+            stop = int(np.searchsorted(cuts, cuts[at] + room, side="right")) - 1
+            if stop > at:
+                member.append(csv[cuts[at] : cuts[stop]], rows.us[at:stop])
+                at = stop
+            elif member.long.rows:
+                self._close(member)
+            else:
+                raise ArchiveError(
+                    f"conversation {self._id!r}: one message makes {cuts[at + 1] - cuts[at]} bytes of CSV, more than a member "
+                    f"can hold ({MEMBER_LIMIT}): keep its text elsewhere and export a link to it"
+                )
+
+    def end(self) -> None:
+        """No more rows come."""
+        if self._member is not None:
+            self._close(self._member)
+
+    def _open(self) -> _Cut:
+        assert self._template is not None  # noqa: S101  # feed() has seen the beginning
+        name, time, date = self._template
+        self._members += 1
+        long = LongMember(self._id, self._members, Member(name, time, date, DEFLATED))
+        self._member = _Cut(long, self._recipe, self._workers, self._writer, self._queue)
+        return self._member
+
+    def _close(self, member: _Cut) -> None:
+        member.finish()
+        self._queue(partial(self._writer.end_member, member.long), 0)
+        self._member = None
+
+
+class _Cut:
+    """One member's CSV, cut into pieces."""
+
+    def __init__(
+        self, long: LongMember, recipe: Recipe, workers: Workers, writer: Writer, queue: Callable[[Step, int], None]
+    ) -> None:
+        self.long = long
+        self._backend = recipe.backend
+        self._workers = workers
+        self._writer = writer
+        self._queue = queue
+        self._pending = bytearray()
+        self._dictionary = b""
+        self._hash = sha256() if recipe.hashed else None
+        self._take(recipe.header)
+
+    def append(self, csv: memoryview, us: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        """Append whole rows and their times (UTC microseconds)."""
+        long, first, last = self.long, int(us.min()), int(us.max())
+        long.rows += len(us)
+        long.first = first if long.first is None else min(long.first, first)
+        long.last = last if long.last is None else max(long.last, last)
+        self._take(csv)
+
+    def _take(self, data: bytes | memoryview) -> None:
+        member = self.long.member
+        member.crc32 = self._backend.crc32(data, member.crc32)
+        member.csv_bytes += len(data)
+        if self._hash is not None:
+            self._hash.update(data)
+        self._pending += data
+        # More must follow a piece, as the last one is made differently.
+        full = (len(self._pending) - 1) // PIECE * PIECE
+        for at in range(0, full, PIECE):
+            self._deflate(bytes(self._pending[at : at + PIECE]), last=False)
+        if full:
+            del self._pending[:full]
+
+    def finish(self) -> None:
+        """Hand out what is left."""
+        if self._hash is not None:
+            self.long.sha256 = self._hash.hexdigest()
+        if self._dictionary:
+            self._deflate(bytes(self._pending), last=True)
+        else:
+            self.long.member.method = self._backend.whole_method
+            self._submit(self._workers.submit(self._backend.whole, bytes(self._pending)), len(self._pending))
+
+    def _deflate(self, data: bytes, *, last: bool) -> None:
+        self._submit(self._workers.submit(self._backend.piece, data, self._dictionary, last), len(data))
+        self._dictionary = data[-WINDOW:]
+
+    def _submit(self, task: Callable[[], bytes], size: int) -> None:
+        self._queue(lambda: self._writer.write_piece(self.long, task()), size)

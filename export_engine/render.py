@@ -1,0 +1,222 @@
+"""Record batches to CSV bytes, plus where in those bytes each conversation ends.
+
+A whole batch is rendered by one call of `pyarrow.csv`, whatever number of conversations it holds; the places to cut
+are then computed from the columns' offsets, without looking at the text: a cell takes its UTF-8 length, two quotes
+unless it is null, and one byte more for each quote inside it; a row takes eleven commas and the line end besides.
+Quotes inside cells are counted only where the rendered size shows that there are any.
+
+The bytes are RFC 4180: CRLF, header unquoted, every non-null value quoted with inner quotes doubled. A null is an empty
+unquoted field, so that null and `""` stay distinct. `CsvFormat` holds the few deviations on offer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+from numpy.typing import NDArray
+
+from export_engine.schema import COLUMN_NAMES
+from export_engine.zone import offset_text
+
+__all__ = ["EXCEL", "CsvFormat", "created_text", "guard", "header", "render", "time_text"]
+
+_DAY = 86_400_000_000
+_SECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFormat:
+    """How the CSVs are written. The defaults are RFC 4180 with text preserved to the byte.
+
+    - `bom`: begin each CSV with a UTF-8 byte order mark, as Excel wants.
+    - `line_end`: `"\\r\\n"`, or `"\\n"`.
+    - `formula_guard`: put one `'` before a cell that starts with `= + - @ TAB CR LF` or `'` (OWASP, "CSV injection"). Since
+      a leading `'` is guarded too, taking one `'` off such a cell gives the value back.
+    - `bare_e164`: with the guard on, leave a well-formed E.164 number (`+` and 2 to 15 digits) in `contact_phone` as it is.
+    """
+
+    bom: bool = False
+    line_end: Literal["\r\n", "\n"] = "\r\n"
+    formula_guard: bool = False
+    bare_e164: bool = False
+
+
+#: For people who open the CSVs in Excel: byte order mark and formula guard.
+EXCEL = CsvFormat(bom=True, formula_guard=True)
+
+
+def header(form: CsvFormat) -> bytes:
+    """The bytes every CSV begins with: the twelve names, after the byte order mark where one is wanted."""
+    return (("\ufeff" if form.bom else "") + ",".join(COLUMN_NAMES) + form.line_end).encode()
+
+
+def render(columns: Sequence[pa.Array], bounds: NDArray[np.int64], form: CsvFormat) -> tuple[pa.Buffer, list[int]]:
+    """Render twelve string columns of equal length, without header.
+
+    `bounds` are row numbers in rising order, each from 0 to the number of rows. Returns the CSV and, for each
+    bound, the byte at which that row begins (the whole size for the number of rows itself).
+    """
+    sink = pa.BufferOutputStream()
+    options = pacsv.WriteOptions(
+        include_header=False, eol=form.line_end, quoting_style="all_valid", batch_size=max(len(columns[0]), 1)
+    )
+    pacsv.write_csv(pa.RecordBatch.from_arrays(list(columns), names=list(COLUMN_NAMES)), sink, options)
+    csv = sink.getvalue()
+    return csv, _offsets(columns, bounds, len(form.line_end), csv.size)
+
+
+def _offsets(columns: Sequence[pa.Array], bounds: NDArray[np.int64], line_end: int, size: int) -> list[int]:
+    """Where the rows at `bounds` begin in the CSV of `columns`, which is `size` bytes long."""
+    rows = len(columns[0])
+    probe = np.append(bounds, rows)
+    at = probe * (len(columns) - 1 + line_end)
+    for column in columns:
+        starts = _string_offsets(column)
+        at += starts[probe] - starts[0]
+        if not column.null_count:
+            at += 2 * probe
+        elif column.null_count < rows:
+            at += 2 * np.concatenate(([0], np.cumsum(_validity(column))))[probe]
+    quotes = size - int(at[-1])
+    for column in sorted(columns, key=lambda c: c.nbytes, reverse=True) if quotes else ():
+        starts = _string_offsets(column)
+        data = column.buffers()[2]
+        if data is None:
+            continue
+        places = np.flatnonzero(np.frombuffer(data, np.uint8)[starts[0] : starts[-1]] == ord('"'))
+        if len(places):
+            at += np.searchsorted(places, starts[probe] - starts[0])
+            quotes -= len(places)
+            if not quotes:
+                break
+    if quotes:  # pragma: no cover - a guard against a change in pyarrow's CSV writer
+        raise AssertionError(f"the CSV is {quotes} bytes away from its computed size")
+    result: list[int] = at[:-1].tolist()
+    return result
+
+
+def _string_offsets(column: pa.Array) -> NDArray[np.int64]:
+    """The offsets buffer of a string array, from its first row on: one more than it has rows."""
+    offsets = column.buffers()[1]
+    if offsets is None:
+        return np.zeros(len(column) + 1, np.int64)
+    return np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+
+
+def _validity(column: pa.Array) -> NDArray[np.bool_]:
+    """True for each non-null row."""
+    valid: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+# --- times ---------------------------------------------------------------------------------------------------------
+
+
+def _digits(numbers: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
+    """ASCII digits, one row a number."""
+    powers = 10 ** np.arange(width - 1, -1, -1)
+    return (numbers[:, None] // powers % 10 + ord("0")).astype(np.uint8)
+
+
+def _clock_table() -> NDArray[np.bytes_]:
+    """`HH:MM:SS` for each second of a day."""
+    table = np.full((86_400, 8), ord(":"), np.uint8)
+    seconds = np.arange(86_400)
+    for place, part in ((0, seconds // 3600), (3, seconds // 60 % 60), (6, seconds % 60)):
+        table[:, place : place + 2] = _digits(part, 2)
+    return table.reshape(-1).view("S8")
+
+
+_CLOCK = _clock_table()
+_THOUSAND = _digits(np.arange(1000), 3).reshape(-1).view("S3")
+
+
+def _dates(days: NDArray[np.int64]) -> NDArray[np.bytes_]:
+    """`YYYY-MM-DD` for days since 1970; one row or many of a month cost about the same."""
+    low, high = int(days.min()), int(days.max())
+    if high - low <= len(days) + 400:
+        return np.datetime_as_string(np.arange(low, high + 1).astype("M8[D]")).astype("S10")[days - low]
+    return np.datetime_as_string(days.astype("M8[D]")).astype("S10")
+
+
+def time_text(us: NDArray[np.int64], offsets: NDArray[np.int64]) -> pa.Array:
+    """ISO 8601 text of UTC microseconds: `2026-06-11T06:50:43.861185Z`, or with `+08:00` where the offset is not zero.
+
+    `offsets` are microseconds east of UTC, one for each time or one for all (see `zone.utc_offsets`).
+    """
+    count = len(us)
+    if not count:
+        return pa.array([], pa.string())
+    days, clock = np.divmod(us + offsets, _DAY)
+    seconds, fraction = np.divmod(clock, _SECOND)
+    milli, micro = np.divmod(fraction, 1000)
+    kinds, which = (offsets, None) if len(offsets) == 1 else np.unique(offsets, return_inverse=True)
+    suffixes = [offset_text(int(kind)).encode() for kind in kinds]
+    width = len(suffixes[0]) if len({len(suffix) for suffix in suffixes}) == 1 else 0
+    text = np.empty(
+        count,
+        [
+            ("date", "S10"),
+            ("T", "S1"),
+            ("clock", "S8"),
+            ("dot", "S1"),
+            ("ms", "S3"),
+            ("us", "S3"),
+            ("zone", f"S{width}"),
+        ],
+    )
+    text["date"], text["T"], text["clock"], text["dot"] = _dates(days), b"T", _CLOCK[seconds], b"."
+    text["ms"], text["us"] = _THOUSAND[milli], _THOUSAND[micro]
+    if width:
+        text["zone"] = suffixes[0] if which is None else np.array(suffixes)[which]
+    ends = np.arange(0, text.itemsize * (count + 1), text.itemsize, dtype=np.int32)
+    whole = pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(text))
+    if width:
+        return whole
+    return pc.binary_join_element_wise(whole, pa.array(suffixes, pa.string()).take(pa.array(which)), "")
+
+
+def created_text(us: NDArray[np.int64]) -> list[str]:
+    """`YYYY-MM-DD_HHMMSS` for local microseconds, as file names have it."""
+    if not len(us):
+        return []
+    days, clock = np.divmod(us, _DAY)
+    digits = _CLOCK[clock // _SECOND].tolist()
+    dates = _dates(days).tolist()
+    return [
+        f"{d}_{t[:2]}{t[3:5]}{t[6:]}" for d, t in zip(map(bytes.decode, dates), map(bytes.decode, digits), strict=True)
+    ]
+
+
+# --- formula guard -------------------------------------------------------------------------------------------------
+
+_TRIGGERS = np.zeros(256, np.bool_)
+_TRIGGERS[list(b"=+-@\t\r\n'")] = True
+_PHONE = COLUMN_NAMES.index("contact_phone")
+
+
+def guard(columns: Sequence[pa.Array], form: CsvFormat) -> list[pa.Array]:
+    """The columns with one `'` before each cell that a spreadsheet could take for a formula (see `CsvFormat`)."""
+    return [_guarded(column, bare_e164=form.bare_e164 and index == _PHONE) for index, column in enumerate(columns)]
+
+
+def _guarded(column: pa.Array, *, bare_e164: bool) -> pa.Array:
+    starts = _string_offsets(column)
+    data = column.buffers()[2]
+    if data is None or starts[-1] == starts[0]:
+        return column
+    filled = starts[:-1] < starts[1:]
+    first = np.frombuffer(data, np.uint8)[np.where(filled, starts[:-1], starts[0])]
+    risky = _TRIGGERS[first] & filled
+    if not risky.any():
+        return column
+    mask = pa.array(risky)
+    if bare_e164:
+        mask = pc.and_not(mask, pc.fill_null(pc.match_substring_regex(column, r"\A\+[1-9][0-9]{1,14}\z"), False))
+    return pc.if_else(mask, pc.binary_join_element_wise("'", column, ""), column)
