@@ -4,15 +4,15 @@ Knows nothing of conversations. The choices, each because of what readers in the
 
 - A member that is held whole carries its real CRC-32 and sizes in its **local header**: no data descriptor, no extra
   field, version 2.0. Every reader tried takes that, the strictly streaming ones included.
-- Only a member too long to hold **streams**: bit 3 set, sizes zero in the local header, and a signed 32-bit **data descriptor**
-  behind the data (APPNOTE 4.3.9). No member needs zip64, as none reaches 4 GiB.
+- Only a member too long to hold **streams**: bit 3 set, sizes zero in the local header, and a signed 32-bit **data
+  descriptor** behind the data (APPNOTE 4.3.9). No member needs zip64, as none reaches 4 GiB.
 - **zip64** appears only for the archive: from 65,535 members on, or offsets of 4 GiB and more; then the local and the
   central header both say version 4.5, and only fields that overflow are all ones (APPNOTE 4.4.8, 4.5.3).
 - No prefix, gap or trailing byte; local and central records agree in every field they share.
 
 The **central directory** is kept as packed bytes, about 46 bytes and the name for a member, not as objects. Common
-records are packed here, a batch of members at a time; they are the same bytes as zipstream-ng's `ZipStreamInfo` gives, which a
-test holds. The end of the archive is zipstream-ng's own.
+records are packed here, a batch of members at a time; they are the same bytes as zipstream-ng's `ZipStreamInfo`
+gives, which a test holds. The end of the archive is zipstream-ng's own.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ _ATTRIBUTES = 0o100644 << 16  # a regular file, rw-r--r-- (upper half: Unix st_m
 # Local header (APPNOTE 4.3.7): signature, version needed, flags, method, time, date, CRC-32, compressed size,
 # size, name length, extra length.
 _LOCAL = struct.Struct("<4s5H3L2H")
-# Central header (APPNOTE 4.3.12): signature, version made by and system, version needed, flags, method, time, date, CRC-32,
-# compressed size, size, name length, extra length, comment length, disk, internal attributes, external attributes, offset.
+# Central header (APPNOTE 4.3.12): signature, version made by and system, version needed, flags, method, time, date,
+# CRC-32, compressed size, size, name length, extra length, comment length, disk, internal attributes, external
+# attributes, offset.
 _CENTRAL = struct.Struct("<4s2B5H3L5H2L")
 # Where the last of these stands in a central header.
 _OFFSET_AT = 42
@@ -134,7 +135,7 @@ def _encoded(member: Member) -> tuple[bytes, int]:
 
 def _descriptor(member: Member) -> bytes:
     """What follows the data of a streamed member."""
-    return ng.ZipStreamInfo.DataDescriptor(_info(member), zip64=False)
+    return bytes(ng.ZipStreamInfo.DataDescriptor(_info(member), zip64=False))
 
 
 def pack(members: Sequence[Member], data: Sequence[bytes], base: int | None = None) -> Packed:
@@ -264,7 +265,7 @@ class _Records(list[ng.ZipStreamInfo]):
         return self._members
 
     def __iter__(self) -> Iterator[ng.ZipStreamInfo]:
-        return map(_Record, self._directory)  # type: ignore[arg-type]  # has the one method that the footer calls
+        return map(_Record, self._directory)
 
 
 class _Record:
@@ -277,7 +278,7 @@ class _Record:
         return self._packed
 
 
-class _Footer(ng.ZipStream):
+class _Footer(ng.ZipStream):  # type: ignore[misc]  # zipstream-ng ships no types
     """zipstream-ng's end of an archive over members that it has not seen."""
 
     def __init__(self, directory: Sequence[bytes], members: int, position: int) -> None:

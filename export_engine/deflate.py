@@ -4,14 +4,14 @@ Knows nothing of ZIP or conversations. What it promises:
 
 - **A member of up to `PIECE` bytes is deflated by one call**, which is what small members want most.
 - **A longer one is cut every `PIECE` bytes of its own**, never where a batch happened to end. Each piece is deflated
-  apart, with the 32 KiB before it as its dictionary, and ends in a sync flush, so that the pieces simply stand one after
-  another and one giant member keeps every thread busy. The result is about as small as a single stream (RFC 1951 section
-  3.2.4 gives the empty stored block that a sync flush is).
+  apart, with the 32 KiB before it as its dictionary, and ends in a sync flush, so that the pieces simply stand one
+  after another and one giant member keeps every thread busy. The result is about as small as a single stream (RFC
+  1951 section 3.2.4 gives the empty stored block that a sync flush is).
 - **The bytes depend on the data and the backend alone**, not on threads, timing or how the data arrived.
 
 A preset names what is wanted; the backend is the best library installed for it. Every backend releases the
-interpreter's lock while it works. Without its library a preset falls back to the standard library's zlib, and the backend's name,
-which every report carries, says so.
+interpreter's lock while it works. Without its library a preset falls back to the standard library's zlib, and the
+backend's name, which every report carries, says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from export_engine.errors import OptionError
 
@@ -58,11 +58,12 @@ class Backend:
     whole_method: int = DEFLATED
 
 
-def _piece(compressobj: Callable[..., zlib._Compress], level: int, data: bytes, dictionary: bytes, last: bool) -> bytes:
+def _piece(compressobj: Callable[..., Any], level: int, data: bytes, dictionary: bytes, last: bool) -> bytes:
     """One piece through any library with zlib's interface."""
     given = (dictionary,) if dictionary else ()
     deflater = compressobj(level, zlib.DEFLATED, _RAW, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, *given)
-    return deflater.compress(data) + deflater.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+    flush = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
+    return bytes(deflater.compress(data) + deflater.flush(flush))
 
 
 def _zlib(level: int) -> Backend:
@@ -95,7 +96,7 @@ def _balanced() -> Backend:
         return _zlib(6)
     return Backend(
         name="libdeflate 5 + zlib-ng 5",
-        whole=lambda data: deflate_compress(data, 5),
+        whole=lambda data: bytes(deflate_compress(data, 5)),
         piece=partial(_piece, zlib_ng.compressobj, 5),
         crc32=zlib_ng.crc32,
     )
@@ -110,7 +111,7 @@ def _small() -> Backend:
 
     def whole(data: bytes) -> bytes:
         # libdeflate is ahead of zlib 9 from about 2 KiB on; below it chooses its blocks worse.
-        return deflate_compress(data, 8) if len(data) >= _SMALLEST else zlib_ng.compress(data, 9, _RAW)
+        return bytes(deflate_compress(data, 8)) if len(data) >= _SMALLEST else zlib_ng.compress(data, 9, _RAW)
 
     return Backend(
         name="libdeflate 8 + zlib-ng 8",

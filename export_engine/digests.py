@@ -1,9 +1,9 @@
 """Has this been seen before? A growing set of 64-bit digests at eight bytes an item.
 
-Conversation ids and member names must be unique over an archive of any size. A Python set of strings would take
-two hundred bytes an item; here each is reduced to eight bytes of BLAKE2b, unseeded and so the same in every process,
-kept in sorted runs that are merged as they grow. Two different items share a digest once in about 37 million archives of
-a million items; what the caller does then (a number in a name, an advice to sort) is never a loss.
+Conversation ids and member names must be unique over an archive of any size. A Python set of strings would take two
+hundred bytes an item; here each is reduced to eight bytes of BLAKE2b, unseeded and so the same in every process, kept
+in sorted runs that are merged as they grow. Two different items share a digest once in about 37 million archives of a
+million items; what the caller does then (a number in a name, an advice to sort) is never a loss.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def export_conversations(
     range_by: Literal["message_time", "created_at"] = "message_time",
     compression: str = "fast",
     csv_format: CsvFormat | None = None,
-    id: str | None = None,
+    export_id: str | None = None,
     name_budget: int = DEFAULT_BUDGET,
     threads: int | None = None,
     spool_limit: int = SPOOL_LIMIT,
@@ -61,9 +61,9 @@ def export_conversations(
 ) -> Export:
     """Prepare the export of one channel's conversations over a date range; nothing is read yet.
 
-    `source` is an iterable of `Conversation`, a `pyarrow.Table`, `RecordBatch`, `RecordBatchReader`, an iterable of record
-    batches, any object with `__arrow_c_stream__`, or what one of the readers in `export_engine.sources` returned. Rows must
-    stand together by conversation.
+    `source` is an iterable of `Conversation`, a `pyarrow.Table`, `RecordBatch`, `RecordBatchReader`, an iterable of
+    record batches, any object with `__arrow_c_stream__`, or what one of the readers in `export_engine.sources`
+    returned. Rows must stand together by conversation.
 
     Options, all with the default most exports want:
 
@@ -72,7 +72,7 @@ def export_conversations(
       `"created_at"` exports, whole, the conversations created in it.
     - `compression`: `"fast"`, `"balanced"`, `"small"` or `"store"` (see `export_engine.deflate`).
     - `csv_format`: see `CsvFormat`; `EXCEL` is ready-made.
-    - `id`: the ZIP name's last part, 1 to 64 of A-Z, a-z, 0-9 and `-`; random by default (8 hexadecimal digits).
+    - `export_id`: the ZIP name's last part, 1 to 64 of A-Z, a-z, 0-9 and `-`; random by default (8 hexadecimal digits).
     - `name_budget`: the most UTF-8 bytes of a CSV's name, 64 to 255.
     - `threads`: how many deflate, from 1; by default the processors this process may use, at most 8.
     - `spool_limit`: deflated bytes of one member to hold before it is streamed (8 MiB), from 0.
@@ -81,10 +81,12 @@ def export_conversations(
     - `on_progress`: called with a `Progress` about once for every few thousand rows.
     - `member_hashes`: put each CSV's SHA-256 into its record.
 
-    The bytes are the same for the same source, options and `id`, whatever the threads, batch sizes or kind of source.
+    The bytes are the same for the same source, options and `export_id`, whatever the threads, batch sizes or kind of
+    source.
 
-    Raises OptionError for an option that cannot work. Iterating raises SourceError (SchemaError, RowError, GroupingError)
-    for bad input, ArchiveError for a row that no member can hold, and whatever the source or a callback raises.
+    Raises OptionError for an option that cannot work. Iterating raises SourceError (SchemaError, RowError,
+    GroupingError) for bad input, ArchiveError for a row that no member can hold, and whatever the source or a
+    callback raises.
     """
     tz = _zone(zone)
     if threads is not None and threads < 1:
@@ -96,7 +98,7 @@ def export_conversations(
     form = csv_format or CsvFormat()
     return Export(
         source_of(source),
-        zip_name(channel, date_range.start, secrets.token_hex(4) if id is None else id),
+        zip_name(channel, date_range.start, secrets.token_hex(4) if export_id is None else export_id),
         Recipe(
             selection=selection(date_range, tz, by_creation=range_by == "created_at"),
             form=form,
@@ -136,9 +138,9 @@ def _processors() -> int:
 class Export:
     """One export, made by `export_conversations` and used once.
 
-    Iterate it for the archive's bytes (chunks of any size, none empty) or have it written by `write_to`. `file_name` is known
-    from the start, `report` after the end. Iterating must be driven to its end or closed, as any generator; closing
-    stops the workers and closes the source.
+    Iterate it for the archive's bytes (chunks of any size, none empty) or have it written by `write_to`. `file_name`
+    is known from the start, `report` after the end. Iterating must be driven to its end or closed, as any generator;
+    closing stops the workers and closes the source.
     """
 
     def __init__(
@@ -220,9 +222,7 @@ class Export:
                 yield chunk
         finally:
             workers.close()
-            close = getattr(batches, "close", None)
-            if close is not None:
-                close()
+            batches.close()
         totals = writer.totals
         self._report = ExportReport(
             file_name=self.file_name,

@@ -1,11 +1,12 @@
 """From groups of rows to the archive's bytes: a bounded window of tasks, left strictly in the order of the source.
 
 A group of whole conversations is one task and one step: its members are written when it is the oldest. A conversation
-too long for a group takes two rounds: its rows are rendered, a run of rows a task; then its CSV is cut, and each piece
-is a task again. That is why there are two queues, `_planned` for what is to be turned into steps, `_steps` for what is to
-be written in its turn.
+too long for a group takes two rounds: its rows are rendered, a run of rows a task; then its CSV is cut, and each
+piece is a task again. That is why there are two queues, `_planned` for what is to be turned into steps, `_steps` for
+what is to be written in its turn.
 
-The window is bounded by the bytes of what is in it. The first chunk leaves when it is full, or at the end of the source.
+The window is bounded by the bytes of what is in it. The first chunk leaves when it is full, or at the end of the
+source.
 """
 
 from __future__ import annotations

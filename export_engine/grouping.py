@@ -1,8 +1,8 @@
 """Record batches cut at conversation boundaries.
 
 Sources deliver rows in batches that end anywhere; everything after this module wants whole conversations. A `Group`
-holds some whole conversations, or, for one too long to hold, a run of its rows. Most groups are slices without a copy; only
-the conversation that a batch happened to split is put together again.
+holds some whole conversations, or, for one too long to hold, a run of its rows. Most groups are slices without a
+copy; only the conversation that a batch happened to split is put together again.
 """
 
 from __future__ import annotations

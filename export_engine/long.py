@@ -1,8 +1,8 @@
 """A conversation too long for one task: its CSV cut into pieces that any number of threads can deflate.
 
-The cuts are every `PIECE` bytes from the member's own beginning, so that they do not depend on how the rows arrived; what is
-left after the last cut is the last piece. Where the CSV would pass `MEMBER_LIMIT`, the conversation goes on in another member, at a
-row's end and with the header again.
+The cuts are every `PIECE` bytes from the member's own beginning, so that they do not depend on how the rows arrived;
+what is left after the last cut is the last piece. Where the CSV would pass `MEMBER_LIMIT`, the conversation goes on
+in another member, at a row's end and with the header again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ __all__ = ["MEMBER_LIMIT", "LongConversation", "Step"]
 #: What is to be done when its turn comes; yields bytes of the archive.
 Step = Callable[[], Iterator[bytes]]
 
-#: A member's CSV stays below this, so that no size in its headers overflows 32 bits, even where deflate makes it larger.
+#: A member's CSV stays below this, so that no size in its headers overflows 32 bits, even where deflate makes it
+#: larger.
 MEMBER_LIMIT = 0xFFFFFFFF - (16 << 20)
 
 
@@ -71,9 +72,10 @@ class LongConversation:
             elif member.long.rows:
                 self._close(member)
             else:
+                size = int(cuts[at + 1] - cuts[at])
                 raise ArchiveError(
-                    f"conversation {self._id!r}: one message makes {cuts[at + 1] - cuts[at]} bytes of CSV, more than a member "
-                    f"can hold ({MEMBER_LIMIT}): keep its text elsewhere and export a link to it"
+                    f"conversation {self._id!r}: one message makes {size} bytes of CSV, more than the {MEMBER_LIMIT} that "
+                    "a member can hold: keep its text elsewhere and export a link to it"
                 )
 
     def end(self) -> None:

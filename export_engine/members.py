@@ -1,8 +1,8 @@
 """One group of conversations to finished members: the work of one task.
 
-Everything that needs no order happens here, in whichever thread: choose the rows, render them all at once, cut the CSV at
-the conversations' ends, deflate each, name it, lay the members out. What needs order (is this name taken? where in the archive does
-it stand?) is left to the caller.
+Everything that needs no order happens here, in whichever thread: choose the rows, render them all at once, cut the
+CSV at the conversations' ends, deflate each, name it, lay the members out. What needs order (is this name taken?
+where in the archive does it stand?) is left to the caller.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _TIME = COLUMN_NAMES.index("message_time")
 class Recipe:
     """What every task of one export has in common.
 
-    `name_of` makes a member's name of contact name, contact phone and creation time; `header` is what each CSV begins with;
-    `budget` is the bytes a name may have. `hashed` asks for each CSV's SHA-256. A member of more deflated bytes than `spool_limit` is streamed, also where it
-    happens to be in memory: how a member is written must not depend on how its rows arrived.
+    `name_of` makes a member's name of contact name, contact phone and creation time; `header` is what each CSV begins
+    with; `budget` is the bytes a name may have. `hashed` asks for each CSV's SHA-256. A member of more deflated bytes
+    than `spool_limit` is streamed, also where it happens to be in memory: how a member is written must not depend on
+    how its rows arrived.
     """
 
     selection: Selection
@@ -61,8 +62,8 @@ class Rendered:
 class Built:
     """A group's members, as parallel lists, and how they lie in the archive if their names are free.
 
-    `name_digests` and `id_digests` tell whether a name or a conversation has been there before. `read` is the number of rows
-    that the group held before anything was left out.
+    `name_digests` and `id_digests` tell whether a name or a conversation has been there before. `read` is the number
+    of rows that the group held before anything was left out.
     """
 
     rows: Selected

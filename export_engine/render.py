@@ -32,13 +32,14 @@ _SECOND = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CsvFormat:
-    """How the CSVs are written. The defaults are RFC 4180 with text preserved to the byte.
+    r"""How the CSVs are written. The defaults are RFC 4180 with text preserved to the byte.
 
     - `bom`: begin each CSV with a UTF-8 byte order mark, as Excel wants.
-    - `line_end`: `"\\r\\n"`, or `"\\n"`.
-    - `formula_guard`: put one `'` before a cell that starts with `= + - @ TAB CR LF` or `'` (OWASP, "CSV injection"). Since
-      a leading `'` is guarded too, taking one `'` off such a cell gives the value back.
-    - `bare_e164`: with the guard on, leave a well-formed E.164 number (`+` and 2 to 15 digits) in `contact_phone` as it is.
+    - `line_end`: `"\r\n"`, or `"\n"`.
+    - `formula_guard`: put one `'` before a cell that starts with `= + - @ TAB CR LF` or `'` (OWASP, "CSV injection").
+      Since a leading `'` is guarded too, taking one `'` off such a cell gives the value back.
+    - `bare_e164`: with the guard on, leave a well-formed E.164 number (`+` and 2 to 15 digits) in `contact_phone` as
+      it is.
     """
 
     bom: bool = False

@@ -1,9 +1,9 @@
 """Which rows and conversations of a group are exported, and whether they are valid.
 
 A row is exported when the day it shows, in the export's time zone, lies in the date range; a conversation when it has
-such a row. With `Selection.by_creation` a conversation is exported whole when it was created in the range. A row without a message
-id stands for a conversation without messages: it is exported, as a CSV with only the header, when it was created in
-the range.
+such a row. With `Selection.by_creation` a conversation is exported whole when it was created in the range. A row
+without a message id stands for a conversation without messages: it is exported, as a CSV with only the header, when
+it was created in the range.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def selection(days: DateRange, zone: tzinfo, *, by_creation: bool) -> Selection:
 class Selected:
     """What of a group is exported: its rows, and its conversations as parallel arrays.
 
-    `us` and `offsets` are the rows' times as UTC microseconds and their distance from UTC (one for all where it is the
-    same). `bounds` are row numbers as in `Group`. `created` is local. `contacts` are names and phones. `first` and `last`
-    are UTC microseconds, meaningless where a conversation has no rows.
+    `us` and `offsets` are the rows' times as UTC microseconds and their distance from UTC (one for all where it is
+    the same). `bounds` are row numbers as in `Group`. `created` is local. `contacts` are names and phones. `first`
+    and `last` are UTC microseconds, meaningless where a conversation has no rows.
     """
 
     batch: pa.RecordBatch
@@ -115,10 +115,10 @@ def select(group: Group, which: Selection) -> Selected:
         offsets = offsets if len(offsets) == 1 else offsets[wanted]
     _check(batch, group.before, wanted)
     facts = pa.array(starts[kept])
-    taken = [group.batch.column(index).take(facts).to_pylist() for index in (_CONVERSATION_ID, _NAME, _PHONE)]
+    ids, names, phones = (group.batch.column(c).take(facts).to_pylist() for c in (_CONVERSATION_ID, _NAME, _PHONE))
     bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(rows[kept])))
     first, last = _extent(us, bounds)
-    return Selected(batch, us, offsets, bounds, *taken, local_created[kept], first, last)
+    return Selected(batch, us, offsets, bounds, ids, names, phones, local_created[kept], first, last)
 
 
 def _microseconds(column: pa.Array) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """No two members of one name, no conversation twice: the only memory an export has of what it has written.
 
-Names are compared as the least forgiving file systems do (see `naming.collision_key`). The first to come keeps its name, the
-next gets ` (2)`, in the order of the source and whatever the batches were.
+Names are compared as the least forgiving file systems do (see `naming.collision_key`). The first to come keeps its
+name, the next gets ` (2)`, in the order of the source and whatever the batches were.
 """
 
 from __future__ import annotations

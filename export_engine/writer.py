@@ -1,4 +1,4 @@
-"""The end of the pipeline, where order counts: names are claimed, bytes take their place in the archive, records go out.
+"""The end of the pipeline, where order counts: claim names, place bytes in the archive, hand out records.
 
 One thread, the consumer's, calls it, with one thing after another in the order of the source.
 """
@@ -114,8 +114,9 @@ class Writer:
             for member, id_, count, (first, last), sha256 in zip(
                 built.members, rows.ids, counts, spans, built.hashes, strict=True
             ):
-                times = (instant(first), instant(last)) if count else (None, None)
-                self._on_member(_record(member, id_, 1, count, *times, sha256))
+                self._on_member(
+                    _record(member, id_, 1, count, first if count else None, last if count else None, sha256)
+                )
 
     def begin_conversation(self, conversation_id: str) -> Iterator[bytes]:
         """A long conversation begins. Raises GroupingError for one that was there before."""
@@ -154,8 +155,9 @@ class Writer:
         if long.part == 2:
             totals.split.append(long.conversation_id)
         if self._on_member is not None:
-            times = [None if us is None else instant(us) for us in (long.first, long.last)]
-            self._on_member(_record(member, long.conversation_id, long.part, long.rows, *times, long.sha256))
+            self._on_member(
+                _record(member, long.conversation_id, long.part, long.rows, long.first, long.last, long.sha256)
+            )
 
     def _name(self, long: LongMember) -> None:
         wish = long.member.name if long.part == 1 else part(self._first_part, long.part, budget=self._budget)
@@ -169,10 +171,11 @@ def _record(
     conversation_id: str,
     number: int,
     rows: int,
-    first: datetime | None,
-    last: datetime | None,
+    first: int | None,
+    last: int | None,
     sha256: str | None,
 ) -> MemberRecord:
+    """The record of a member; `first` and `last` are UTC microseconds."""
     return MemberRecord(
         name=member.name,
         conversation_id=conversation_id,
@@ -181,7 +184,7 @@ def _record(
         csv_bytes=member.csv_bytes,
         deflated_bytes=member.deflated_bytes,
         crc32=member.crc32,
-        first_time=first,
-        last_time=last,
+        first_time=None if first is None else instant(first),
+        last_time=None if last is None else instant(last),
         sha256=sha256,
     )

@@ -7,7 +7,7 @@ read lazily and closed by the generator's `close()`. A source renders nothing, f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Protocol
@@ -38,6 +38,6 @@ class Intake:
 class Source(Protocol):
     """Anything that can hand out its rows as record batches of `schema.ROW_SCHEMA`, once."""
 
-    def batches(self, intake: Intake) -> Iterator[pa.RecordBatch]:
+    def batches(self, intake: Intake) -> Generator[pa.RecordBatch, None, None]:
         """Yield the rows; see the module's description for what is promised."""
         ...

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 
@@ -44,7 +45,7 @@ class _Items:
 
     items: Iterable[Any]
 
-    def batches(self, intake: Intake) -> Iterator[pa.RecordBatch]:
+    def batches(self, intake: Intake) -> Generator[pa.RecordBatch, None, None]:
         """Read the items."""
         items = iter(self.items)
         for first in items:
@@ -83,7 +84,74 @@ def _table(reader: str) -> Callable[[str | os.PathLike[str]], Source]:
     def read(path: str | os.PathLike[str]) -> Source:
         from export_engine.sources import files  # noqa: PLC0415  # loaded when used
 
-        source: Source = getattr(files, reader)(path)
-        return source
+        return cast("Source", getattr(files, reader)(path))
 
     return read
+
+
+#: Which reader a file's ending asks for; `.gz` behind it is looked through.
+_ENDINGS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "ipc",
+    ".arrows": "ipc",
+    ".ipc": "ipc",
+    ".feather": "ipc",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+_READERS: dict[str, Callable[[str | os.PathLike[str]], Source]] = {
+    "parquet": _table("read_parquet"),
+    "ipc": _table("read_ipc"),
+    "csv": _table("read_csv"),
+    "jsonl": _jsonl,
+}
+
+
+def open_source(
+    *paths: str | os.PathLike[str],
+    format: Literal["parquet", "ipc", "csv", "jsonl"] | None = None,  # noqa: A002  # the word for it
+) -> Source:
+    """A source that reads files, one after the other.
+
+    The ending tells the format: `.parquet` `.pq`; `.arrow` `.arrows` `.ipc` `.feather` (Arrow IPC, file or stream);
+    `.csv`; `.jsonl` `.ndjson`, nested or flat (JSON Lines with a `messages` key in the first line are nested). CSV
+    and JSON Lines may be compressed (`.gz`). `format` says it where the ending does not.
+
+    Raises OptionError for no path, an unknown ending or format, FileNotFoundError for a file that is not there.
+    """
+    if not paths:
+        raise OptionError("no file was given: pass one path or more", option="paths")
+    return _Files(tuple(_READERS[_format(path, format)](path) for path in paths))
+
+
+def _format(path: str | os.PathLike[str], given: str | None) -> str:
+    if not os.path.exists(path):  # noqa: PTH110  # any kind of path
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+    if given is not None:
+        if given not in _READERS:
+            raise OptionError(f"format {given!r} is unknown: choose from {', '.join(_READERS)}", option="format")
+        return given
+    name = os.fspath(path).lower().removesuffix(".gz")
+    ending = os.path.splitext(name)[1]  # noqa: PTH122  # any kind of path
+    if ending not in _ENDINGS:
+        raise OptionError(
+            f"{os.fspath(path)}: the ending {ending!r} says nothing of the format: rename the file to one of "
+            f"{' '.join(_ENDINGS)}, or give the format ({', '.join(_READERS)})",
+            option="format",
+        )
+    return _ENDINGS[ending]
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Several sources, one after the other."""
+
+    sources: tuple[Source, ...]
+
+    def batches(self, intake: Intake) -> Generator[pa.RecordBatch, None, None]:
+        """Read each to its end."""
+        for source in self.sources:
+            with closing(source.batches(intake)) as batches:
+                yield from batches

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 import reprlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from typing import Any, NoReturn
 
 import numpy as np
@@ -43,11 +44,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLOCK = 64
 #: Characters that a row is taken to have beside its text, URLs and contact: identifiers, names, status.
 _ROW_CHARACTERS = 200
-#: Share of a batch that is full enough to end it with a conversation.
-_ENOUGH = 0.75
+#: What is enough to end a batch with a conversation.
+_ENOUGH_ROWS = MAX_ROWS * 3 // 4
+_ENOUGH_CHARACTERS = MAX_BYTES * 3 // 4
 
-#: Model attributes whose column has another name.
-_COLUMN_OF = {"id": "message_id", "time": "message_time", "text": "message_text", "media_urls": "media_url"}
+_OF_CONVERSATION = frozenset({"conversation_id", "contact_name", "contact_phone", CREATED_AT})
 
 #: Stands for the one row of a conversation without messages; its time is replaced by null.
 _NO_MESSAGE: Any = Message(None, _EPOCH, None, None)  # type: ignore[arg-type]  # all of its columns are null
@@ -127,7 +128,7 @@ def gather(
                     begun = True
                     # Huge texts are pulled a few at a time; the source's first ones show whether they are.
                     pull = max(1, min(_BLOCK, 2 * pull, MAX_BYTES // 4 * len(block) // weight))
-                rows, size = (_ENOUGH_ROWS, _ENOUGH_BYTES) if ended else (MAX_ROWS, MAX_BYTES)
+                rows, size = (_ENOUGH_ROWS, _ENOUGH_CHARACTERS) if ended else (MAX_ROWS, MAX_BYTES)
                 if len(held.messages) >= rows or held.size >= size:
                     yield _batch(held)
                     held = _Held(intake, line_of, held.first_row + len(held.messages) - len(held.empty))
@@ -211,6 +212,9 @@ def _batch(held: _Held) -> pa.RecordBatch:
         if speaker_name.null_count:
             unnamed = pc.and_(pc.is_null(speaker_name), pc.equal(speaker_type, "customer"))
             speaker_name = pc.if_else(unnamed, contact_name, speaker_name)
+        created = [c.created_at for c in conversations]
+        unknown = [at for at, time in enumerate(created) if time is None]
+        created_at = _instants(held, CREATED_AT, [time or _EPOCH for time in created], unknown)
         columns = [
             _strings(held, "message_id", [m.id for m in rows], required=True),
             _strings(held, "conversation_id", [c.id for c in conversations], required=True).take(of_row),
@@ -221,10 +225,10 @@ def _batch(held: _Held) -> pa.RecordBatch:
             speaker_name,
             _instants(held, "message_time", [m.time for m in rows], held.empty),
             _strings(held, "message_text", held.texts),
-            _strings(held, "media_url", _joined(held)) if any(held.media) else pa.nulls(len(rows), _TEXT),
+            _media_urls(held),
             _strings(held, "status", [m.status for m in rows]),
             _strings(held, "sender_account", [m.sender_account for m in rows]),
-            _created(held).take(of_row),
+            created_at.take(of_row),
         ]
     except AttributeError as error:
         _lacks(error)
@@ -240,8 +244,130 @@ def _strings(held: _Held, column: str, values: Sequence[Any], *, required: bool 
     except pa.ArrowException as error:
         at = _first_bad(values, lambda one: pa.array(one, _TEXT), error)
         advice = "convert it with str()" if column.endswith("_id") else f"give a str{'' if required else ' or None'}"
-        raise _refusal(held, column, at, values[at], f"is {_kind(values[at])}, not text", advice) from error
-    if required and array.null_count > (0 if column in _OF_CONVERSATION else len(held.empty)):
-        at = next(i for i, v in enumerate(values) if v is None and (held.messages[i] is not _NO_MESSAGE))
-        raise _refusal(held, column, at, None, "is None", "it must have a value")
+        raise _refusal(held, column, at, values[at], "is not text", advice) from error
+    empty = () if column in _OF_CONVERSATION else held.empty
+    if required and array.null_count > len(empty):
+        at = next(at for at, value in enumerate(values) if value is None and at not in empty)
+        raise _refusal(held, column, at, None, "is missing", "every message needs one")
     return array
+
+
+def _mended(held: _Held, column: str, values: Sequence[Any]) -> list[Any]:
+    """Replace lone surrogates, and count them: those of a conversation's own values where it begins."""
+    mended = list(values)
+    for at, value in enumerate(values):
+        if isinstance(value, str) and _SURROGATE.search(value):
+            if held.intake.strict:
+                problem, advice = (
+                    "holds a lone surrogate, which UTF-8 cannot",
+                    "mend the text, or export without strict",
+                )
+                raise _refusal(held, column, at, value, problem, advice)
+            mended[at], count = _SURROGATE.subn("\ufffd", value)
+            if at or not held.continued or column not in _OF_CONVERSATION:
+                held.intake.replaced_surrogates += count
+    return mended
+
+
+def _media_urls(held: _Held) -> pa.StringArray:
+    """Make the column of URLs; most batches have none."""
+    try:
+        if not any(held.media):
+            return pa.nulls(len(held.media), _TEXT)
+        values = [_joined(urls) if urls else None for urls in held.media]
+    except (TypeError, ValueError) as error:
+        at = _first_bad(held.media, lambda one: _joined(one[0]) if any(one) else None, error)
+        raise _refusal(held, "media_url", at, held.media[at], "is not a list of URLs", "give a list of str") from error
+    return _strings(held, "media_url", values)
+
+
+def _joined(urls: Sequence[str]) -> str:
+    """Join URLs so that splitting on commas gives them back."""
+    if isinstance(urls, str):
+        raise TypeError("a str is a sequence of its characters")
+    joined = ",".join(urls)
+    return joined if joined.count(",") == len(urls) - 1 else ",".join([url.replace(",", "%2C") for url in urls])
+
+
+def _instants(held: _Held, column: str, times: Sequence[Any], empty: Sequence[int] = ()) -> pa.TimestampArray:
+    """Make a column of times, null at the `empty` positions whatever time stands there."""
+    try:
+        since = _microseconds(times, held.intake.zone)
+    except (TypeError, ValueError) as error:
+        at = _first_bad(times, lambda one: _microseconds(one, held.intake.zone), error)
+        if isinstance(times[at], datetime):
+            problem, advice = "is outside 0001-01-02 to 9999-12-30", "correct it"
+        else:
+            problem, advice = "is not a datetime", "give a datetime, for example by datetime.fromisoformat()"
+        raise _refusal(held, column, at, times[at], problem, advice) from error
+    mask = None
+    if empty:
+        mask = np.zeros(len(since), bool)
+        mask[list(empty)] = True
+    return pa.array(since, _INSTANT, mask=mask)
+
+
+def _microseconds(times: Sequence[Any], zone: tzinfo) -> NDArray[np.int64]:
+    """Count UTC microseconds since 1970; TypeError for what is no datetime, ValueError outside the bounds."""
+    try:
+        since = _since(times, _EPOCH)
+    except TypeError:  # so some are naive
+        naive = np.array([datetime.utcoffset(time) is None for time in times])
+        since = np.empty(len(times), np.int64)
+        since[~naive] = _since([times[at] for at in np.flatnonzero(~naive)], _EPOCH)
+        since[naive] = from_local(_since([times[at] for at in np.flatnonzero(naive)], _NAIVE_EPOCH), zone)
+    if len(since) and (since.min() < MIN_US or since.max() > MAX_US):
+        raise ValueError("outside the bounds of time")
+    return since
+
+
+def _since(times: Sequence[Any], epoch: datetime) -> NDArray[np.int64]:
+    """Subtract `epoch`: a quarter of the time that Arrow or numpy takes for the datetimes themselves."""
+    return pa.array([time - epoch for time in times], pa.duration("us")).to_numpy().view(np.int64)
+
+
+def _first_bad(values: Sequence[Any], make: Callable[[list[Any]], object], error: Exception) -> int:
+    """Find the value for which `make` raised `error`, by making a column of each."""
+    for at, value in enumerate(values):
+        try:
+            make([value])
+        except UnicodeEncodeError:
+            continue  # a lone surrogate is not what was refused
+        except (TypeError, ValueError, pa.ArrowException):
+            return at
+    raise error
+
+
+def _refusal(held: _Held, column: str, at: int, value: object, problem: str, advice: str) -> RowError:
+    """Say where a bad value stands: `at` counts conversations for their own columns, else rows of the batch."""
+    of_conversation = column in _OF_CONVERSATION
+    row = sum(held.counts[:at]) if of_conversation else at
+    message = held.messages[row]
+    conversation = held.conversations[bisect_right(list(accumulate(held.counts)), row)]
+    number = None if message is _NO_MESSAGE else held.first_row + row - bisect_right(held.empty, row)
+    return RowError(
+        problem if value is None else f"{reprlib.repr(value)} ({type(value).__name__}) {problem}",
+        column=column,
+        value=value,
+        conversation_id=_known(conversation),
+        message_id=None if of_conversation else _known(message),
+        row=held.line_of(conversation) if held.line_of else number,
+        advice=advice,
+    )
+
+
+def _known(thing: Conversation | Message) -> str | None:
+    """Give an id for an error's text, if there is one to name."""
+    identifier: object = getattr(thing, "id", None)
+    return identifier if isinstance(identifier, str) else None
+
+
+def _lacks(error: AttributeError) -> NoReturn:
+    """Say which attribute an object lacks; an error that is not about an attribute stays what it is."""
+    if error.name is None:
+        raise error
+    raise SchemaError(
+        f"{reprlib.repr(error.obj)}: {error}; give objects with all attributes of export_engine.model's Conversation, "
+        "Contact and Message",
+        column=error.name,
+    ) from error

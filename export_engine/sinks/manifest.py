@@ -1,0 +1,62 @@
+"""The members' records as a file: JSON Lines, one `MemberRecord` a line, or Parquet with a column for each field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import astuple, fields
+from typing import BinaryIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from export_engine.report import MemberRecord
+
+__all__ = ["MANIFEST_SCHEMA", "open_manifest"]
+
+_Listener = Callable[[MemberRecord], None]
+
+_TYPES = {"name": pa.string(), "conversation_id": pa.string(), "sha256": pa.string(), "part": pa.int32()}
+_TYPES |= dict.fromkeys(("first_time", "last_time"), pa.timestamp("us", tz="UTC"))
+
+#: The columns of a Parquet manifest: the fields of `MemberRecord`.
+MANIFEST_SCHEMA = pa.schema([(f.name, _TYPES.get(f.name, pa.int64())) for f in fields(MemberRecord)])
+
+_ROW_GROUP = 8192
+
+
+def open_manifest(suffix: str, file: BinaryIO) -> AbstractContextManager[_Listener]:
+    """A listener that writes each record it is called with to `file`: Parquet for `.parquet`, else JSON Lines."""
+    return _parquet(file) if suffix.lower() == ".parquet" else _json_lines(file)
+
+
+@contextmanager
+def _json_lines(file: BinaryIO) -> Iterator[_Listener]:
+    encode = msgspec.json.Encoder().encode
+
+    def listener(record: MemberRecord) -> None:
+        file.write(encode(record) + b"\n")
+
+    yield listener
+
+
+@contextmanager
+def _parquet(file: BinaryIO) -> Iterator[_Listener]:
+    held: list[tuple[object, ...]] = []
+
+    def write() -> None:
+        columns = zip(*held, strict=True)
+        arrays = [pa.array(values, type_) for values, type_ in zip(columns, MANIFEST_SCHEMA.types, strict=True)]
+        writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=MANIFEST_SCHEMA))
+        held.clear()
+
+    def listener(record: MemberRecord) -> None:
+        held.append(astuple(record))
+        if len(held) == _ROW_GROUP:
+            write()
+
+    with pq.ParquetWriter(file, MANIFEST_SCHEMA) as writer:
+        yield listener
+        if held:
+            write()
