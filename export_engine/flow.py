@@ -29,6 +29,10 @@ from export_engine.writer import Writer
 __all__ = ["Flow"]
 
 
+#: What a row weighs in the window besides its own bytes: times, quotes, commas, and its part of what is made of it.
+_ROW_WEIGHT = 256
+
+
 class Flow:
     """One archive in the making, on `threads` workers."""
 
@@ -42,7 +46,7 @@ class Flow:
         self._steps: deque[tuple[Step, int]] = deque()
         self._weight = 0
         # A task of an only thread runs when its result is asked for: a window would hold work, not get it done.
-        self._ahead, self._room = (0, 0) if threads == 1 else (threads, (threads + 1) * MAX_BYTES)
+        self._ahead, self._room = (0, 0) if threads == 1 else (threads, (threads + 2) * MAX_BYTES)
         self._long: LongConversation | None = None
 
     def chunks(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
@@ -59,10 +63,10 @@ class Flow:
 
     def _admit(self, group: Group) -> None:
         """Start a group's task and note what follows from it, behind all that was admitted before."""
-        size = group.batch.nbytes
+        size = group.batch.nbytes + _ROW_WEIGHT * group.batch.num_rows
         if not group.whole:
             self._admit_rows(group)
-        elif 3 * size + 256 * group.batch.num_rows > long.MEMBER_LIMIT:
+        elif 3 * size > long.MEMBER_LIMIT:
             # A member could overflow: each conversation takes the way on which it can be split.
             for start, stop in zip(group.bounds[:-1].tolist(), group.bounds[1:].tolist(), strict=True):
                 rows = group.batch.slice(start, stop - start)

@@ -76,13 +76,13 @@ def zip_name(channel: Channel, start: date, export_id: str) -> str:
 
     The channel part is its name as an ASCII slug of at most 64 characters; else its phone, else its id, else
     `channel`, also where one of them leaves nothing of a slug. `start` is the first day of the range. With an id of at
-    most 64 characters the whole is at most 141. Raises OptionError (`id`) unless `export_id` is 1 to 64 of A-Z, a-z,
+    most 64 characters the whole is at most 141. Raises OptionError (`export_id`) unless `export_id` is 1 to 64 of A-Z, a-z,
     0-9 and `-`.
     """
     from slugify import slugify  # noqa: PLC0415  # needed once an export, not by whoever imports this
 
     if not _EXPORT_ID.fullmatch(export_id):
-        raise OptionError(f"id {export_id!r} must be 1 to 64 of the characters A-Z, a-z, 0-9 and -", option="id")
+        raise OptionError(f"export_id {export_id!r} must be 1 to 64 of the characters A-Z, a-z, 0-9 and -", option="export_id")
     slug = ""
     for text in (channel.name, channel.phone, channel.id):
         # The backend is named because the default takes Unidecode where it happens to be installed.
@@ -187,7 +187,7 @@ def _cut(label: str, room: int) -> str:
     data = label.encode()
     if len(data) <= room:
         return label
-    import regex  # type: ignore[import-untyped]  # it has no stubs  # noqa: PLC0415  # few names are ever cut
+    import regex  # noqa: PLC0415  # few names are ever cut
 
     end = used = 0
     for cluster in regex.finditer(r"\X", label):

@@ -14,11 +14,11 @@ from __future__ import annotations
 import re
 import reprlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain, compress, islice
 from typing import Any, NoReturn
 
 import numpy as np
@@ -58,9 +58,9 @@ def from_conversations(conversations: Iterable[Conversation]) -> Source:
     """Make a source of conversation objects.
 
     `conversations` and each one's `messages` may be any iterables (lists, generators, cursors) of objects with the
-    attributes of `model.Conversation`, `Contact` and `Message`. They are read once, lazily and in their own order, never
-    more than one batch ahead; a batch is bounded in rows and in characters, however long a conversation is. An iterator
-    that is left before its end, by an error or by closing the batches, is closed if it has a `close()`.
+    attributes of `model.Conversation`, `Contact` and `Message`. They are read once, lazily and in their own order,
+    never more than one batch ahead; a batch is bounded in rows and in characters, however long a conversation is. On
+    an error, and when the batches are closed early, the iterators in use are closed if they have a `close()`.
 
     Text is `str` (or bytes-like UTF-8, as Arrow takes it). Naive times are in the export's zone; one that occurs twice
     is its first occurrence, whatever its `fold`. A customer's message without `speaker_name` has the contact's name. A
@@ -77,7 +77,7 @@ def from_conversations(conversations: Iterable[Conversation]) -> Source:
 class _Conversations:
     conversations: Iterable[Conversation]
 
-    def batches(self, intake: Intake) -> Iterator[pa.RecordBatch]:
+    def batches(self, intake: Intake) -> Generator[pa.RecordBatch, None, None]:
         return gather(self.conversations, intake)
 
 
@@ -88,24 +88,27 @@ class _Held:
     intake: Intake
     line_of: Callable[[Any], int] | None
     #: Number, in the source, of the first message.
-    first_row: int
+    number: int = 1
+    #: Messages to pull at a time: fewer while they are huge, and first of all while it is not known whether they are.
+    pull: int = 1
     conversations: list[Conversation] = field(default_factory=list)
     #: Rows of each conversation.
     counts: list[int] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
-    texts: list[str | None] = field(default_factory=list)
-    media: list[Sequence[str]] = field(default_factory=list)
     #: Positions of the rows that stand for conversations without messages.
     empty: list[int] = field(default_factory=list)
-    #: Characters, about.
-    size: int = 0
     #: Whether the first conversation has rows in an earlier batch.
     continued: bool = False
+    #: Texts and URLs of the rows weighed so far, their characters (about), and the conversations weighed for good.
+    texts: list[str | None] = field(default_factory=list)
+    media: list[Sequence[str]] = field(default_factory=list)
+    size: int = 0
+    weighed: int = 0
 
 
 def gather(
     conversations: Iterable[Conversation], intake: Intake, line_of: Callable[[Any], int] | None = None
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Yield the batches of `conversations`, as `from_conversations` describes.
 
     `line_of` gives the line a conversation was read from, which then is the `row` of its errors; without it `row` is
@@ -113,25 +116,20 @@ def gather(
     """
     source = iter(conversations)
     messages: Iterator[Message] = iter(())
-    held = _Held(intake, line_of, 1)
-    pull = 1
+    held = _Held(intake, line_of)
     try:
         for conversation in source:
             messages = _begin(held, conversation)
             begun = ended = False
             while not ended:
-                asked = min(pull, MAX_ROWS - len(held.messages))
-                block = list(islice(messages, asked))
-                ended = len(block) < asked
-                if block or not begun:
-                    weight = _hold(held, conversation, block, begun=begun)
-                    begun = True
-                    # Huge texts are pulled a few at a time; the source's first ones show whether they are.
-                    pull = max(1, min(_BLOCK, 2 * pull, MAX_BYTES // 4 * len(block) // weight))
+                asked = min(held.pull, MAX_ROWS - len(held.messages))
+                ended = _hold(held, conversation, islice(messages, asked), begun=begun) < asked
+                begun = True
                 rows, size = (_ENOUGH_ROWS, _ENOUGH_CHARACTERS) if ended else (MAX_ROWS, MAX_BYTES)
                 if len(held.messages) >= rows or held.size >= size:
                     yield _batch(held)
-                    held = _Held(intake, line_of, held.first_row + len(held.messages) - len(held.empty))
+                    number = held.number + len(held.messages) - len(held.empty)
+                    held = _Held(intake, line_of, number, held.pull)
         if held.messages:
             yield _batch(held)
     except BaseException:
@@ -160,48 +158,68 @@ def _begin(held: _Held, conversation: Conversation) -> Iterator[Message]:
     return iter(messages)
 
 
-def _hold(held: _Held, conversation: Conversation, block: list[Message], *, begun: bool) -> int:
-    """Put a block into the batch; return about how many characters it has."""
-    if not block:
-        if conversation.created_at is None:
-            raise RowError(
-                "a conversation without messages has no time to be named after",
-                column=CREATED_AT,
-                conversation_id=_known(conversation),
-                row=held.line_of(conversation) if held.line_of else None,
-                advice="give its created_at, or leave the conversation out",
-            )
-        held.empty.append(len(held.messages))
-        block.append(_NO_MESSAGE)
-    try:
-        contact = conversation.contact
-        fixed = (conversation.id, contact.name, contact.phone)
-        texts = [m.text for m in block]
-        media = [m.media_urls for m in block]
-    except AttributeError as error:
-        _lacks(error)
-    if begun and held.conversations:
-        held.counts[-1] += len(block)
-    else:
+def _hold(held: _Held, conversation: Conversation, messages: Iterable[Message], *, begun: bool) -> int:
+    """Pull the next messages of a conversation, begun before or not; return how many came."""
+    before = len(held.messages)
+    held.messages.extend(messages)
+    count = len(held.messages) - before
+    if not count and not begun:
+        _hold_empty(held, conversation)
+    if begun and held.counts:
+        held.counts[-1] += count
+    elif count or not begun:
         held.continued |= begun
         held.conversations.append(conversation)
-        held.counts.append(len(block))
-    held.messages += block
+        held.counts.append(count or 1)
+    if len(held.messages) - len(held.texts) >= held.pull:
+        _weigh(held)
+    return count
+
+
+def _hold_empty(held: _Held, conversation: Conversation) -> None:
+    """Hold the one row of a conversation without messages."""
+    if conversation.created_at is None:
+        raise RowError(
+            "a conversation without messages has no time to be named after",
+            column=CREATED_AT,
+            conversation_id=_known(conversation),
+            row=held.line_of(conversation) if held.line_of else None,
+            advice="give its created_at, or leave the conversation out",
+        )
+    held.empty.append(len(held.messages))
+    held.messages.append(_NO_MESSAGE)
+
+
+def _weigh(held: _Held) -> None:
+    """Count the characters of the rows that came since the last time; pull fewer of such rows if they are huge."""
+    rows = held.messages[len(held.texts) :]
+    conversations = held.conversations[held.weighed :]
+    try:
+        contacts = [c.contact for c in conversations]
+        repeated = [c.id for c in conversations] + [c.name for c in contacts] + [c.phone for c in contacts]
+        texts = [m.text for m in rows]
+        media = [m.media_urls for m in rows]
+    except AttributeError as error:
+        _lacks(error)
     held.texts += texts
     held.media += media
-    weight = _ROW_CHARACTERS * len(block)
+    held.weighed = len(held.conversations) - 1  # the last may go on
+    weight = _ROW_CHARACTERS * len(rows)
     try:
-        weight += sum(map(len, filter(None, fixed))) * len(block) + sum(map(len, filter(None, texts)))
+        # A conversation's own texts come again in each of its rows: the longest stands for all, as a bound.
+        weight += max(map(len, filter(None, repeated)), default=0) * len(rows) + sum(map(len, filter(None, texts)))
         if any(media):
             weight += sum(map(len, chain.from_iterable(filter(None, media))))
     except (TypeError, ValueError):
         pass  # a value without a length: it is refused, with its place, when its column is made
     held.size += weight
-    return weight
+    held.pull = max(1, min(_BLOCK, 2 * held.pull, MAX_BYTES // 4 * len(rows) // weight))
 
 
 def _batch(held: _Held) -> pa.RecordBatch:
     """Make the record batch, a column at a time."""
+    if len(held.texts) < len(held.messages):
+        _weigh(held)
     rows, conversations = held.messages, held.conversations
     of_row = pa.array(np.repeat(np.arange(len(conversations)), held.counts))
     try:
@@ -312,10 +330,11 @@ def _microseconds(times: Sequence[Any], zone: tzinfo) -> NDArray[np.int64]:
     try:
         since = _since(times, _EPOCH)
     except TypeError:  # so some are naive
-        naive = np.array([datetime.utcoffset(time) is None for time in times])
+        naive = [datetime.utcoffset(time) is None for time in times]
         since = np.empty(len(times), np.int64)
-        since[~naive] = _since([times[at] for at in np.flatnonzero(~naive)], _EPOCH)
-        since[naive] = from_local(_since([times[at] for at in np.flatnonzero(naive)], _NAIVE_EPOCH), zone)
+        since[np.invert(naive)] = _since([time for time, bare in zip(times, naive, strict=True) if not bare], _EPOCH)
+        local = _since(list(compress(times, naive)), _NAIVE_EPOCH)
+        since[naive] = from_local(local, zone)
     if len(since) and (since.min() < MIN_US or since.max() > MAX_US):
         raise ValueError("outside the bounds of time")
     return since
@@ -344,7 +363,7 @@ def _refusal(held: _Held, column: str, at: int, value: object, problem: str, adv
     row = sum(held.counts[:at]) if of_conversation else at
     message = held.messages[row]
     conversation = held.conversations[bisect_right(list(accumulate(held.counts)), row)]
-    number = None if message is _NO_MESSAGE else held.first_row + row - bisect_right(held.empty, row)
+    number = None if message is _NO_MESSAGE else held.number + row - bisect_right(held.empty, row)
     return RowError(
         problem if value is None else f"{reprlib.repr(value)} ({type(value).__name__}) {problem}",
         column=column,

@@ -1,0 +1,111 @@
+"""A plain export to compare with: row by row, standard library only, nothing of the code under test but its vocabulary."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta, tzinfo
+
+from export_engine.model import Channel, Contact, Conversation, DateRange, Message
+
+COLUMNS = (
+    "message_id,conversation_id,contact_name,contact_phone,direction,speaker_type,"
+    "speaker_name,message_time,message_text,media_url,status,sender_account"
+)
+START = tuple("=+-@\t\r\n'")
+
+
+def aware(moment: datetime, zone: tzinfo) -> datetime:
+    """The moment in the zone; a naive one is already there (through UTC, as it may not exist on the zone's clocks)."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC).astimezone(zone)
+
+
+def iso(moment: datetime) -> str:
+    """With microseconds always, and `Z` for no offset."""
+    text = moment.isoformat(timespec="microseconds")
+    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
+
+
+def cell(value: str | None, *, guard: bool) -> str:
+    """Null is empty; everything else is quoted."""
+    if value is None:
+        return ""
+    if guard and value.startswith(START):
+        value = "'" + value
+    return '"' + value.replace('"', '""') + '"'
+
+
+def row(conversation: Conversation, message: Message, zone: tzinfo, *, guard: bool) -> str:
+    """One line, without its end."""
+    contact = conversation.contact
+    speaker = message.speaker_name
+    if speaker is None and message.speaker_type == "customer":
+        speaker = contact.name
+    values = [
+        message.id,
+        conversation.id,
+        contact.name,
+        contact.phone,
+        message.direction,
+        message.speaker_type,
+        speaker,
+        iso(aware(message.time, zone)),
+        message.text,
+        ",".join(url.replace(",", "%2C") for url in message.media_urls) or None,
+        message.status,
+        message.sender_account,
+    ]
+    return ",".join(cell(value, guard=guard) for value in values)
+
+
+def within(moment: datetime, days: DateRange) -> bool:
+    """Whether a local time's own day lies in the range."""
+    return days.start <= date(moment.year, moment.month, moment.day) <= days.end
+
+
+def csvs(
+    conversations: Iterable[Conversation],
+    channel: Channel,
+    days: DateRange,
+    zone: tzinfo,
+    *,
+    by_creation: bool = False,
+    bom: bool = False,
+    line_end: str = "\r\n",
+    guard: bool = False,
+) -> Iterator[tuple[str, bytes]]:
+    """Each CSV's name and bytes. Contacts must have names that need no cleaning."""
+    taken: set[str] = set()
+    for conversation in conversations:
+        messages = list(conversation.messages)
+        created_at = conversation.created_at or messages[0].time
+        created = aware(created_at, zone)
+        if by_creation:
+            chosen = messages if within(created, days) else []
+        else:
+            chosen = [message for message in messages if within(aware(message.time, zone), days)]
+        if not chosen and (messages or not within(created, days)):
+            continue
+        contact = conversation.contact.name or conversation.contact.phone or "Unknown contact"
+        stem = f"{contact}--{created:%Y-%m-%d_%H%M%S}--{channel.name} ({channel.phone})"
+        name, number = f"{stem}.csv", 2
+        while unicodedata.normalize("NFC", name).casefold() in taken:
+            name, number = f"{stem} ({number}).csv", number + 1
+        taken.add(unicodedata.normalize("NFC", name).casefold())
+        lines = [COLUMNS, *(row(conversation, message, zone, guard=guard) for message in chosen)]
+        yield name, (("\ufeff" if bom else "") + "".join(line + line_end for line in lines)).encode()
+
+
+def some(count: int, start: datetime, step: timedelta = timedelta(minutes=7), rows: int = 3) -> Iterator[Conversation]:
+    """Simple conversations, as many as wanted."""
+    for number in range(count):
+        first = start + number * step
+        yield Conversation(
+            f"c{number}",
+            Contact(f"Contact {number % 97}", f"+120255501{number % 100:02d}"),
+            [
+                Message(f"c{number}-{i}", first + i * timedelta(seconds=5), "inbound", "customer", f'text {i} é "q"')
+                for i in range(rows)
+            ],
+            first,
+        )

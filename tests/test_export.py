@@ -1,0 +1,360 @@
+"""Whole exports against a plain reference: the same names, the same bytes, whatever way the rows came."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export_engine import (
+    Channel,
+    Contact,
+    Conversation,
+    CsvFormat,
+    DateRange,
+    Message,
+    export_conversations,
+    open_source,
+)
+from export_engine import grouping, long
+from export_engine.schema import ROW_SCHEMA
+from export_engine.sources import Intake
+from export_engine.sources.choose import source_of
+from tests import reference
+
+CHANNEL = Channel("SMS Support", "+12025550123")
+JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+ZONES = {name: ZoneInfo(name) for name in ("America/New_York", "Asia/Taipei", "Asia/Kathmandu")} | {"UTC": UTC}
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(["=1+1", "'", '"', "", "\r\n"])
+TIMES = st.datetimes(
+    datetime(2026, 5, 31, 9), datetime(2026, 7, 1, 15), timezones=st.sampled_from([None, UTC, *ZONES.values()])
+)
+
+
+@st.composite
+def messages(draw: st.DrawFn, conversation: str, number: int) -> Message:
+    speaker = draw(st.sampled_from(["bot", "agent", "customer"]))
+    return Message(
+        f"{conversation}/{number}",
+        draw(TIMES),
+        "inbound" if speaker == "customer" else "outbound",
+        speaker,  # type: ignore[arg-type]  # one of the three
+        draw(st.none() | TEXT),
+        draw(st.none() | TEXT),
+        draw(st.just(()) | st.lists(st.sampled_from(["https://a/1", "https://b/2?x=1,2"]), max_size=3)),
+        draw(st.none() | st.sampled_from(["sent", "read"])),
+        draw(st.none() | TEXT) if speaker == "agent" else None,
+    )
+
+
+@st.composite
+def archives(draw: st.DrawFn) -> list[Conversation]:
+    made = []
+    for number in range(draw(st.integers(0, 6))):
+        id_ = f"c{number}"
+        contact = draw(
+            st.sampled_from(
+                [("Jane Doe", "+1202"), ("jane doe", None), ("王小明", "+886"), (None, "+33"), (None, None)]
+            )
+        )
+        count = draw(st.integers(0, 5))
+        own = [draw(messages(id_, index)) for index in range(count)]
+        created = draw(TIMES if not count else st.none() | TIMES)
+        made.append(Conversation(id_, Contact(*contact), own, created))
+    return made
+
+
+def members(archive: bytes) -> list[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        return [(name, opened.read(name)) for name in opened.namelist()]
+
+
+def rows_of(conversations: Iterable[Conversation], zone: tzinfo) -> pa.Table:
+    return pa.Table.from_batches(source_of(conversations).batches(Intake(zone)), ROW_SCHEMA)
+
+
+def archive(source: object, zone: tzinfo | str = UTC, days: DateRange = JUNE, **options: object) -> bytes:
+    return b"".join(
+        export_conversations(source, channel=CHANNEL, date_range=days, zone=zone, export_id="x", **options)  # type: ignore[arg-type]  # many kinds of option
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    archives(),
+    st.sampled_from(list(ZONES)),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["\r\n", "\n"]),
+)
+def test_every_byte_is_the_reference_s(
+    made: list[Conversation], zone: str, by_creation: bool, bom: bool, guard: bool, line_end: str
+) -> None:
+    """Selection, order, names, numbering, rendering and the guard agree with the row-by-row export."""
+    got = archive(
+        made,
+        zone,
+        range_by="created_at" if by_creation else "message_time",
+        csv_format=CsvFormat(bom=bom, line_end=line_end, formula_guard=guard),  # type: ignore[arg-type]  # a literal
+    )
+    expected = reference.csvs(
+        made, CHANNEL, JUNE, ZONES[zone], by_creation=by_creation, bom=bom, line_end=line_end, guard=guard
+    )
+    assert members(got) == list(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(archives(), st.sampled_from(list(ZONES)), st.integers(1, 7), st.sampled_from([1, 2, 7]))
+def test_any_cutting_and_any_threads_give_the_same_bytes(
+    made: list[Conversation], zone: str, step: int, threads: int
+) -> None:
+    """How rows are batched, and how many threads deflate, leaves no trace."""
+
+    def cut() -> Iterator[pa.RecordBatch]:
+        for batch in source_of(made).batches(Intake(ZONES[zone])):
+            for start in range(0, batch.num_rows, step):
+                yield batch.slice(start, step)
+
+    class Cut:
+        def batches(self, intake: Intake) -> Iterator[pa.RecordBatch]:
+            assert intake.zone is ZONES[zone] or intake.zone == ZONES[zone]
+            return cut()
+
+    assert archive(Cut(), zone, threads=threads) == archive(made, zone, threads=1)
+
+
+def some_rows() -> list[Conversation]:
+    return list(reference.some(60, datetime(2026, 5, 31, 22, tzinfo=UTC), rows=40))
+
+
+def test_objects_json_lines_parquet_and_tables_give_the_same_bytes(tmp_path: Path) -> None:
+    """The kind of source leaves no trace."""
+    made = some_rows()
+    expected = archive(made)
+    (tmp_path / "nested.jsonl").write_bytes(b"".join(msgspec.json.encode(c) + b"\n" for c in made))
+    table = rows_of(made, UTC)
+    pq.write_table(table, tmp_path / "flat.parquet", row_group_size=777)
+    with pa.OSFile(str(tmp_path / "flat.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=91)
+    for name in ("nested.jsonl", "flat.parquet", "flat.arrow"):
+        assert archive(open_source(tmp_path / name)) == expected, name
+    for given_ in (
+        table,
+        table.to_reader(13),
+        iter(table.to_batches(17)),
+        (Conversation(c.id, c.contact, iter(c.messages), c.created_at) for c in made),
+    ):
+        assert archive(given_) == expected
+
+
+def test_several_files_are_one_source(tmp_path: Path) -> None:
+    """Files are read one after the other; a conversation may go on in the next."""
+    table = rows_of(some_rows(), UTC)
+    paths = [tmp_path / "1.parquet", tmp_path / "2.parquet"]
+    pq.write_table(table.slice(0, 1001), paths[0])
+    pq.write_table(table.slice(1001), paths[1])
+    assert archive(open_source(*paths)) == archive(table)
+
+
+def test_hash_seed_time_zone_and_locale_leave_no_trace() -> None:
+    """Three processes in three surroundings write the same bytes."""
+    program = "from tests.test_export import *; import hashlib; print(hashlib.sha256(archive(some_rows(), 'Asia/Taipei')).hexdigest())"
+    seen = set()
+    for seed, zone, locale in (("0", "UTC", "C"), ("1", "America/New_York", "C.UTF-8"), ("77", "Asia/Tokyo", "POSIX")):
+        env = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": locale}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, check=True, cwd=Path(__file__).parent.parent
+        )
+        seen.add(done.stdout)
+    assert len(seen) == 1
+
+
+# --- long conversations --------------------------------------------------------------------------------------------
+
+
+def long_one(rows: int) -> list[Conversation]:
+    """A small, a long and a small conversation; the long one's text does not compress to nothing."""
+    start = datetime(2026, 6, 2, tzinfo=UTC)
+
+    def talk(name: str, count: int) -> Iterator[Message]:
+        for i in range(count):
+            text = f"{i * 2654435761 % 4294967296:08x} " * 6
+            yield Message(f"{name}{i}", start + timedelta(seconds=i), "inbound", "customer", text)
+
+    return [
+        Conversation(name, Contact(name), list(talk(name, n)), start) for name, n in (("a", 5), ("b", rows), ("c", 5))
+    ]
+
+
+@pytest.fixture(scope="module")
+def long_rows() -> pa.Table:
+    return rows_of(long_one(30_000), UTC)
+
+
+@pytest.mark.parametrize("compression", ["fast", "balanced", "small", "store"])
+def test_a_long_conversation_is_the_same_from_pieces_and_from_batches(long_rows: pa.Table, compression: str) -> None:
+    """About 8 MiB of CSV, cut into pieces by any number of threads, from batches of any size."""
+    results = {
+        archive(long_rows.to_reader(size), compression=compression, threads=threads, spool_limit=spool)
+        for size, threads, spool in ((8192, 1, 1 << 30), (8192, 2, 1 << 30), (1000, 7, 1 << 30), (7777, 2, 1 << 30))
+    }
+    assert len(results) == 1
+    assert members(results.pop()) == list(reference.csvs(long_one(30_000), CHANNEL, JUNE, UTC))
+
+
+@pytest.mark.parametrize("spool", [0, 1 << 20])
+def test_a_member_beyond_the_spool_limit_is_streamed(long_rows: pa.Table, spool: int) -> None:
+    """Its sizes follow in a data descriptor, however the rows came; the content is the same."""
+    results = {
+        archive(long_rows.to_reader(size), threads=t, spool_limit=spool) for size, t in ((8192, 1), (500, 2), (9999, 7))
+    }
+    assert len(results) == 1
+    (streamed,) = results
+    with zipfile.ZipFile(io.BytesIO(streamed)) as opened:
+        flags = [bool(info.flag_bits & 8) for info in opened.infolist()]
+    assert flags == ([True, True, True] if spool == 0 else [False, True, False])
+    assert members(streamed) == members(archive(long_rows))
+
+
+def test_a_conversation_goes_on_in_another_part_at_a_row_end(
+    monkeypatch: pytest.MonkeyPatch, long_rows: pa.Table
+) -> None:
+    """Before its CSV would pass the limit, with the header again; the report and the records say so."""
+    limit = 1_000_000
+    monkeypatch.setattr(long, "MEMBER_LIMIT", limit)
+    results = {}
+    for size in (8192, 400):
+        records: list[object] = []
+        export = export_conversations(
+            long_rows.to_reader(size),
+            channel=CHANNEL,
+            date_range=JUNE,
+            export_id="x",
+            on_member=records.append,
+            threads=2,
+        )
+        results[b"".join(export)] = export.report, tuple(records)
+    assert len(results) == 1
+    ((data, (report, records_)),) = results.items()
+    whole = dict(members(data))
+    base = "b--2026-06-02_000000--SMS Support (+12025550123)"
+    parts = [name for name in whole if name.startswith("b--")]
+    assert parts == [f"{base}.csv", *(f"{base} (part {n}).csv" for n in range(2, len(parts) + 1))]
+    assert len(parts) > 5
+    header = (reference.COLUMNS + "\r\n").encode()
+    bodies = []
+    for name in parts:
+        assert whole[name].startswith(header)
+        assert whole[name].endswith(b"\r\n")
+        assert len(whole[name]) <= limit
+        bodies.append(whole[name].removeprefix(header))
+    single = dict(members(archive(long_one(30_000), spool_limit=1 << 30)))  # objects, and limits as patched
+    assert header + b"".join(bodies) == dict(reference.csvs(long_one(30_000), CHANNEL, JUNE, UTC))[f"{base}.csv"]
+    assert list(single) == list(whole)
+    assert report.split == ("b",)
+    assert (report.conversations, report.members) == (3, len(parts) + 2)
+    assert [record.part for record in records_ if record.conversation_id == "b"] == list(range(1, len(parts) + 1))  # type: ignore[attr-defined]
+
+
+def test_a_long_conversation_partly_or_wholly_outside_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fragments without a row in the range leave no trace, and it has no member if none has one."""
+    monkeypatch.setattr(grouping, "MAX_ROWS", 10)
+    start = datetime(2026, 5, 31, 23, 50, tzinfo=UTC)
+    made = list(reference.some(3, start, timedelta(days=-1), rows=300))
+    for options in ({}, {"range_by": "created_at"}):
+        got = archive(rows_of(made, UTC).to_reader(7), **options)
+        assert members(got) == list(reference.csvs(made, CHANNEL, JUNE, UTC, by_creation=bool(options)))
+
+
+# --- the range -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "inside", "outside"),
+    [
+        (
+            "UTC",
+            "2026-06-01",
+            ["2026-06-01T00:00:00Z", "2026-06-01T23:59:59.999999Z"],
+            ["2026-05-31T23:59:59.999999Z", "2026-06-02T00:00:00Z"],
+        ),
+        (
+            "Asia/Taipei",
+            "2026-06-01",
+            ["2026-05-31T16:00:00Z", "2026-06-01T15:59:59.999999Z"],
+            ["2026-05-31T15:59:59.999999Z", "2026-06-01T16:00:00Z"],
+        ),
+        # 23 hours: clocks go from 02:00 to 03:00.
+        (
+            "America/New_York",
+            "2026-03-08",
+            ["2026-03-08T05:00:00Z", "2026-03-09T03:59:59.999999Z"],
+            ["2026-03-08T04:59:59.999999Z", "2026-03-09T04:00:00Z"],
+        ),
+        # 25 hours: clocks go from 02:00 back to 01:00.
+        (
+            "America/New_York",
+            "2026-11-01",
+            ["2026-11-01T04:00:00Z", "2026-11-02T04:59:59.999999Z"],
+            ["2026-11-01T03:59:59.999999Z", "2026-11-02T05:00:00Z"],
+        ),
+        # Midnight itself is skipped: the day begins at 01:00.
+        (
+            "America/Sao_Paulo",
+            "2018-11-04",
+            ["2018-11-04T03:00:00Z", "2018-11-05T01:59:59.999999Z"],
+            ["2018-11-04T02:59:59.999999Z", "2018-11-05T02:00:00Z"],
+        ),
+        # A day that does not exist there.
+        ("Pacific/Apia", "2011-12-30", [], ["2011-12-30T09:59:59.999999Z", "2011-12-30T10:00:00Z"]),
+    ],
+)
+def test_a_day_is_the_zone_s_own(zone: str, day: str, inside: list[str], outside: list[str]) -> None:
+    """The first and the last microsecond of a local day are in, their neighbours are out."""
+    moments = sorted(datetime.fromisoformat(text) for text in inside + outside)
+    talk = [Message(str(i), moment, "inbound", "customer") for i, moment in enumerate(moments)]
+    days = DateRange(date.fromisoformat(day), date.fromisoformat(day))
+    got = members(archive([Conversation("c", Contact("Jane"), talk)], zone, days))
+    written = got[0][1].decode().splitlines()[1:] if got else []
+    shown = [line.split(",")[7].strip('"') for line in written]
+    assert [datetime.fromisoformat(text) for text in shown] == sorted(datetime.fromisoformat(text) for text in inside)
+    assert all(text.startswith(day) for text in shown)
+
+
+def test_times_carry_the_zone_s_offset_of_their_moment() -> None:
+    """Summer and winter rows of one CSV differ in offset; UTC is `Z`; microseconds are always there."""
+    moments = [
+        datetime(2026, 1, 1, 12, tzinfo=UTC),
+        datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=timezone(timedelta(hours=9))),
+    ]
+    talk = [Message(str(i), moment, "inbound", "customer") for i, moment in enumerate(moments)]
+    days = DateRange(date(2026, 1, 1), date(2026, 12, 31))
+    for zone, shown in (
+        ("UTC", ["2026-01-01T12:00:00.000000Z", "2026-06-10T21:50:43.861185Z"]),
+        ("America/New_York", ["2026-01-01T07:00:00.000000-05:00", "2026-06-10T17:50:43.861185-04:00"]),
+    ):
+        ((_, csv),) = members(archive([Conversation("c", Contact("Jane"), talk)], zone, days))
+        assert [line.split(",")[7].strip('"') for line in csv.decode().splitlines()[1:]] == shown
+
+
+def test_an_export_of_nothing_is_an_empty_archive() -> None:
+    """Valid, and the report says that there is nothing in it."""
+    export = export_conversations([], channel=CHANNEL, date_range=JUNE)
+    data = b"".join(export)
+    assert members(data) == []
+    assert (export.report.members, export.report.rows, export.report.first_time) == (0, 0, None)
