@@ -2,24 +2,24 @@
 
 Nothing is shared with the writer but the columns' names: the standard library's `zipfile`, `zlib` and `csv` read the
 archive as any user's program would, and what `zipfile` is content with (gaps between members, headers that disagree)
-is checked here, in the bytes. Members are streamed: memory holds the directory, the conversations' ids, the manifest
-if there is one, and one row.
+is looked at in the bytes. Members are streamed: memory holds the directory, the conversations' ids, one row, and with
+a manifest a record for each member.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import struct
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 from unicodedata import normalize
@@ -29,40 +29,35 @@ from export_engine.errors import ArchiveError, OptionError
 from export_engine.report import MemberRecord
 from export_engine.schema import COLUMN_NAMES, DIRECTIONS, SPEAKER_TYPES
 
-__all__ = ["MAX_PROBLEMS", "MemberSummary", "Verification", "conversation_text", "members", "verify_archive"]
+__all__ = ["MAX_PROBLEMS", "Verification", "conversation_text", "members", "printable", "verify_archive"]
 
 #: How many problems are listed; the rest is only counted.
 MAX_PROBLEMS = 100
 
-_ID, _CONVERSATION, _DIRECTION, _SPEAKER_TYPE, _SPEAKER, _TIME, _TEXT, _MEDIA = map(
-    COLUMN_NAMES.index,
-    (
-        *("message_id", "conversation_id", "direction", "speaker_type"),
-        *("speaker_name", "message_time", "message_text", "media_url"),
-    ),
-)
 _HEADER = ",".join(COLUMN_NAMES)
-#: The most characters of a cell that `csv` takes on every platform; an Arrow string is no longer.
+_ID, _CONVERSATION, _TIME = map(COLUMN_NAMES.index, ("message_id", "conversation_id", "message_time"))
+_WORDS = {"direction": DIRECTIONS, "speaker_type": SPEAKER_TYPES}
+_VOCABULARY = [(COLUMN_NAMES.index(name), frozenset(words)) for name, words in _WORDS.items()]
+#: The most characters of a cell that `csv` takes on every platform; no string of Arrow's is longer.
 _LONGEST = 0x7FFFFFFF
 
 _LOCAL = struct.Struct("<4s5H3L2H")  # APPNOTE 4.3.7
-_LOCAL_FIELDS = ("version", "flags", "method", "time", "date", "CRC-32", "deflated size", "size", "name", "extra field")
 _DESCRIPTOR = struct.Struct("<4s3L")  # APPNOTE 4.3.9
-_END = struct.Struct("<4s4H2LH")  # APPNOTE 4.3.16
+_END_SIZE = 22  # without a comment: APPNOTE 4.3.16
 _STREAMED, _UTF8 = 1 << 3, 1 << 11  # APPNOTE 4.4.4
 
 _CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{6}")
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f]|\A[. ]')
 _PART = re.compile(r" \(part ([0-9]+)\)(?: \([0-9]+\))?\.csv\Z")
-#: What `zipfile` is known to raise for bytes that are no ZIP archive, or none it can read.
-_UNREADABLE = (BadZipFile, EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError, struct.error)
+#: What `zipfile` raises for bytes that are no ZIP archive, or none it can read.
+_UNREADABLE = (BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
 
 _Complain = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was read, and every `problem` found, ready to print. `bytes` is the size of the archive."""
+    """What was read, and every problem found, ready to print. `bytes` is the size of the archive."""
 
     members: int
     conversations: int
@@ -76,23 +71,6 @@ class Verification:
         return not self.problems
 
 
-@dataclass(slots=True)
-class MemberSummary:
-    """One member: what the directory says of it and, where its CSV was read, what is in that.
-
-    Sizes are in bytes. `rows` is None where the CSV was not read; `conversation_id` and the times (the earliest and the
-    latest) are None there and in a CSV without rows.
-    """
-
-    name: str
-    csv_bytes: int
-    deflated_bytes: int
-    rows: int | None = None
-    conversation_id: str | None = None
-    first_time: datetime | None = None
-    last_time: datetime | None = None
-
-
 def verify_archive(
     path: str | os.PathLike[str],
     manifest: str | os.PathLike[str] | None = None,
@@ -101,99 +79,106 @@ def verify_archive(
 ) -> Verification:
     """Check an archive, and with its `manifest` (JSON Lines, or Parquet if it ends in `.parquet`) the two together.
 
-    Checked are the container (local and central headers, CRC-32s, no byte that belongs to nothing), the members' names,
-    and each row: its cells, the vocabulary, its time, that a member is one conversation and a conversation one member or
-    its `(part N)`. The manifest must list the same members in the same order, with the same facts. An archive written
-    with any `CsvFormat` passes. `progress` is called with the bytes of CSV read and those there are.
+    Checked are the container (local and central headers, CRC-32s, no byte that belongs to nothing), the members'
+    names, and each row: its cells, the vocabulary, its time, that a member is one conversation and a conversation one
+    member or its `(part N)`. The manifest must list the same members in the same order with the same facts. An archive written
+    with any `CsvFormat` passes. `progress` is called with the bytes of CSV read so far and those there are.
 
-    Damage is reported, never raised; OSError is, for a file that cannot be read.
+    Damage is reported, never raised. Raises OSError for a file that cannot be read.
     """
-    problems = _Problems()
+    problems: list[str] = []
+    count = 0
+
+    def complain(problem: str) -> None:
+        nonlocal count
+        count += 1
+        if count <= MAX_PROBLEMS:
+            problems.append(problem)
+
+    size = rows = conversations = 0
+    infos: list[ZipInfo] = []
     with Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            archive = _open(file)
+            with _open(file) as archive:
+                infos = archive.infolist()
+                _check_layout(file, archive, size, complain)
+                _check_names(infos, complain)
+                found = []
+                for record in _check_members(archive, progress, complain):
+                    rows += record.rows
+                    conversations += record.part == 1
+                    if manifest is not None:
+                        found.append(record)
         except ArchiveError as error:
-            return Verification(0, 0, 0, size, (str(error),))
-        with archive:
-            _check_layout(file, archive, size, problems.add)
-            _check_names(archive.infolist(), problems.add)
-            book = None if manifest is None else _Manifest(Path(manifest), problems.add)
-            rows, conversations = _check_members(archive, book, progress, problems.add)
-            return Verification(len(archive.infolist()), conversations, rows, size, problems.listed())
+            complain(str(error))
+        else:
+            if manifest is not None:
+                _check_manifest(Path(manifest), found, complain)
+    if count > len(problems):
+        problems.append(f"and {count - len(problems)} more problems")
+    return Verification(len(infos), conversations, rows, size, tuple(problems))
 
 
-def members(path: str | os.PathLike[str], *, read: int = 0) -> Iterator[MemberSummary]:
-    """Each member in the archive's order; the CSVs of the first `read` are read.
+def members(path: str | os.PathLike[str]) -> Iterator[MemberRecord]:
+    """Each member's record, in the archive's order, as its CSV says; a member is read when its turn comes.
 
-    Raises ArchiveError for a file that is no ZIP archive or a CSV that cannot be read.
+    `conversation_id` is empty for a CSV without rows, `part` always 1. Raises ArchiveError for a file that is no ZIP
+    archive or a CSV that cannot be read.
     """
     with Path(path).open("rb") as file, _open(file) as archive:
-        for number, info in enumerate(archive.infolist()):
-            summary = MemberSummary(info.filename, info.file_size, info.compress_size)
-            if number < read:
-                with closing(_rows(archive, info)) as rows:
-                    _check_rows(rows, summary, lambda problem: problem)
-            yield summary
+        for info in archive.infolist():
+            yield _read(archive, info, len, len)
 
 
 def conversation_text(path: str | os.PathLike[str], which: str) -> Iterator[str]:
     """One conversation as lines to read: `2026-06-11 06:50  agent Jane > text`, what follows indented by 18 blanks.
 
-    `which` is a member's name, a conversation's id (all its parts are read then), or what only one name begins with, or
-    else contains. Nothing in the lines can steer a terminal (see `_printable`). Raises OptionError (`conversation`) if
-    none or several are meant, ArchiveError as `members` does.
+    `which` is a member's name, a conversation's id (all its parts are read then), or what only one name begins with or
+    contains. The lines are `printable`. Raises OptionError (`conversation`) if it means none or several, ArchiveError
+    as `members` does.
     """
     with Path(path).open("rb") as file, _open(file) as archive:
         for info in _find(archive, which):
             with closing(_rows(archive, info)) as rows:
                 for row in rows:
                     if len(row) == len(COLUMN_NAMES):
-                        yield from _message_lines(row)
+                        yield from _message_lines(dict(zip(COLUMN_NAMES, row, strict=True)))
 
 
-def _message_lines(row: list[str]) -> Iterator[str]:
-    speaker = _printable(f"{row[_SPEAKER_TYPE]} {row[_SPEAKER]}".rstrip())
-    first, *others = [_printable(line) for line in re.split("\r\n|\n", row[_TEXT])]
-    yield f"{_printable(row[_TIME][:16].replace('T', ' ')):16}  {speaker} > {first}"
-    for line in chain(others, map(_printable, filter(None, row[_MEDIA].split(",")))):
-        yield f"{'':18}{line}"
-
-
-def _printable(text: str) -> str:
-    """Spell control and format characters as escapes, as in `\\x1b`; only joiners stay, for scripts and emoji."""
+def printable(text: str) -> str:
+    r"""Spell control and format characters as escapes, as in `\x1b`; only joiners stay, for scripts and emoji."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in text)
 
 
+def _message_lines(message: dict[str, str]) -> Iterator[str]:
+    time = message["message_time"][:16].replace("T", " ")
+    speaker = f"{message['speaker_type']} {message['speaker_name']}".rstrip()
+    first, *others = re.split("\r\n|\n", message["message_text"])
+    yield printable(f"{time:16}  {speaker} > {first}")
+    for line in (*others, *filter(None, message["media_url"].split(","))):
+        yield f"{'':18}{printable(line)}"
+
+
 def _find(archive: ZipFile, which: str) -> list[ZipInfo]:
     """The members that `which` means: see `conversation_text`."""
     infos = archive.infolist()
-    named = [info for info in infos if info.filename == which]
-    if len(named) == 1:
-        return named
-    for begins, info in enumerate(infos):
-        if _conversation(archive, info) == which:
-            return [info, *_further_parts(archive, infos[begins + 1 :], which)]
-    for found in (
-        [info for info in infos if info.filename.startswith(which)],
-        [info for info in infos if which in info.filename],
-    ):
-        if len(found) == 1:
+    tests: list[Callable[[ZipInfo], bool]] = [
+        lambda info: info.filename == which,
+        lambda info: _conversation(archive, info) == which,
+        lambda info: info.filename.startswith(which),
+        lambda info: which in info.filename,
+    ]
+    for kind, test in enumerate(tests):
+        found = [info for info in infos if test(info)]
+        if len(found) == 1 or (found and kind == 1):
             return found
         if found:
-            some = "".join(f"\n  {_printable(info.filename)}" for info in found[:10])
-            more = f"\n  and {len(found) - 10} more" if len(found) > 10 else ""
-            raise OptionError(f"{which!r} could be any of these, say more of the name:{some}{more}", option="conversation")
-    raise OptionError(f"no conversation has the id {which!r} and no member's name contains it", option="conversation")
-
-
-def _further_parts(archive: ZipFile, infos: list[ZipInfo], conversation: str) -> Iterator[ZipInfo]:
-    for info in infos:
-        if _conversation(archive, info) != conversation:
-            return
-        yield info
+            some = ", ".join(repr(info.filename) for info in found[:5])
+            raise OptionError(f"{which!r} is in {len(found)} names: say more of one of {some}", option="conversation")
+    raise OptionError(f"no member has {which!r} as conversation id or in its name", option="conversation")
 
 
 def _conversation(archive: ZipFile, info: ZipInfo) -> str | None:
@@ -210,22 +195,22 @@ def _open(file: IO[bytes]) -> ZipFile:
     try:
         return ZipFile(file)
     except _UNREADABLE as error:
-        raise ArchiveError(
-            f"this is no whole ZIP archive ({error}): it may have been cut short on its way; export or fetch it again"
-        ) from error
+        raise ArchiveError(f"this is no whole ZIP archive ({error}): if it was cut short, fetch it again") from error
 
 
 class _Tap(io.RawIOBase):
-    """A member's bytes on their way to the CSV reader, each shown to `see`."""
+    """A member's bytes on their way to the CSV reader, all shown to `see`."""
 
     def __init__(self, stream: IO[bytes], see: Callable[[bytes], object]) -> None:
         self._stream = stream
         self._see = see
 
     def readable(self) -> bool:
+        """It is for reading."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read as `io.RawIOBase` has it."""
         data = self._stream.read(len(buffer))
         self._see(data)
         buffer[: len(data)] = data
@@ -234,40 +219,239 @@ class _Tap(io.RawIOBase):
 
 @contextmanager
 def _damage(name: str) -> Iterator[None]:
+    """Turn what the standard library raises for damaged members into ArchiveError."""
     try:
         yield
-    except UnicodeDecodeError as error:
-        raise ArchiveError(f"{name!r}: the CSV is not UTF-8: {error.reason}") from error
-    except csv.Error as error:
-        raise ArchiveError(f"{name!r}: the CSV breaks RFC 4180: {error}") from error
-    except (*_UNREADABLE, zlib.error) as error:
-        raise ArchiveError(f"{name!r} cannot be read: {error}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ArchiveError(f"{name!r}: the CSV cannot be read: {error}") from error
+    except _UNREADABLE as error:
+        raise ArchiveError(f"{name!r} cannot be unpacked: {error}") from error
 
 
-def _rows(
-    archive: ZipFile, info: ZipInfo, see: Callable[[bytes], object] = len
-) -> Generator[list[str], None, None]:
+def _rows(archive: ZipFile, info: ZipInfo, see: Callable[[bytes], object] = len) -> Generator[list[str], None, None]:
     """The rows behind a member's header. Raises ArchiveError, after reading on to the end for the sake of the CRC."""
     with _damage(info.filename), archive.open(info) as stream:
         tap = io.BufferedReader(_Tap(stream, see), 1 << 16)
         try:
-            text = io.TextIOWrapper(tap, "utf-8", newline="")
-            header = text.readline(len(_HEADER) + 3)
-            if header.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r") != _HEADER:
-                raise ArchiveError(f"{info.filename!r}: the header {header[:80]!r}... is not the twelve columns")
-            reader = csv.reader(text, strict=True)
-            while (row := _next(reader)) is not None:
-                yield row
-        except (ArchiveError, UnicodeDecodeError, csv.Error):
+            yield from _parsed(io.TextIOWrapper(tap, "utf-8", newline=""))
+        except (csv.Error, UnicodeDecodeError):
             while tap.read(1 << 16):
                 pass
             raise
 
 
+def _parsed(text: IO[str]) -> Iterator[list[str]]:
+    header = text.readline(len(_HEADER) + 3)
+    if header.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r") != _HEADER:
+        raise csv.Error(f"its header begins {header[:80]!r} and is not the twelve columns")
+    reader = csv.reader(text, strict=True)
+    while (row := _next(reader)) is not None:
+        yield row
+
+
 def _next(reader: Iterator[list[str]]) -> list[str] | None:
-    """The next row. The limit of a cell's length is the whole process's: it is raised no longer than that takes."""
+    """The next row. The limit on a cell is the whole process's, so it is raised no longer than reading takes."""
     limit = csv.field_size_limit(_LONGEST)
     try:
         return next(reader, None)
     finally:
         csv.field_size_limit(limit)
+
+
+def _read(archive: ZipFile, info: ZipInfo, see: Callable[[bytes], object], complain: _Complain) -> MemberRecord:
+    """Read a member, checking its rows."""
+    number = 0
+    row: list[str] = []
+    conversation: str | None = None
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def refuse(column: int, problem: str) -> None:
+        cell = row[column] if len(row[column]) <= 80 else f"{row[column][:80]}..."
+        complain(f"{info.filename!r}: row {number}, column {COLUMN_NAMES[column]!r}: {cell!r} {problem}")
+
+    with closing(_rows(archive, info, see)) as rows:
+        for number, row in enumerate(rows, 1):
+            if len(row) != len(COLUMN_NAMES):
+                complain(f"{info.filename!r}: row {number} has {len(row)} cells, not {len(COLUMN_NAMES)}")
+                continue
+            for column in (_ID, _CONVERSATION):
+                if not row[column]:
+                    refuse(column, "is no id")
+            conversation = row[_CONVERSATION] if conversation is None else conversation
+            if row[_CONVERSATION] != conversation:
+                refuse(_CONVERSATION, f"is not {conversation!r}, as in the rows before")
+            for column, words in _VOCABULARY:
+                if row[column] not in words:
+                    refuse(column, f"is none of {', '.join(sorted(words))}")
+            time = _instant(row[_TIME])
+            if time is None:
+                refuse(_TIME, "is no ISO 8601 time with its offset from UTC")
+            else:
+                first = time if first is None or time < first else first
+                last = time if last is None or time > last else last
+    return MemberRecord(
+        *(info.filename, conversation or "", 1, number, info.file_size, info.compress_size, info.CRC, first, last)
+    )
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if time.tzinfo is None else time
+
+
+# --- checking ------------------------------------------------------------------------------------------------------
+
+
+def _check_layout(file: IO[bytes], archive: ZipFile, size: int, complain: _Complain) -> None:
+    """Every byte belongs to one member or to the directory, and headers agree."""
+    at = 0
+    for info in archive.infolist():
+        if info.header_offset != at:
+            complain(f"{info.filename!r} begins at byte {info.header_offset}, not {at}: a gap, an overlap or a prefix")
+        at = _check_local(file, info, complain)
+    if archive.start_dir != at:
+        complain(f"the directory begins at byte {archive.start_dir}, not {at}: a gap, an overlap or a prefix")
+    file.seek(size - _END_SIZE)
+    if file.read(4) != b"PK\x05\x06":
+        complain("there are bytes behind the end of the archive, or a comment")
+
+
+def _check_local(file: IO[bytes], info: ZipInfo, complain: _Complain) -> int:
+    """Compare a member's local header and data descriptor with the directory; returns where the member ends."""
+    file.seek(max(info.header_offset, 0))
+    fixed = file.read(_LOCAL.size)
+    if len(fixed) < _LOCAL.size or fixed[:4] != b"PK\x03\x04":
+        complain(f"{info.filename!r}: there is no local header at byte {info.header_offset}")
+        return info.header_offset
+    _, version, flags, method, time, date, *sizes, name_size, extra_size = _LOCAL.unpack(fixed)
+    name, extra = file.read(name_size), file.read(extra_size)
+    known = [info.CRC, info.compress_size, info.file_size]
+    streamed = bool(info.flag_bits & _STREAMED)
+    year, month, day, hour, minute, second = info.date_time
+    for what, here, there in (
+        ("name", name, info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")),
+        ("version", version, info.extract_version),
+        ("flags", flags, info.flag_bits),
+        ("method", method, info.compress_type),
+        ("time", (date, time), ((year - 1980) << 9 | month << 5 | day, hour << 11 | minute << 5 | second // 2)),
+        ("CRC-32 and sizes", sizes, [0, 0, 0] if streamed else known),
+        ("extra field", extra, b""),
+    ):
+        if here != there:
+            complain(
+                f"{info.filename!r}: the local header's {what} is {here!r}, where the directory asks for {there!r}"
+            )
+    if info.flag_bits & ~(_STREAMED | _UTF8):
+        complain(f"{info.filename!r}: the flags {info.flag_bits:#x} ask for more than this format has")
+    end: int = info.header_offset + _LOCAL.size + name_size + extra_size + info.compress_size
+    if streamed:
+        file.seek(end)
+        if file.read(_DESCRIPTOR.size) != _DESCRIPTOR.pack(b"PK\x07\x08", *known):
+            complain(f"{info.filename!r}: the data descriptor disagrees with the directory")
+        end += _DESCRIPTOR.size
+    return end
+
+
+def _check_names(infos: list[ZipInfo], complain: _Complain) -> None:
+    taken: dict[str, str] = {}
+    for info in infos:
+        name = info.orig_filename
+        parts = name.removesuffix(".csv").split("--")
+        if not name.endswith(".csv") or _UNSAFE.search(name) or len(name.encode()) > 255:
+            complain(f"{name!r} is no safe name of a CSV")
+        elif len(parts) != 3 or not all(parts) or not _CREATED.fullmatch(parts[1]):
+            complain(f"{name!r} does not split on -- into contact, creation time and channel")
+        if not (name.isascii() or info.flag_bits & _UTF8):
+            complain(f"{name!r}: the name is not ASCII and not flagged as UTF-8")
+        other = taken.setdefault(normalize("NFC", normalize("NFD", name).casefold()), name)
+        if other is not name:
+            complain(f"{name!r}: a file system may take this name and {other!r} for the same")
+
+
+def _check_members(
+    archive: ZipFile, progress: Callable[[int, int], object] | None, complain: _Complain
+) -> Iterator[MemberRecord]:
+    """Read every member; one that cannot be read gives no record."""
+    total = sum(info.file_size for info in archive.infolist())
+    homes: dict[str, str] = {}
+    before: MemberRecord | None = None
+    done = 0
+    for info in archive.infolist():
+        began, digest = done, sha256()
+
+        def see(data: bytes, digest: Any = digest) -> None:
+            nonlocal done
+            done += len(data)
+            digest.update(data)
+            if progress is not None:
+                progress(done, total)
+
+        try:
+            record = _read(archive, info, see, complain)
+        except ArchiveError as error:
+            complain(str(error))
+            continue
+        if done - began != info.file_size:
+            complain(f"{info.filename!r} unpacks to {done - began} bytes, not to {info.file_size}")
+        id_, suffix = record.conversation_id, _PART.search(record.name)
+        if before and suffix and id_ == before.conversation_id and int(suffix[1]) == before.part + 1:
+            record = replace(record, part=before.part + 1)
+        elif id_ and homes.setdefault(id_, record.name) is not record.name:
+            complain(f"{record.name!r}: column 'conversation_id': {id_!r} is also that of {homes[id_]!r}")
+        before = replace(record, sha256=digest.hexdigest())
+        yield before
+
+
+def _check_manifest(path: Path, found: list[MemberRecord], complain: _Complain) -> None:
+    """Compare what the manifest says of the members with what was found in them."""
+    listed: dict[str, MemberRecord] = {}
+    try:
+        for record in _records(path):
+            if listed.setdefault(record.name, record) is not record:
+                complain(f"manifest: {record.name!r} is listed twice")
+    except (KeyError, TypeError, ValueError) as error:
+        complain(f"manifest: record {len(listed) + 1} cannot be read: {error}")
+    names = {record.name for record in found}
+    for name in listed:
+        if name not in names:
+            complain(f"{name!r} is in the manifest, but not (or not readable) in the archive")
+    if [name for name in listed if name in names] != [record.name for record in found if record.name in listed]:
+        complain("manifest: its members stand in another order than the archive's")
+    for actual in found:
+        expected = listed.get(actual.name)
+        if expected is None:
+            complain(f"{actual.name!r} is in the archive but not in the manifest")
+        else:
+            _compare(expected, actual, complain)
+
+
+def _compare(expected: MemberRecord, actual: MemberRecord, complain: _Complain) -> None:
+    # Without rows only the manifest knows the conversation; with the formula guard the CSV has one ' more.
+    if not actual.rows or actual.conversation_id == f"'{expected.conversation_id}":
+        actual = replace(actual, conversation_id=expected.conversation_id)
+    if expected.sha256 is None:
+        actual = replace(actual, sha256=None)
+    for name in (field.name for field in fields(MemberRecord)):
+        says, is_ = getattr(expected, name), getattr(actual, name)
+        if says != is_:
+            complain(f"{actual.name!r}: {name} is {is_}, but {says} in the manifest")
+
+
+def _records(path: Path) -> Iterator[MemberRecord]:
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq  # noqa: PLC0415  # most manifests are JSON Lines
+
+        with pq.ParquetFile(path) as table:
+            for batch in table.iter_batches():
+                yield from (MemberRecord(**record) for record in batch.to_pylist())
+    else:
+        with path.open("rb") as lines:
+            for line in lines:
+                record = json.loads(line)
+                for key in ("first_time", "last_time"):
+                    record[key] = record[key] and datetime.fromisoformat(record[key])
+                yield MemberRecord(**record)

@@ -73,8 +73,9 @@ def read_nested_jsonl(path: str | os.PathLike[str]) -> Source:
          "status": "read", "sender_account": "ann@example.com"}]}
 
     (on one line). Required are `id`, `contact` and `messages`, and in a message `id`, `time`, `direction` and
-    `speaker_type`; the rest may be null or left out. Times are RFC 3339, with an offset or naive (in the export's zone);
-    digits beyond microseconds are rounded. A key that is not the model's is refused: a misspelt one would lose data.
+    `speaker_type`; the rest may be null or left out. Times are RFC 3339, with an offset or naive (in the export's
+    zone); digits beyond microseconds are rounded. A key that is not the model's is refused: a misspelt one would lose
+    data without a word.
 
     The file is UTF-8, with or without a byte order mark; one that ends in `.gz` is gzip. Blank lines are skipped. It is
     opened when the batches are first asked for, and closed at the end, on an error, and with the batches. Memory is
@@ -114,14 +115,20 @@ def _conversations(path: str | os.PathLike[str]) -> Iterator[_Conversation]:
     decoder = msgspec.json.Decoder(_Conversation)
     with closing(_lines(path)) as lines:
         for number, line in lines:
-            try:
-                conversation = decoder.decode(line)
-            except msgspec.ValidationError as error:
-                raise _mismatch(error, line, number, path) from error
-            except ValueError:
-                conversation = _decode_slowly(line, number, path)
-            conversation.__dict__["line"] = number
-            yield conversation
+            yield _decode(decoder, line, number, path)
+
+
+def _decode(
+    decoder: msgspec.json.Decoder[_Conversation], line: bytes, number: int, path: str | os.PathLike[str]
+) -> _Conversation:
+    try:
+        conversation = decoder.decode(line)
+    except msgspec.ValidationError as error:
+        raise _mismatch(error, line, number, path) from error
+    except ValueError:
+        conversation = _decode_slowly(line, number, path)
+    conversation.__dict__["line"] = number
+    return conversation
 
 
 def _lines(path: str | os.PathLike[str]) -> Generator[tuple[int, bytes], None, None]:
@@ -159,7 +166,7 @@ def _decode_slowly(line: bytes, number: int, path: str | os.PathLike[str]) -> _C
         problem = "has a lone surrogate in a key or a time"
     except RecursionError:
         problem = "is nested too deeply"
-    raise SourceError(f"{os.fspath(path)}, line {number} {problem}; write one whole JSON object a line")
+    raise SourceError(f"{os.fspath(path)}, line {number} {problem}; write one whole JSON object a line") from None
 
 
 def _document(line: bytes) -> dict[str, Any]:
@@ -171,28 +178,31 @@ def _document(line: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _mismatch(error: Exception, line: bytes, number: int, path: str | os.PathLike[str]) -> RowError:
+def _mismatch(error: Exception, line: bytes, number: int, path: str | os.PathLike[str]) -> SourceError:
     """Say which key of which message is wrong: msgspec's "Expected `str`, got `int` - at `$.messages[3].id`"."""
-    problem, _, location = str(error).partition(" - at `$")
-    steps: list[str] = re.findall(r"\w+", location)
+    problem, _, place = str(error).partition(" - at `$")
+    steps: list[str] = re.findall(r"\w+", place)
+    keys = [step for step in steps if not step.isdecimal()]
     if field := re.search(r"field `(.*)`", problem):  # a missing or unknown one is named before the place
         steps.append(field[1])
-    document = _document(line)
+        keys.append(field[1])
+    if not keys:
+        return SourceError(f"{os.fspath(path)}, line {number}: {problem}; write one JSON object a line")
+    value: Any = _document(line)
+    conversation_id = value.get("id")
     message_id = None
-    value: Any = document
     for step in steps:
-        if isinstance(value, list):
-            value = value[int(step)]
-            message_id = message_id or (value.get("id") if isinstance(value, dict) else None)
-        else:
-            value = value.get(step) if isinstance(value, dict) else None
-    keys = [step for step in steps if not step.isdecimal()] or ["messages"]
+        try:
+            value = value[int(step) if isinstance(value, list) else step]
+        except (LookupError, TypeError, ValueError):  # missing, or the line has a key twice
+            value = None
+        if step.isdecimal() and isinstance(value, dict):
+            message_id = value.get("id")
     inside = keys[0] if len(keys) > 1 else ""
     known = {"": _Conversation, "contact": _Contact, "messages": _Message}[inside].__struct_fields__
-    conversation_id = document.get("id")
     return RowError(
         f"line {number} of {os.fspath(path)}: {problem}",
-        column=_COLUMNS[inside].get(keys[-1], keys[-1]),
+        column=_COLUMNS[inside].get(keys[1] if inside else keys[0], keys[-1]),
         value=value,
         conversation_id=conversation_id if isinstance(conversation_id, str) else None,
         message_id=message_id if isinstance(message_id, str) else None,

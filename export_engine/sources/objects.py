@@ -130,6 +130,7 @@ def gather(
                     yield _batch(held)
                     number = held.number + len(held.messages) - len(held.empty)
                     held = _Held(intake, line_of, number, held.pull)
+            del conversation  # a huge one need not wait for the next
         if held.messages:
             yield _batch(held)
     except BaseException:
@@ -342,7 +343,8 @@ def _microseconds(times: Sequence[Any], zone: tzinfo) -> NDArray[np.int64]:
 
 def _since(times: Sequence[Any], epoch: datetime) -> NDArray[np.int64]:
     """Subtract `epoch`: a quarter of the time that Arrow or numpy takes for the datetimes themselves."""
-    return pa.array([time - epoch for time in times], pa.duration("us")).to_numpy().view(np.int64)
+    since: NDArray[np.int64] = pa.array([time - epoch for time in times], pa.duration("us")).to_numpy().view(np.int64)
+    return since
 
 
 def _first_bad(values: Sequence[Any], make: Callable[[list[Any]], object], error: Exception) -> int:

@@ -1,0 +1,121 @@
+"""The README's examples run, and what it says of the format is so."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sqlite3
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_engine import DateRange
+from export_engine.schema import COLUMN_NAMES
+from tests import reference
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Run the example that holds some words, in a directory of its own; gives its names."""
+    shutil.copytree(ROOT / "fixtures", tmp_path / "fixtures")
+    monkeypatch.chdir(tmp_path)
+
+    def run(words: str) -> dict[str, Any]:
+        (text,) = [text for text in EXAMPLES if words in text]
+        names: dict[str, Any] = {}
+        exec(compile(text, "README.md", "exec"), names)  # noqa: S102  # running them is the point
+        return names
+
+    return run
+
+
+def names_in(data: bytes, path: Path) -> list[str]:
+    path.write_bytes(data)
+    with zipfile.ZipFile(path) as opened:
+        assert opened.testzip() is None
+        return opened.namelist()
+
+
+def test_write_a_file(example: Callable[[str], dict[str, Any]]) -> None:
+    """The archive holds the CSV of the seed's example."""
+    names = example('export.write_to("archives/")  #')
+    with zipfile.ZipFile(names["path"]) as opened:
+        assert opened.namelist() == ["Jane Doe--2026-04-08_032443--SMS Support (+12025550123).csv"]
+    assert names["export"].report.rows == 2
+
+
+def test_wsgi(example: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    """Headers first, then the archive; close() is there for the server."""
+    seen: list[Any] = []
+    made = reference.some(3, datetime(2026, 6, 1, tzinfo=UTC))
+    body = example("# WSGI")["download"]({}, lambda *head: seen.extend(head), made, JUNE)
+    assert hasattr(body, "close")
+    assert len(names_in(b"".join(body), tmp_path / "out.zip")) == 3
+    assert "SMS_Support_2026-06_" in dict(seen[1])["Content-Disposition"]
+
+
+def test_asgi(example: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    """The same, without holding up the event loop."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    app = example("# ASGI")["app"]
+    asyncio.run(app({}, None, send, reference.some(3, datetime(2026, 6, 1, tzinfo=UTC)), JUNE))
+    assert sent[0]["status"] == 200
+    assert len(names_in(b"".join(event["body"] for event in sent[1:]), tmp_path / "out.zip")) == 3
+
+
+def test_database_cursor(example: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    """Rows come straight from the cursor, grouped by conversation."""
+    database = sqlite3.connect(":memory:")
+    database.executescript(
+        """
+        CREATE TABLE conversation (id, name, phone);
+        CREATE TABLE message (id, conversation, time, direction, speaker, text);
+        INSERT INTO conversation VALUES ('a', 'Jane Doe', NULL), ('b', NULL, '+12025550147');
+        INSERT INTO message VALUES ('1', 'a', '2026-06-02T10:00:00', 'inbound', 'customer', 'Hi'),
+          ('2', 'b', '2026-06-03T10:00:00', 'inbound', 'customer', 'Hello'),
+          ('3', 'a', '2026-06-02T10:01:00', 'outbound', 'agent', 'How can I help?');
+        """
+    )
+    export = example("sqlite3.Connection")["export_june"](database)
+    assert names_in(b"".join(export), tmp_path / "out.zip") == [
+        "Jane Doe--2026-06-02_100000--SMS Support.csv",
+        "+12025550147--2026-06-03_100000--SMS Support.csv",
+    ]
+    assert export.report.rows == 3
+    database.close()
+
+
+def test_parquet(example: Callable[[str], dict[str, Any]]) -> None:
+    """The fixture becomes an archive with a manifest beside it."""
+    names = example("open_source(")
+    assert sorted(path.name for path in Path("archives").iterdir()) == sorted(
+        [names["export"].file_name, "manifest.parquet"]
+    )
+    assert names["export"].report.members == 29
+
+
+def test_the_table_names_every_column_in_order() -> None:
+    """The README's columns are the schema's."""
+    assert tuple(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) == COLUMN_NAMES
+
+
+def test_ci_runs_the_readme_s_commands() -> None:
+    """Installing, exporting the fixture and testing are the same words in both."""
+    script = (ROOT / ".ci" / "run").read_text()
+    for words in ("pip install", "export fixtures/conversations.jsonl", "python -m pytest -q"):
+        assert words in README
+        assert words in script
