@@ -10,9 +10,9 @@ Knows nothing of conversations. The choices, each because of what readers in the
   central header both say version 4.5, and only fields that overflow are all ones (APPNOTE 4.4.8, 4.5.3).
 - No prefix, gap or trailing byte; local and central records agree in every field they share.
 
-The **central directory** is kept as packed bytes, about 46 bytes and the name for a member, not as objects. Common
-records are packed here, a batch of members at a time; they are the same bytes as zipstream-ng's `ZipStreamInfo`
-gives, which a test holds. The end of the archive is zipstream-ng's own.
+The **central directory** is kept as packed bytes, 46 bytes and the name for a member, not as objects. Both headers are
+packed here, for many members at a time; they are the same bytes as zipstream-ng's `ZipStreamInfo` gives, which a test
+holds. Data descriptors and the end of the archive are zipstream-ng's own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from zipstream import ng
 
-__all__ = ["Archive", "Member", "Packed", "dos_times", "pack"]
+__all__ = ["Archive", "Members", "Packed", "dos_times", "pack"]
 
 #: The first value that does not fit a 32-bit field; all ones are the mark of a zip64 field.
 LIMIT_32 = 0xFFFFFFFF
@@ -40,42 +40,78 @@ _UTF8 = 1 << 11  # the name is UTF-8 (the same, bit 11)
 _UNIX = 3  # made by: the system whose attributes follow (APPNOTE 4.4.2.2)
 _ATTRIBUTES = 0o100644 << 16  # a regular file, rw-r--r-- (upper half: Unix st_mode)
 
-# Local header (APPNOTE 4.3.7): signature, version needed, flags, method, time, date, CRC-32, compressed size,
-# size, name length, extra length.
-_LOCAL = struct.Struct("<4s5H3L2H")
-# Central header (APPNOTE 4.3.12): signature, version made by and system, version needed, flags, method, time, date,
-# CRC-32, compressed size, size, name length, extra length, comment length, disk, internal attributes, external
-# attributes, offset.
-_CENTRAL = struct.Struct("<4s2B5H3L5H2L")
-# Where the last of these stands in a central header.
+# The records as numpy lays them out, one row a member; little-endian without padding, as ZIP has them.
+# Local header, APPNOTE 4.3.7.
+_LOCAL = np.dtype(
+    [
+        ("signature", "S4"),
+        ("version_needed", "<u2"),  # 4.4.3
+        ("flags", "<u2"),  # 4.4.4
+        ("method", "<u2"),  # 4.4.5
+        ("time", "<u2"),  # 4.4.6, as is the date
+        ("date", "<u2"),
+        ("crc32", "<u4"),  # 4.4.7; zero in a streamed member, as are the sizes
+        ("deflated_bytes", "<u4"),  # 4.4.8
+        ("csv_bytes", "<u4"),  # 4.4.9
+        ("name_length", "<u2"),  # 4.4.10
+        ("extra_length", "<u2"),  # 4.4.11; always zero here
+    ]
+)
+# Central header, APPNOTE 4.3.12. Its shared fields agree with the local header's.
+_CENTRAL = np.dtype(
+    [
+        ("signature", "S4"),
+        ("version_made", "u1"),  # 4.4.2; the same as needed
+        ("system", "u1"),  # 4.4.2: whose attributes follow
+        ("version_needed", "<u2"),
+        ("flags", "<u2"),
+        ("method", "<u2"),
+        ("time", "<u2"),
+        ("date", "<u2"),
+        ("crc32", "<u4"),
+        ("deflated_bytes", "<u4"),
+        ("csv_bytes", "<u4"),
+        ("name_length", "<u2"),
+        ("extra_length", "<u2"),
+        ("comment_length", "<u2"),  # 4.4.12; none
+        ("disk", "<u2"),  # 4.4.13; one disk
+        ("internal_attributes", "<u2"),  # 4.4.14; not known to be text
+        ("external_attributes", "<u4"),  # 4.4.15
+        ("offset", "<u4"),  # 4.4.16; all ones where it stands in the extra field
+    ]
+)
 _OFFSET_AT = 42
 # zip64 extended information (APPNOTE 4.5.3) with the one field that can overflow here: id, length, offset.
 _ZIP64_OFFSET = struct.Struct("<2HQ")
 
 
 @dataclass(slots=True)
-class Member:
-    """What the headers say of one member: sizes in bytes, `dos_time` and `dos_date` as in APPNOTE 4.4.6.
+class Members:
+    """What the headers say of some members, as parallel lists and arrays.
 
-    A `streamed` member has its CRC-32 and sizes in a data descriptor behind its data.
+    Sizes are in bytes; `times` and `dates` are as in APPNOTE 4.4.6, `methods` as in 4.4.5. A member that is
+    `streamed` has its CRC-32 and sizes in a data descriptor behind its data.
     """
 
-    name: str
-    dos_time: int
-    dos_date: int
-    method: int
-    crc32: int = 0
-    deflated_bytes: int = 0
-    csv_bytes: int = 0
-    streamed: bool = False
+    names: list[str]
+    times: NDArray[np.int64]
+    dates: NDArray[np.int64]
+    methods: NDArray[np.int64]
+    crc32s: NDArray[np.int64]
+    deflated_bytes: NDArray[np.int64]
+    csv_bytes: NDArray[np.int64]
+    streamed: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Packed:
     """Some members one after another: their bytes, their part of the central directory, and where each begins.
 
-    `starts` are offsets of the local headers within `local`; `fields` the places in `central` that take them. A zip64
-    part has its final offsets already, and no `fields`.
+    `starts` are offsets of the local headers within `local`; `fields` the places in `central` that take them. Where
+    offsets were known when it was packed, `fields` is empty.
     """
 
     local: bytes
@@ -84,99 +120,102 @@ class Packed:
     fields: NDArray[np.int64]
 
 
-def _local(member: Member, name: bytes, flags: int, offset: int) -> bytes:
-    known = (0, 0, 0) if member.streamed else (member.crc32, member.deflated_bytes, member.csv_bytes)
-    fixed = _LOCAL.pack(
-        b"PK\x03\x04",
-        _VERSION if offset < LIMIT_32 else _VERSION_ZIP64,
-        flags,
-        member.method,
-        member.dos_time,
-        member.dos_date,
-        *known,
-        len(name),
-        0,
-    )
-    return fixed + name
-
-
-def _central(member: Member, name: bytes, flags: int, offset: int) -> bytes:
-    version, extra = _VERSION, b""
-    if offset >= LIMIT_32:
-        version, extra = _VERSION_ZIP64, _ZIP64_OFFSET.pack(1, 8, offset)
-    fixed = _CENTRAL.pack(
-        b"PK\x01\x02",
-        version,
-        _UNIX,
-        version,
-        flags,
-        member.method,
-        member.dos_time,
-        member.dos_date,
-        member.crc32,
-        member.deflated_bytes,
-        member.csv_bytes,
-        len(name),
-        len(extra),
-        0,
-        0,
-        0,
-        _ATTRIBUTES,
-        min(offset, LIMIT_32),
-    )
-    return fixed + name + extra
-
-
-def _encoded(member: Member) -> tuple[bytes, int]:
-    """The name's bytes and the member's flags (for the name's: APPNOTE appendix D)."""
-    name = member.name
-    return name.encode(), (0 if name.isascii() else _UTF8) | (_STREAMED if member.streamed else 0)
-
-
-def _descriptor(member: Member) -> bytes:
-    """What follows the data of a streamed member."""
-    return bytes(ng.ZipStreamInfo.DataDescriptor(_info(member), zip64=False))
-
-
-def pack(members: Sequence[Member], data: Sequence[bytes], base: int | None = None) -> Packed:
+def pack(members: Members, data: Sequence[bytes], base: int | None = None) -> Packed:
     """Lay whole members out one after another.
 
-    Without `base` the offsets are relative and `Archive.add` completes them; with it, members that begin at 4 GiB or
+    Without `base` the offsets are relative, and `Archive.add` completes them. With it, members that begin at 4 GiB or
     beyond get their zip64 records.
     """
-    local: list[bytes] = []
-    central: list[bytes] = []
-    starts: list[int] = []
-    fields: list[int] = []
-    at = filled = 0
-    for member, body in zip(members, data, strict=True):
-        name, flags = _encoded(member)
-        offset = at + (base or 0)
-        head = _local(member, name, flags, offset)
-        record = _central(member, name, flags, offset)
-        tail = _descriptor(member) if member.streamed else b""
-        local += (head, body, tail)
-        central.append(record)
-        starts.append(at)
-        fields.append(filled + _OFFSET_AT)
-        at += len(head) + len(body) + len(tail)
-        filled += len(record)
-    known = base is not None
-    return Packed(
-        b"".join(local), b"".join(central), np.array(starts, np.int64), np.array([] if known else fields, np.int64)
+    names = [name.encode() for name in members.names]
+    tails = [_descriptor(members, at) for at in range(len(names))] if members.streamed.any() else [b""] * len(names)
+    lengths = np.array([len(name) for name in names], np.int64)
+    sizes = _LOCAL.itemsize + lengths + members.deflated_bytes + np.array([len(tail) for tail in tails], np.int64)
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
+    local = _joined(_local(members, lengths, starts + (base or 0)), names, data, tails)
+    central, extras = _central(members, lengths, starts + (base or 0))
+    records = _joined(central, names, extras)
+    if base is not None:
+        return Packed(local, records, starts, starts[:0])
+    spaces = _CENTRAL.itemsize + lengths
+    return Packed(local, records, starts, np.cumsum(spaces) - spaces + _OFFSET_AT)
+
+
+def _joined(fixed: NDArray[np.void], *columns: Sequence[bytes]) -> bytes:
+    """The fixed part of each record, followed by its own item of each column."""
+    packed, size = fixed.tobytes(), fixed.itemsize
+    parts: list[bytes] = [b""] * (len(fixed) * (len(columns) + 1))
+    parts[:: len(columns) + 1] = [packed[at : at + size] for at in range(0, len(packed), size)]
+    for place, column in enumerate(columns, 1):
+        parts[place :: len(columns) + 1] = column
+    return b"".join(parts)
+
+
+def _shared(fixed: NDArray[np.void], members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+    """Fill the fields that both headers have."""
+    ascii_names = np.array([name.isascii() for name in members.names], np.bool_)
+    fixed["version_needed"] = np.where(offsets < LIMIT_32, _VERSION, _VERSION_ZIP64)
+    fixed["flags"] = np.where(ascii_names, 0, _UTF8) | np.where(members.streamed, _STREAMED, 0)
+    fixed["method"] = members.methods
+    fixed["time"] = members.times
+    fixed["date"] = members.dates
+    fixed["name_length"] = lengths
+
+
+def _local(members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.void]:
+    fixed = np.zeros(len(members), _LOCAL)
+    fixed["signature"] = b"PK\x03\x04"
+    _shared(fixed, members, lengths, offsets)
+    for field in ("crc32", "deflated_bytes", "csv_bytes"):
+        values = members.crc32s if field == "crc32" else getattr(members, field)
+        fixed[field] = np.where(members.streamed, 0, values)
+    return fixed
+
+
+def _central(
+    members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.void], list[bytes]]:
+    """The central headers and their extra fields."""
+    fixed = np.zeros(len(members), _CENTRAL)
+    fixed["signature"] = b"PK\x01\x02"
+    _shared(fixed, members, lengths, offsets)
+    fixed["version_made"] = fixed["version_needed"]
+    fixed["system"] = _UNIX
+    fixed["crc32"] = members.crc32s
+    fixed["deflated_bytes"] = members.deflated_bytes
+    fixed["csv_bytes"] = members.csv_bytes
+    fixed["external_attributes"] = _ATTRIBUTES
+    fixed["offset"] = np.minimum(offsets, LIMIT_32)
+    if len(offsets) and offsets[-1] >= LIMIT_32:
+        extras = [_ZIP64_OFFSET.pack(1, 8, o) if o >= LIMIT_32 else b"" for o in offsets.tolist()]
+        fixed["extra_length"] = [len(extra) for extra in extras]
+        return fixed, extras
+    return fixed, [b""] * len(members)
+
+
+def _descriptor(members: Members, at: int) -> bytes:
+    """What follows the data of a member; nothing unless it is streamed."""
+    if not members.streamed[at]:
+        return b""
+    info = ng.ZipStreamInfo("")
+    info.CRC, info.compress_size, info.file_size = (
+        int(column[at]) for column in (members.crc32s, members.deflated_bytes, members.csv_bytes)
     )
+    return bytes(info.DataDescriptor(zip64=False))
 
 
-def dos_times(us: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+def dos_times(us: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """DOS times and dates (APPNOTE 4.4.6) of local microseconds: even seconds, within 1980 to 2107 (clamped)."""
     stamps = np.clip(us // 1_000_000, _DOS_FIRST, _DOS_LAST)
     days, clock = np.divmod(stamps, 86_400)
     dates = days.astype("M8[D]")
-    months = dates.astype("M8[M]").astype(np.int64)
-    day = (dates - dates.astype("M8[M]")).astype(np.int64) + 1
-    date = (months // 12 - 10) << 9 | (months % 12 + 1) << 5 | day
-    time = clock // 3600 << 11 | clock // 60 % 60 << 5 | clock % 60 // 2
-    return time.tolist(), date.tolist()
+    months = dates.astype("M8[M]")
+    month = months.astype(np.int64)
+    day = (dates - months).astype(np.int64) + 1
+    return (
+        clock // 3600 << 11 | clock // 60 % 60 << 5 | clock % 60 // 2,
+        (month // 12 - 10) << 9 | (month % 12 + 1) << 5 | day,
+    )
 
 
 _DOS_FIRST = int(np.datetime64("1980-01-01T00:00:00", "s").astype(np.int64))
@@ -196,30 +235,33 @@ class Archive:
         self._directory: list[bytes] = []
         self._streamed_from = 0
 
-    def add(self, packed: Packed, members: Sequence[Member], data: Sequence[bytes]) -> bytes:
+    def add(self, packed: Packed, members: Members, data: Sequence[bytes]) -> bytes:
         """Append members that `pack` has laid out; they are laid out again where zip64 is needed."""
         if self.position + len(packed.local) >= LIMIT_32:
             packed = pack(members, data, base=self.position)
         self._directory.append(_placed(packed, self.position))
-        self.members += len(packed.starts)
-        self.position += len(packed.local)
-        return packed.local
+        self.members += len(members)
+        return self.stream(packed.local)
 
-    def begin(self, member: Member) -> bytes:
-        """Begin a streamed member, whose sizes are not known yet."""
+    def begin(self, member: Members) -> bytes:
+        """Begin one streamed member, whose sizes are not known yet."""
         self._streamed_from = self.position
-        return self.stream(_local(member, *_encoded(member), self.position))
+        name = member.names[0].encode()
+        fixed = _local(member, np.array([len(name)]), np.array([self.position]))
+        return self.stream(fixed.tobytes() + name)
 
     def stream(self, data: bytes) -> bytes:
         """Count bytes that go into the archive as they are: the deflated data of the member begun."""
         self.position += len(data)
         return data
 
-    def end(self, member: Member) -> bytes:
+    def end(self, member: Members) -> bytes:
         """End the member begun, whose CRC-32 and sizes are now known: its data descriptor."""
-        self._directory.append(_central(member, *_encoded(member), self._streamed_from))
+        name = member.names[0].encode()
+        fixed, extras = _central(member, np.array([len(name)]), np.array([self._streamed_from]))
+        self._directory.append(fixed.tobytes() + name + extras[0])
         self.members += 1
-        return self.stream(_descriptor(member))
+        return self.stream(_descriptor(member, 0))
 
     def finish(self) -> Iterator[bytes]:
         """The central directory and the end of the archive, in chunks."""
@@ -229,28 +271,12 @@ class Archive:
 
 def _placed(packed: Packed, base: int) -> bytes:
     """The central records with the offsets of their local headers filled in."""
-    if not len(packed.fields):
+    if len(packed.fields) < len(packed.starts):
         return packed.central
     central = np.frombuffer(packed.central, np.uint8).copy()
     offsets = (packed.starts + base).astype("<u4").view(np.uint8).reshape(-1, 4)
     central[packed.fields[:, None] + np.arange(4)] = offsets
     return central.tobytes()
-
-
-def _info(member: Member) -> ng.ZipStreamInfo:
-    """The member as zipstream-ng sees it."""
-    date, time = member.dos_date, member.dos_time
-    info = ng.ZipStreamInfo(
-        member.name,
-        ((date >> 9) + 1980, date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, (time & 31) * 2),
-    )
-    info.compress_type = member.method
-    info.create_system = _UNIX
-    info.external_attr = _ATTRIBUTES
-    info.CRC = member.crc32
-    info.compress_size = member.deflated_bytes
-    info.file_size = member.csv_bytes
-    return info
 
 
 class _Records(list[ng.ZipStreamInfo]):

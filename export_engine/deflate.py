@@ -48,13 +48,13 @@ class Backend:
 
     - `whole(data)`: a complete raw stream of at most `PIECE` bytes, in the ZIP method `whole_method`.
     - `piece(data, dictionary, last)`: a part of a raw deflate stream, byte-aligned unless it is the last.
-    - `crc32(data, start)`: the CRC-32 of `data`, continuing from `start` (0 to begin).
+    - `crc32(data, start=0)`: the CRC-32 of `data`, continuing from `start`.
     """
 
     name: str
     whole: Callable[[bytes], bytes]
     piece: Callable[[bytes, bytes, bool], bytes]
-    crc32: Callable[[bytes | memoryview, int], int]
+    crc32: Callable[..., int]
     whole_method: int = DEFLATED
 
 
@@ -82,7 +82,7 @@ def _fast() -> Backend:
         return _zlib(1)
     return Backend(
         name="isal 2",
-        whole=lambda data: isal_zlib.compress(data, 2, _RAW),
+        whole=partial(isal_zlib.compress, level=2, wbits=_RAW),
         piece=partial(_piece, isal_zlib.compressobj, 2),
         crc32=isal_zlib.crc32,
     )

@@ -62,10 +62,14 @@ def groups(batches: Iterator[pa.RecordBatch]) -> Iterator[Group]:
             batch, bounds = batch.slice(head), bounds[1:] - head  # noqa: PLW2901  # what is left of it
             if not len(bounds) > 1:
                 continue
-        yield from tail.close()
         last = int(bounds[-2])
-        if last:
-            yield Group(batch.slice(0, last), bounds[:-1], read)
+        if last and tail.begins:
+            # One task more would cost more than this copy.
+            yield tail.followed_by(batch.slice(0, last), bounds[:-1])
+        else:
+            yield from tail.close()
+            if last:
+                yield Group(batch.slice(0, last), bounds[:-1], read)
         read += last
         tail = _Tail(read)
         yield from tail.extend(batch.slice(last))
@@ -91,7 +95,13 @@ class _Tail:
         self.conversation: str | None = None
         self._before = before
         self._slices: list[pa.RecordBatch] = []
-        self._begins = True
+        self.begins = True
+
+    def followed_by(self, batch: pa.RecordBatch, bounds: NDArray[np.int64]) -> Group:
+        """A group of this conversation, which has ended, and those of a batch."""
+        batch = pa.concat_batches([*self._slices, batch]) if self._slices else batch
+        bounds = np.concatenate((np.zeros(1 if self.rows else 0, np.int64), bounds + self.rows))
+        return Group(batch, bounds, self._before)
 
     def extend(self, rows: pa.RecordBatch) -> Iterator[Group]:
         """Take more rows; hand out those before them once they are too many to hold."""
@@ -99,7 +109,7 @@ class _Tail:
             size = rows.nbytes + sum(held.nbytes for held in self._slices)
             if self.rows + rows.num_rows > MAX_ROWS or size > 2 * MAX_BYTES:
                 yield self._group(ends=False)
-                self._begins = False
+                self.begins = False
         if self.conversation is None:
             self.conversation = rows.column(_ID)[0].as_py()
         self._slices.append(rows)
@@ -112,7 +122,7 @@ class _Tail:
 
     def _group(self, *, ends: bool) -> Group:
         batch = self._slices[0] if len(self._slices) == 1 else pa.concat_batches(self._slices)
-        group = Group(batch, np.array([0, self.rows], np.int64), self._before, begins=self._begins, ends=ends)
+        group = Group(batch, np.array([0, self.rows], np.int64), self._before, begins=self.begins, ends=ends)
         self._before += self.rows
         self._slices.clear()
         self.rows = 0

@@ -13,8 +13,8 @@ from hashlib import sha256
 
 import numpy as np
 
-from export_engine.archive import Member, dos_times
-from export_engine.deflate import DEFLATED, PIECE, WINDOW, Workers
+from export_engine.archive import dos_times
+from export_engine.deflate import PIECE, WINDOW, Workers
 from export_engine.errors import ArchiveError
 from export_engine.grouping import Group
 from export_engine.members import Recipe, Rendered
@@ -54,7 +54,7 @@ class LongConversation:
         """Append a run of rows. Raises ArchiveError for a row that no member can hold."""
         rows, which = rendered.rows, self._recipe.selection
         if group.begins and rows.ids and (group.whole or not which.by_creation or which.covers(rows.created)[0]):
-            (time,), (date,) = dos_times(rows.created)
+            (time,), (date,) = (column.tolist() for column in dos_times(rows.created))
             name = self._recipe.name_of(rows.names[0], rows.phones[0], created_text(rows.created)[0])
             self._template = (name, time, date)
             if group.whole:
@@ -64,7 +64,7 @@ class LongConversation:
         csv, cuts, at, count = memoryview(rendered.csv), np.array(rendered.cuts), 0, len(rows.us)
         while at < count:
             member = self._member or self._open()
-            room = MEMBER_LIMIT - member.long.member.csv_bytes
+            room = MEMBER_LIMIT - member.long.csv_bytes
             stop = int(np.searchsorted(cuts, cuts[at] + room, side="right")) - 1
             if stop > at:
                 member.append(csv[cuts[at] : cuts[stop]], rows.us[at:stop])
@@ -74,8 +74,8 @@ class LongConversation:
             else:
                 size = int(cuts[at + 1] - cuts[at])
                 raise ArchiveError(
-                    f"conversation {self._id!r}: one message makes {size} bytes of CSV, more than the {MEMBER_LIMIT} that "
-                    "a member can hold: keep its text elsewhere and export a link to it"
+                    f"conversation {self._id!r}: one message makes {size} bytes of CSV, more than the {MEMBER_LIMIT} "
+                    "that a member can hold: keep its text elsewhere and export a link to it"
                 )
 
     def end(self) -> None:
@@ -87,7 +87,7 @@ class LongConversation:
         assert self._template is not None  # noqa: S101  # feed() has seen the beginning
         name, time, date = self._template
         self._members += 1
-        long = LongMember(self._id, self._members, Member(name, time, date, DEFLATED))
+        long = LongMember(self._id, self._members, name, time, date)
         self._member = _Cut(long, self._recipe, self._workers, self._writer, self._queue)
         return self._member
 
@@ -122,9 +122,8 @@ class _Cut:
         self._take(csv)
 
     def _take(self, data: bytes | memoryview) -> None:
-        member = self.long.member
-        member.crc32 = self._backend.crc32(data, member.crc32)
-        member.csv_bytes += len(data)
+        self.long.crc32 = self._backend.crc32(data, self.long.crc32)
+        self.long.csv_bytes += len(data)
         if self._hash is not None:
             self._hash.update(data)
         self._pending += data
@@ -142,7 +141,7 @@ class _Cut:
         if self._dictionary:
             self._deflate(bytes(self._pending), last=True)
         else:
-            self.long.member.method = self._backend.whole_method
+            self.long.method = self._backend.whole_method
             self._submit(self._workers.submit(self._backend.whole, bytes(self._pending)), len(self._pending))
 
     def _deflate(self, data: bytes, *, last: bool) -> None:

@@ -7,6 +7,7 @@ where in the archive does it stand?) is left to the caller.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from export_engine.archive import Member, Packed, dos_times, pack
-from export_engine.deflate import Backend, deflate_member
+from export_engine.archive import Members, Packed, dos_times, pack
+from export_engine.deflate import PIECE, Backend, deflate_member
 from export_engine.digests import digests
 from export_engine.grouping import Group
 from export_engine.naming import collision_key
@@ -26,6 +27,7 @@ from export_engine.selection import Selected, Selection, select
 
 __all__ = ["Built", "Recipe", "Rendered", "build", "render_group"]
 
+_ID = COLUMN_NAMES.index("conversation_id")
 _TIME = COLUMN_NAMES.index("message_time")
 
 
@@ -62,19 +64,18 @@ class Rendered:
 class Built:
     """A group's members, as parallel lists, and how they lie in the archive if their names are free.
 
-    `name_digests` and `id_digests` tell whether a name or a conversation has been there before. `read` is the number
-    of rows that the group held before anything was left out.
+    `name_digests` and `id_digests` tell whether a name or a conversation has been there before; `all_ids` has the
+    conversations that are not exported, too.
     """
 
     rows: Selected
-    members: list[Member]
+    members: Members
     data: list[bytes]
     packed: Packed
     name_digests: NDArray[np.uint64]
     id_digests: NDArray[np.uint64]
     all_ids: list[str]
     hashes: Sequence[str | None]
-    read: int
 
 
 def render_group(recipe: Recipe, group: Group, *, every_row: bool = False) -> Rendered:
@@ -92,29 +93,40 @@ def render_group(recipe: Recipe, group: Group, *, every_row: bool = False) -> Re
 def build(recipe: Recipe, group: Group) -> Built:
     """The members of a group of whole conversations."""
     rendered = render_group(recipe, group)
-    rows, csv, cuts = rendered.rows, memoryview(rendered.csv), rendered.cuts
-    header, crc32, using = recipe.header, recipe.backend.crc32, recipe.backend
+    rows, csv, header = rendered.rows, memoryview(rendered.csv), recipe.header
+    texts = [b"".join((header, csv[a:b])) for a, b in itertools.pairwise(rendered.cuts)]
+    del csv, rendered
+    data, methods = _deflated(texts, recipe.backend)
     names = list(map(recipe.name_of, rows.names, rows.phones, created_text(rows.created)))
     times, dates = dos_times(rows.created)
-    members: list[Member] = []
-    data: list[bytes] = []
-    hashes: list[str | None] = []
-    for name, time, date, start, stop in zip(names, times, dates, cuts[:-1], cuts[1:], strict=True):
-        text = b"".join((header, csv[start:stop]))
-        deflated, method = deflate_member(text, using)
-        size = len(deflated)
-        members.append(Member(name, time, date, method, crc32(text, 0), size, len(text), size > recipe.spool_limit))
-        data.append(deflated)
-        hashes.append(sha256(text).hexdigest() if recipe.hashed else None)
-    all_ids = group.batch.column("conversation_id").take(pa.array(group.bounds[:-1])).to_pylist()
-    return Built(
-        rows,
-        members,
-        data,
-        pack(members, data),
-        digests(map(collision_key, names)),
-        digests(all_ids),
-        all_ids,
-        hashes,
-        group.batch.num_rows,
+    deflated_bytes = np.array(list(map(len, data)), np.int64)
+    members = Members(
+        names=names,
+        times=times,
+        dates=dates,
+        methods=np.array(methods, np.int64),
+        crc32s=np.array(list(map(recipe.backend.crc32, texts)), np.int64),
+        deflated_bytes=deflated_bytes,
+        csv_bytes=np.array(list(map(len, texts)), np.int64),
+        streamed=deflated_bytes > recipe.spool_limit,
     )
+    ids = group.batch.column(_ID).take(pa.array(group.bounds[:-1])).to_pylist()
+    return Built(
+        rows=rows,
+        members=members,
+        data=data,
+        packed=pack(members, data),
+        name_digests=digests(map(collision_key, names)),
+        id_digests=digests(ids),
+        all_ids=ids,
+        hashes=[sha256(text).hexdigest() for text in texts] if recipe.hashed else [None] * len(texts),
+    )
+
+
+def _deflated(texts: list[bytes], using: Backend) -> tuple[list[bytes], list[int]]:
+    """Each text's deflated bytes and ZIP method."""
+    if max(map(len, texts), default=0) <= PIECE:
+        # No bytecode between the calls: each gives the interpreter's lock back, and would have to queue for it again.
+        return list(map(using.whole, texts)), [using.whole_method] * len(texts)
+    pairs = [deflate_member(text, using) for text in texts]
+    return [data for data, _ in pairs], [method for _, method in pairs]

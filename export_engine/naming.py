@@ -75,14 +75,16 @@ def zip_name(channel: Channel, start: date, export_id: str) -> str:
     """`<channel>_<YYYY-MM>_<id>.zip`, as the seed has it: `SMS_Support_2026-06_1c4639da.zip`.
 
     The channel part is its name as an ASCII slug of at most 64 characters; else its phone, else its id, else
-    `channel`, also where one of them leaves nothing of a slug. `start` is the first day of the range. With an id of at
-    most 64 characters the whole is at most 141. Raises OptionError (`export_id`) unless `export_id` is 1 to 64 of A-Z, a-z,
-    0-9 and `-`.
+    `channel`, also where one of them leaves nothing of a slug. `start` is the first day of the range. With an id of
+    at most 64 characters the whole is at most 141. Raises OptionError (`export_id`) unless `export_id` is 1 to 64 of
+    A-Z, a-z, 0-9 and `-`.
     """
     from slugify import slugify  # noqa: PLC0415  # needed once an export, not by whoever imports this
 
     if not _EXPORT_ID.fullmatch(export_id):
-        raise OptionError(f"export_id {export_id!r} must be 1 to 64 of the characters A-Z, a-z, 0-9 and -", option="export_id")
+        raise OptionError(
+            f"export_id {export_id!r} must be 1 to 64 of the characters A-Z, a-z, 0-9 and -", option="export_id"
+        )
     slug = ""
     for text in (channel.name, channel.phone, channel.id):
         # The backend is named because the default takes Unidecode where it happens to be installed.

@@ -135,6 +135,7 @@ def _clock_table() -> NDArray[np.bytes_]:
 
 
 _CLOCK = _clock_table()
+_SIXTY = _digits(np.arange(60), 2).reshape(-1).view("S2")
 _THOUSAND = _digits(np.arange(1000), 3).reshape(-1).view("S3")
 
 
@@ -188,11 +189,13 @@ def created_text(us: NDArray[np.int64]) -> list[str]:
     if not len(us):
         return []
     days, clock = np.divmod(us, _DAY)
-    digits = _CLOCK[clock // _SECOND].tolist()
-    dates = _dates(days).tolist()
-    return [
-        f"{d}_{t[:2]}{t[3:5]}{t[6:]}" for d, t in zip(map(bytes.decode, dates), map(bytes.decode, digits), strict=True)
-    ]
+    text = np.empty(len(us), [("date", "S10"), ("_", "S1"), ("hour", "S2"), ("minute", "S2"), ("second", "S2")])
+    minutes, seconds = np.divmod(clock // _SECOND, 60)
+    hours, minutes = np.divmod(minutes, 60)
+    text["date"], text["_"] = _dates(days), b"_"
+    text["hour"], text["minute"], text["second"] = _SIXTY[hours], _SIXTY[minutes], _SIXTY[seconds]
+    whole: list[str] = text.view("S17").astype("U17").tolist()
+    return whole
 
 
 # --- formula guard -------------------------------------------------------------------------------------------------

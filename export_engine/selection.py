@@ -177,6 +177,11 @@ def _check(batch: pa.RecordBatch, before: int, wanted: NDArray[np.bool_]) -> Non
             _refuse(batch, index, pc.invert(known), problem, "map your own values to these", before, wanted)
     account = batch.column(_ACCOUNT)
     if account.null_count < len(account):
+        speakers = batch.column(_SPEAKER)
+        if account.null_count:
+            speakers = speakers.filter(account.is_valid())
+        if pc.unique(speakers).to_pylist() == ["agent"]:
+            return
         stray = pc.and_(pc.not_equal(batch.column(_SPEAKER), "agent"), pc.greater(pc.binary_length(account), 0))
         if pc.any(stray).as_py():
             problem = "is set on a message that no human agent sent"

@@ -9,21 +9,20 @@ a manifest a record for each member.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import re
 import struct
 import zlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
-from unicodedata import normalize
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from unicodedata import category, normalize
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from export_engine.errors import ArchiveError, OptionError
 from export_engine.report import MemberRecord
@@ -40,19 +39,24 @@ _WORDS = {"direction": DIRECTIONS, "speaker_type": SPEAKER_TYPES}
 _VOCABULARY = [(COLUMN_NAMES.index(name), frozenset(words)) for name, words in _WORDS.items()]
 #: The most characters of a cell that `csv` takes on every platform; no string of Arrow's is longer.
 _LONGEST = 0x7FFFFFFF
+#: Bytes of a member in memory at a time, packed and unpacked, besides the line being read.
+_CHUNK = 1 << 16
 
 _LOCAL = struct.Struct("<4s5H3L2H")  # APPNOTE 4.3.7
 _DESCRIPTOR = struct.Struct("<4s3L")  # APPNOTE 4.3.9
-_END_SIZE = 22  # without a comment: APPNOTE 4.3.16
+_END = struct.Struct("<4s4H2LH")  # APPNOTE 4.3.16
 _STREAMED, _UTF8 = 1 << 3, 1 << 11  # APPNOTE 4.4.4
+_METHODS = (ZIP_STORED, ZIP_DEFLATED)
+_UNIX, _ATTRIBUTES = 3, 0o100644 << 16  # APPNOTE 4.4.2.2, 4.4.15
 
 _CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{6}")
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f]|\A[. ]')
 _PART = re.compile(r" \(part ([0-9]+)\)(?: \([0-9]+\))?\.csv\Z")
 #: What `zipfile` raises for bytes that are no ZIP archive, or none it can read.
-_UNREADABLE = (BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
+_UNREADABLE = (BadZipFile, OverflowError, RuntimeError, ValueError, struct.error)
 
 _Complain = Callable[[str], object]
+_See = Callable[[bytes], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,8 @@ def verify_archive(
 
     Checked are the container (local and central headers, CRC-32s, no byte that belongs to nothing), the members'
     names, and each row: its cells, the vocabulary, its time, that a member is one conversation and a conversation one
-    member or its `(part N)`. The manifest must list the same members in the same order with the same facts. An archive written
-    with any `CsvFormat` passes. `progress` is called with the bytes of CSV read so far and those there are.
+    member or its `(part N)`. The manifest must list the same members in the same order with the same facts. An archive
+    written with any `CsvFormat` passes. `progress` is called with the bytes of CSV read so far and those there are.
 
     Damage is reported, never raised. Raises OSError for a file that cannot be read.
     """
@@ -95,21 +99,20 @@ def verify_archive(
         if count <= MAX_PROBLEMS:
             problems.append(problem)
 
-    size = rows = conversations = 0
+    rows = conversations = 0
     infos: list[ZipInfo] = []
     with Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            with _open(file) as archive:
-                infos = archive.infolist()
-                _check_layout(file, archive, size, complain)
-                _check_names(infos, complain)
-                found = []
-                for record in _check_members(archive, progress, complain):
-                    rows += record.rows
-                    conversations += record.part == 1
-                    if manifest is not None:
-                        found.append(record)
+            infos, start = _directory(file)
+            _check_layout(file, infos, start, complain)
+            _check_names(infos, complain)
+            found = []
+            for record in _check_members(file, infos, progress, complain):
+                rows += record.rows
+                conversations += record.part == 1
+                if manifest is not None:
+                    found.append(record)
         except ArchiveError as error:
             complain(str(error))
         else:
@@ -126,9 +129,9 @@ def members(path: str | os.PathLike[str]) -> Iterator[MemberRecord]:
     `conversation_id` is empty for a CSV without rows, `part` always 1. Raises ArchiveError for a file that is no ZIP
     archive or a CSV that cannot be read.
     """
-    with Path(path).open("rb") as file, _open(file) as archive:
-        for info in archive.infolist():
-            yield _read(archive, info, len, len)
+    with Path(path).open("rb") as file:
+        for info in _directory(file)[0]:
+            yield _read(file, info, len, len)
 
 
 def conversation_text(path: str | os.PathLike[str], which: str) -> Iterator[str]:
@@ -138,19 +141,19 @@ def conversation_text(path: str | os.PathLike[str], which: str) -> Iterator[str]
     contains. The lines are `printable`. Raises OptionError (`conversation`) if it means none or several, ArchiveError
     as `members` does.
     """
-    with Path(path).open("rb") as file, _open(file) as archive:
-        for info in _find(archive, which):
-            with closing(_rows(archive, info)) as rows:
-                for row in rows:
-                    if len(row) == len(COLUMN_NAMES):
-                        yield from _message_lines(dict(zip(COLUMN_NAMES, row, strict=True)))
+    with Path(path).open("rb") as file:
+        for info in _find(file, which):
+            for row in _rows(file, info):
+                if len(row) == len(COLUMN_NAMES):
+                    yield from _message_lines(dict(zip(COLUMN_NAMES, row, strict=True)))
 
 
 def printable(text: str) -> str:
-    r"""Spell control and format characters as escapes, as in `\x1b`; only joiners stay, for scripts and emoji."""
+    r"""Spell what a terminal could obey as escapes, as in `\x1b`: controls, line ends, formats except joiners."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in text)
+    kept = "\u200c\u200d"
+    return "".join(c if c.isprintable() or c in kept or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
 
 
 def _message_lines(message: dict[str, str]) -> Iterator[str]:
@@ -162,12 +165,12 @@ def _message_lines(message: dict[str, str]) -> Iterator[str]:
         yield f"{'':18}{printable(line)}"
 
 
-def _find(archive: ZipFile, which: str) -> list[ZipInfo]:
+def _find(file: IO[bytes], which: str) -> list[ZipInfo]:
     """The members that `which` means: see `conversation_text`."""
-    infos = archive.infolist()
+    infos = _directory(file)[0]
     tests: list[Callable[[ZipInfo], bool]] = [
         lambda info: info.filename == which,
-        lambda info: _conversation(archive, info) == which,
+        lambda info: _conversation(file, info) == which,
         lambda info: info.filename.startswith(which),
         lambda info: which in info.filename,
     ]
@@ -181,72 +184,99 @@ def _find(archive: ZipFile, which: str) -> list[ZipInfo]:
     raise OptionError(f"no member has {which!r} as conversation id or in its name", option="conversation")
 
 
-def _conversation(archive: ZipFile, info: ZipInfo) -> str | None:
+def _conversation(file: IO[bytes], info: ZipInfo) -> str | None:
     """The id in a member's first row, None without one."""
-    with closing(_rows(archive, info)) as rows:
-        first = next(rows, [])
+    first = next(_rows(file, info), [])
     return first[_CONVERSATION] if len(first) == len(COLUMN_NAMES) else None
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def _open(file: IO[bytes]) -> ZipFile:
+def _directory(file: IO[bytes]) -> tuple[list[ZipInfo], int]:
+    """The members by the central directory, and where that begins."""
     try:
-        return ZipFile(file)
+        with ZipFile(file) as archive:
+            return archive.infolist(), archive.start_dir
     except _UNREADABLE as error:
         raise ArchiveError(f"this is no whole ZIP archive ({error}): if it was cut short, fetch it again") from error
 
 
-class _Tap(io.RawIOBase):
-    """A member's bytes on their way to the CSV reader, all shown to `see`."""
-
-    def __init__(self, stream: IO[bytes], see: Callable[[bytes], object]) -> None:
-        self._stream = stream
-        self._see = see
-
-    def readable(self) -> bool:
-        """It is for reading."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read as `io.RawIOBase` has it."""
-        data = self._stream.read(len(buffer))
-        self._see(data)
-        buffer[: len(data)] = data
-        return len(data)
+def _at(file: IO[bytes], offset: int, count: int) -> bytes:
+    """`count` bytes from `offset`, fewer where the file has no such place."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(min(max(offset, 0), size))
+    return file.read(min(count, size))
 
 
-@contextmanager
-def _damage(name: str) -> Iterator[None]:
-    """Turn what the standard library raises for damaged members into ArchiveError."""
+def _unpacked(file: IO[bytes], info: ZipInfo, see: _See) -> Iterator[bytes]:
+    """A member's bytes, all shown to `see`. Raises ArchiveError, at the end for a size or CRC-32 that is not right."""
+    size = crc32 = 0
     try:
-        yield
+        pieces = _packed(file, info)
+        for data in _inflated(pieces) if info.compress_type == ZIP_DEFLATED else pieces:
+            size, crc32 = size + len(data), zlib.crc32(data, crc32)
+            see(data)
+            yield data
+    except zlib.error as error:
+        raise ArchiveError(f"{info.filename!r} cannot be unpacked: {error}") from error
+    if (size, crc32) != (info.file_size, info.CRC):
+        raise ArchiveError(f"{info.filename!r} is damaged: its size or its CRC-32 is not what the directory says")
+
+
+def _packed(file: IO[bytes], info: ZipInfo) -> Iterator[bytes]:
+    fixed = _at(file, info.header_offset, _LOCAL.size).ljust(_LOCAL.size)
+    begin = info.header_offset + sum(_LOCAL.unpack(fixed)[-2:], _LOCAL.size)
+    for at in range(0, info.compress_size, _CHUNK):
+        wanted = min(_CHUNK, info.compress_size - at)
+        piece = _at(file, begin + at, wanted)
+        if len(piece) < wanted or info.compress_type not in _METHODS:
+            raise zlib.error("it goes on behind the end of the file, or in a method that is not deflate")
+        yield piece
+
+
+def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for piece in pieces:
+        left = piece
+        while left:
+            yield inflater.decompress(left, _CHUNK)
+            left = inflater.unconsumed_tail
+    yield inflater.flush()
+    if not inflater.eof or inflater.unused_data:
+        raise zlib.error("the deflated data do not end where they should")
+
+
+def _rows(file: IO[bytes], info: ZipInfo, see: _See = len) -> Iterator[list[str]]:
+    """The rows behind a member's header. Raises ArchiveError, after reading on for damage that would explain it."""
+    chunks = _unpacked(file, info, see)
+    lines = _lines(chunks)
+    try:
+        header = next(lines, "")
+        if header.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r") != _HEADER:
+            raise ArchiveError(f"{info.filename!r}: the header is not the twelve columns but {header[:200]!r}")
+        reader = csv.reader(lines, strict=True)
+        while (row := _next(reader)) is not None:
+            yield row
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ArchiveError(f"{name!r}: the CSV cannot be read: {error}") from error
-    except _UNREADABLE as error:
-        raise ArchiveError(f"{name!r} cannot be unpacked: {error}") from error
+        for _ in chunks:
+            pass
+        raise ArchiveError(f"{info.filename!r}: the CSV cannot be read: {error}") from error
 
 
-def _rows(archive: ZipFile, info: ZipInfo, see: Callable[[bytes], object] = len) -> Generator[list[str], None, None]:
-    """The rows behind a member's header. Raises ArchiveError, after reading on to the end for the sake of the CRC."""
-    with _damage(info.filename), archive.open(info) as stream:
-        tap = io.BufferedReader(_Tap(stream, see), 1 << 16)
-        try:
-            yield from _parsed(io.TextIOWrapper(tap, "utf-8", newline=""))
-        except (csv.Error, UnicodeDecodeError):
-            while tap.read(1 << 16):
-                pass
-            raise
-
-
-def _parsed(text: IO[str]) -> Iterator[list[str]]:
-    header = text.readline(len(_HEADER) + 3)
-    if header.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r") != _HEADER:
-        raise csv.Error(f"its header begins {header[:80]!r} and is not the twelve columns")
-    reader = csv.reader(text, strict=True)
-    while (row := _next(reader)) is not None:
-        yield row
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    decode = getincrementaldecoder("utf-8")().decode
+    held: list[str] = []
+    for chunk in chunks:
+        first, *others = decode(chunk).split("\n")
+        held.append(first)
+        if others:
+            yield "".join((*held, "\n"))
+            yield from (f"{line}\n" for line in others[:-1])
+            held = others[-1:]
+    decode(b"", final=True)
+    if any(held):
+        raise csv.Error("the last line has no end")
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | None:
@@ -258,7 +288,7 @@ def _next(reader: Iterator[list[str]]) -> list[str] | None:
         csv.field_size_limit(limit)
 
 
-def _read(archive: ZipFile, info: ZipInfo, see: Callable[[bytes], object], complain: _Complain) -> MemberRecord:
+def _read(file: IO[bytes], info: ZipInfo, see: _See, complain: _Complain) -> MemberRecord:
     """Read a member, checking its rows."""
     number = 0
     row: list[str] = []
@@ -270,26 +300,25 @@ def _read(archive: ZipFile, info: ZipInfo, see: Callable[[bytes], object], compl
         cell = row[column] if len(row[column]) <= 80 else f"{row[column][:80]}..."
         complain(f"{info.filename!r}: row {number}, column {COLUMN_NAMES[column]!r}: {cell!r} {problem}")
 
-    with closing(_rows(archive, info, see)) as rows:
-        for number, row in enumerate(rows, 1):
-            if len(row) != len(COLUMN_NAMES):
-                complain(f"{info.filename!r}: row {number} has {len(row)} cells, not {len(COLUMN_NAMES)}")
-                continue
-            for column in (_ID, _CONVERSATION):
-                if not row[column]:
-                    refuse(column, "is no id")
-            conversation = row[_CONVERSATION] if conversation is None else conversation
-            if row[_CONVERSATION] != conversation:
-                refuse(_CONVERSATION, f"is not {conversation!r}, as in the rows before")
-            for column, words in _VOCABULARY:
-                if row[column] not in words:
-                    refuse(column, f"is none of {', '.join(sorted(words))}")
-            time = _instant(row[_TIME])
-            if time is None:
-                refuse(_TIME, "is no ISO 8601 time with its offset from UTC")
-            else:
-                first = time if first is None or time < first else first
-                last = time if last is None or time > last else last
+    for number, row in enumerate(_rows(file, info, see), 1):
+        if len(row) != len(COLUMN_NAMES):
+            complain(f"{info.filename!r}: row {number} has {len(row)} cells, not {len(COLUMN_NAMES)}")
+            continue
+        for column in (_ID, _CONVERSATION):
+            if not row[column]:
+                refuse(column, "is no id")
+        conversation = row[_CONVERSATION] if conversation is None else conversation
+        if row[_CONVERSATION] != conversation:
+            refuse(_CONVERSATION, f"is not {conversation!r}, as in the rows before")
+        for column, words in _VOCABULARY:
+            if row[column] not in words:
+                refuse(column, f"is none of {', '.join(sorted(words))}")
+        time = _instant(row[_TIME])
+        if time is None:
+            refuse(_TIME, "is no ISO 8601 time with its offset from UTC")
+        else:
+            first = time if first is None or time < first else first
+            last = time if last is None or time > last else last
     return MemberRecord(
         *(info.filename, conversation or "", 1, number, info.file_size, info.compress_size, info.CRC, first, last)
     )
@@ -306,54 +335,66 @@ def _instant(text: str) -> datetime | None:
 # --- checking ------------------------------------------------------------------------------------------------------
 
 
-def _check_layout(file: IO[bytes], archive: ZipFile, size: int, complain: _Complain) -> None:
+def _check_layout(file: IO[bytes], infos: list[ZipInfo], start: int, complain: _Complain) -> None:
     """Every byte belongs to one member or to the directory, and headers agree."""
-    at = 0
-    for info in archive.infolist():
+    at, record = 0, start
+    for info in infos:
         if info.header_offset != at:
             complain(f"{info.filename!r} begins at byte {info.header_offset}, not {at}: a gap, an overlap or a prefix")
-        at = _check_local(file, info, complain)
-    if archive.start_dir != at:
-        complain(f"the directory begins at byte {archive.start_dir}, not {at}: a gap, an overlap or a prefix")
-    file.seek(size - _END_SIZE)
-    if file.read(4) != b"PK\x05\x06":
+        at = _check_headers(file, info, complain)
+        name_size = len(info.orig_filename.encode(_encoding(info)))
+        if _at(file, record + 28, 6) != struct.pack("<3H", name_size, len(info.extra), 0):  # APPNOTE 4.3.12
+            complain(f"{info.filename!r}: the directory's record has a length that cannot be")
+        record += 46 + name_size + len(info.extra)
+    if start != at:
+        complain(f"the directory begins at byte {start}, not {at}: a gap, an overlap or a prefix")
+    size = file.seek(0, os.SEEK_END)
+    end = _END.unpack(_at(file, size - _END.size, _END.size))
+    count = min(len(infos), 0xFFFF)
+    if end[0] != b"PK\x05\x06" or end[-1]:
         complain("there are bytes behind the end of the archive, or a comment")
+    elif end[1:-1] != (0, 0, count, count, *(min(number, 0xFFFFFFFF) for number in (record - start, start))):
+        complain("the end of the archive disagrees with the directory")
 
 
-def _check_local(file: IO[bytes], info: ZipInfo, complain: _Complain) -> int:
-    """Compare a member's local header and data descriptor with the directory; returns where the member ends."""
-    file.seek(max(info.header_offset, 0))
-    fixed = file.read(_LOCAL.size)
+def _check_headers(file: IO[bytes], info: ZipInfo, complain: _Complain) -> int:
+    """Compare what stands before and behind a member with the directory; returns where the member ends."""
+    fixed = _at(file, info.header_offset, _LOCAL.size)
     if len(fixed) < _LOCAL.size or fixed[:4] != b"PK\x03\x04":
         complain(f"{info.filename!r}: there is no local header at byte {info.header_offset}")
         return info.header_offset
     _, version, flags, method, time, date, *sizes, name_size, extra_size = _LOCAL.unpack(fixed)
-    name, extra = file.read(name_size), file.read(extra_size)
+    begin = info.header_offset + _LOCAL.size
     known = [info.CRC, info.compress_size, info.file_size]
     streamed = bool(info.flag_bits & _STREAMED)
     year, month, day, hour, minute, second = info.date_time
     for what, here, there in (
-        ("name", name, info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")),
+        ("name", _at(file, begin, name_size), info.orig_filename.encode(_encoding(info))),
         ("version", version, info.extract_version),
         ("flags", flags, info.flag_bits),
         ("method", method, info.compress_type),
-        ("time", (date, time), ((year - 1980) << 9 | month << 5 | day, hour << 11 | minute << 5 | second // 2)),
+        ("date", date, (year - 1980) << 9 | month << 5 | day),
+        ("time", time, hour << 11 | minute << 5 | second // 2),
         ("CRC-32 and sizes", sizes, [0, 0, 0] if streamed else known),
-        ("extra field", extra, b""),
+        ("length of extra fields", extra_size, 0),
     ):
         if here != there:
-            complain(
-                f"{info.filename!r}: the local header's {what} is {here!r}, where the directory asks for {there!r}"
-            )
-    if info.flag_bits & ~(_STREAMED | _UTF8):
-        complain(f"{info.filename!r}: the flags {info.flag_bits:#x} ask for more than this format has")
-    end: int = info.header_offset + _LOCAL.size + name_size + extra_size + info.compress_size
-    if streamed:
-        file.seek(end)
-        if file.read(_DESCRIPTOR.size) != _DESCRIPTOR.pack(b"PK\x07\x08", *known):
-            complain(f"{info.filename!r}: the data descriptor disagrees with the directory")
-        end += _DESCRIPTOR.size
-    return end
+            complain(f"{info.filename!r}: the local header's {what} is {here!r}, by the directory {there!r}")
+    if info.flag_bits & ~(_STREAMED | _UTF8) or info.compress_type not in _METHODS:
+        complain(f"{info.filename!r}: not every reader knows its method and flags")
+    made = (info.create_system, info.create_version, info.external_attr)
+    if made != (_UNIX, info.extract_version, _ATTRIBUTES) or info.volume or info.internal_attr or info.reserved:
+        complain(f"{info.filename!r} is not marked as a plain file from Unix with mode rw-r--r--")
+    end: int = begin + name_size + extra_size + info.compress_size
+    if not streamed:
+        return end
+    if _at(file, end, _DESCRIPTOR.size) != _DESCRIPTOR.pack(b"PK\x07\x08", *known):
+        complain(f"{info.filename!r}: the data descriptor disagrees with the directory")
+    return end + _DESCRIPTOR.size
+
+
+def _encoding(info: ZipInfo) -> str:
+    return "utf-8" if info.flag_bits & _UTF8 else "cp437"  # APPNOTE appendix D
 
 
 def _check_names(infos: list[ZipInfo], complain: _Complain) -> None:
@@ -373,15 +414,15 @@ def _check_names(infos: list[ZipInfo], complain: _Complain) -> None:
 
 
 def _check_members(
-    archive: ZipFile, progress: Callable[[int, int], object] | None, complain: _Complain
+    file: IO[bytes], infos: list[ZipInfo], progress: Callable[[int, int], object] | None, complain: _Complain
 ) -> Iterator[MemberRecord]:
     """Read every member; one that cannot be read gives no record."""
-    total = sum(info.file_size for info in archive.infolist())
+    total = sum(info.file_size for info in infos)
     homes: dict[str, str] = {}
     before: MemberRecord | None = None
     done = 0
-    for info in archive.infolist():
-        began, digest = done, sha256()
+    for info in infos:
+        digest = sha256()
 
         def see(data: bytes, digest: Any = digest) -> None:
             nonlocal done
@@ -391,12 +432,10 @@ def _check_members(
                 progress(done, total)
 
         try:
-            record = _read(archive, info, see, complain)
+            record = _read(file, info, see, complain)
         except ArchiveError as error:
             complain(str(error))
             continue
-        if done - began != info.file_size:
-            complain(f"{info.filename!r} unpacks to {done - began} bytes, not to {info.file_size}")
         id_, suffix = record.conversation_id, _PART.search(record.name)
         if before and suffix and id_ == before.conversation_id and int(suffix[1]) == before.part + 1:
             record = replace(record, part=before.part + 1)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from export_engine.archive import Archive, Member, pack
+from export_engine.archive import Archive, Members, pack
+from export_engine.deflate import DEFLATED
 from export_engine.digests import digests
 from export_engine.members import Built
 from export_engine.naming import part
@@ -49,18 +50,39 @@ class Totals:
 class LongMember:
     """A member whose deflated pieces arrive one by one.
 
-    `member.name` is the first part's until the name is claimed. `held` are pieces that wait for the member's end or the
-    spool limit. `first` and `last` are UTC microseconds, None without rows.
+    `name` is that of the conversation's first part until it is claimed. `csv_bytes` and `crc32` are known when the last
+    piece is given. `held` are pieces that wait for the member's end or the spool limit. `first` and `last` are UTC
+    microseconds, None without rows.
     """
 
     conversation_id: str
     part: int
-    member: Member
+    name: str
+    time: int
+    date: int
+    method: int = DEFLATED
+    crc32: int = 0
+    csv_bytes: int = 0
+    deflated_bytes: int = 0
+    streamed: bool = False
     rows: int = 0
     first: int | None = None
     last: int | None = None
     sha256: str | None = None
     held: list[bytes] = field(default_factory=list)
+
+    def members(self) -> Members:
+        """What the archive has to know of it."""
+        return Members(
+            names=[self.name],
+            times=np.array([self.time]),
+            dates=np.array([self.date]),
+            methods=np.array([self.method]),
+            crc32s=np.array([self.crc32]),
+            deflated_bytes=np.array([self.deflated_bytes]),
+            csv_bytes=np.array([self.csv_bytes]),
+            streamed=np.array([self.streamed]),
+        )
 
 
 class Writer:
@@ -93,29 +115,29 @@ class Writer:
     def write_group(self, built: Built) -> Iterator[bytes]:
         """Write the members of a group. Raises GroupingError for a conversation that was there before."""
         self._unique.see(built.all_ids, built.id_digests)
-        if not built.members:
+        members, rows, totals = built.members, built.rows, self.totals
+        if not len(members):
             return
-        claimed = self._unique.claim([member.name for member in built.members], built.name_digests)
         packed = built.packed
+        claimed = self._unique.claim(members.names, built.name_digests)
         if claimed is not None:
-            for member, name in zip(built.members, claimed, strict=True):
-                member.name = name
-            packed = pack(built.members, built.data)
-        yield self.archive.add(packed, built.members, built.data)
-        rows, totals = built.rows, self.totals
+            members.names = claimed
+            packed = pack(members, built.data)
+        yield self.archive.add(packed, members, built.data)
         totals.rows += len(rows.us)
-        totals.conversations += len(built.members)
-        totals.csv_bytes += sum([member.csv_bytes for member in built.members])
+        totals.conversations += len(members)
+        totals.csv_bytes += int(members.csv_bytes.sum())
         if len(rows.us):
             totals.widen(int(rows.us.min()), int(rows.us.max()))
         if self._on_member is not None:
             counts = np.diff(rows.bounds).tolist()
-            spans = zip(rows.first.tolist(), rows.last.tolist(), strict=True)
-            for member, id_, count, (first, last), sha256 in zip(
-                built.members, rows.ids, counts, spans, built.hashes, strict=True
+            columns = (members.csv_bytes, members.deflated_bytes, members.crc32s, rows.first, rows.last)
+            for name, id_, count, csv_bytes, deflated_bytes, crc32, first, last, hash_ in zip(
+                members.names, rows.ids, counts, *(column.tolist() for column in columns), built.hashes, strict=True
             ):
+                begun, ended = (instant(first), instant(last)) if count else (None, None)
                 self._on_member(
-                    _record(member, id_, 1, count, first if count else None, last if count else None, sha256)
+                    MemberRecord(name, id_, 1, count, csv_bytes, deflated_bytes, crc32, begun, ended, hash_)
                 )
 
     def begin_conversation(self, conversation_id: str) -> Iterator[bytes]:
@@ -125,66 +147,52 @@ class Writer:
 
     def write_piece(self, long: LongMember, piece: bytes) -> Iterator[bytes]:
         """Write the next piece of a member, or hold it."""
-        member = long.member
-        member.deflated_bytes += len(piece)
-        if member.streamed:
+        long.deflated_bytes += len(piece)
+        if long.streamed:
             yield self.archive.stream(piece)
             return
         long.held.append(piece)
-        if member.deflated_bytes > self._spool_limit:
-            member.streamed = True
+        if long.deflated_bytes > self._spool_limit:
+            long.streamed = True
             self._name(long)
-            yield self.archive.begin(member)
+            yield self.archive.begin(long.members())
             yield self.archive.stream(b"".join(long.held))
             long.held.clear()
 
     def end_member(self, long: LongMember) -> Iterator[bytes]:
         """Write what is left of a member whose pieces have all been given."""
-        member, totals = long.member, self.totals
-        if member.streamed:
-            yield self.archive.end(member)
+        if long.streamed:
+            yield self.archive.end(long.members())
         else:
             self._name(long)
-            data = [b"".join(long.held)]
-            yield self.archive.add(pack([member], data), [member], data)
+            members, data = long.members(), [b"".join(long.held)]
+            yield self.archive.add(pack(members, data), members, data)
+        totals = self.totals
         totals.rows += long.rows
         totals.conversations += long.part == 1
-        totals.csv_bytes += member.csv_bytes
+        totals.csv_bytes += long.csv_bytes
         if long.first is not None and long.last is not None:
             totals.widen(long.first, long.last)
         if long.part == 2:
             totals.split.append(long.conversation_id)
         if self._on_member is not None:
             self._on_member(
-                _record(member, long.conversation_id, long.part, long.rows, long.first, long.last, long.sha256)
+                MemberRecord(
+                    name=long.name,
+                    conversation_id=long.conversation_id,
+                    part=long.part,
+                    rows=long.rows,
+                    csv_bytes=long.csv_bytes,
+                    deflated_bytes=long.deflated_bytes,
+                    crc32=long.crc32,
+                    first_time=None if long.first is None else instant(long.first),
+                    last_time=None if long.last is None else instant(long.last),
+                    sha256=long.sha256,
+                )
             )
 
     def _name(self, long: LongMember) -> None:
-        wish = long.member.name if long.part == 1 else part(self._first_part, long.part, budget=self._budget)
-        long.member.name = self._unique.claim_one(wish)
+        wish = long.name if long.part == 1 else part(self._first_part, long.part, budget=self._budget)
+        long.name = self._unique.claim_one(wish)
         if long.part == 1:
-            self._first_part = long.member.name
-
-
-def _record(
-    member: Member,
-    conversation_id: str,
-    number: int,
-    rows: int,
-    first: int | None,
-    last: int | None,
-    sha256: str | None,
-) -> MemberRecord:
-    """The record of a member; `first` and `last` are UTC microseconds."""
-    return MemberRecord(
-        name=member.name,
-        conversation_id=conversation_id,
-        part=number,
-        rows=rows,
-        csv_bytes=member.csv_bytes,
-        deflated_bytes=member.deflated_bytes,
-        crc32=member.crc32,
-        first_time=None if first is None else instant(first),
-        last_time=None if last is None else instant(last),
-        sha256=sha256,
-    )
+            self._first_part = long.name
