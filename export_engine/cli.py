@@ -48,7 +48,13 @@ Exit codes:
   130  interrupted; nothing is left behind"""
 
 #: What the library calls options that have another name here.
-_FLAGS = {"zone": "--timezone", "date_range": "--start / --end", "conversation": "CONVERSATION", "paths": "INPUT"}
+_FLAGS = {
+    "zone": "--timezone",
+    "export_id": "--id",
+    "date_range": "--start / --end",
+    "conversation": "CONVERSATION",
+    "paths": "INPUT",
+}
 
 #: Width of what stands before a message's text.
 _INDENT = 18
@@ -80,7 +86,8 @@ def _run() -> int:
     except ExportError as error:
         return _failed(str(error), _FAILED)
     except OSError as error:
-        return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), _FAILED)
+        reason = error.strerror or str(error)
+        return _failed(f"{error.filename}: {reason}" if error.filename else reason, _FAILED)
     return code if isinstance(code, int) else _DONE
 
 

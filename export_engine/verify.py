@@ -463,7 +463,7 @@ def _check_manifest(path: Path, found: list[MemberRecord], complain: _Complain) 
     for actual in found:
         expected = listed.get(actual.name)
         if expected is None:
-            complain(f"{actual.name!r} is in the archive but not in the manifest")
+            complain(f"{actual.name!r} is in the archive, but not in the manifest")
         else:
             _compare(expected, actual, complain)
 

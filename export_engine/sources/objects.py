@@ -233,7 +233,7 @@ def _batch(held: _Held) -> pa.RecordBatch:
             speaker_name = pc.if_else(unnamed, contact_name, speaker_name)
         created = [c.created_at for c in conversations]
         unknown = [at for at, time in enumerate(created) if time is None]
-        created_at = _instants(held, CREATED_AT, [time or _EPOCH for time in created], unknown)
+        created_at = _instants(held, CREATED_AT, [_EPOCH if time is None else time for time in created], unknown)
         columns = [
             _strings(held, "message_id", [m.id for m in rows], required=True),
             _strings(held, "conversation_id", [c.id for c in conversations], required=True).take(of_row),
@@ -348,12 +348,10 @@ def _since(times: Sequence[Any], epoch: datetime) -> NDArray[np.int64]:
 
 
 def _first_bad(values: Sequence[Any], make: Callable[[list[Any]], object], error: Exception) -> int:
-    """Find the value for which `make` raised `error`, by making a column of each."""
+    """Find the value for which `make` raised `error`, by making a column of each alone."""
     for at, value in enumerate(values):
         try:
             make([value])
-        except UnicodeEncodeError:
-            continue  # a lone surrogate is not what was refused
         except (TypeError, ValueError, pa.ArrowException):
             return at
     raise error
