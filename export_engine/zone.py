@@ -2,8 +2,8 @@
 
 The rules come from the `tzinfo` given (normally a `zoneinfo.ZoneInfo`), never from the operating system's or a
 dataframe library's own table, so that the same zone data give the same bytes everywhere. A zone's transitions are
-found once a year by asking for the offset a day and halving the days on which it changed, to the second; after
-that an array costs one `searchsorted`.
+found once for each year that occurs, by asking for the offset of each day and halving the days on which it changed, to
+the second; after that an array costs one `searchsorted`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ _DAY = 86_400
 MIN_US = (-719_162 + 1) * _DAY * _SECOND
 MAX_US = (2_932_897 - 1) * _DAY * _SECOND - 1
 
+#: Up to this many years, it is quicker to take all of them than to ask which occur.
+_FEW_YEARS = 50
+
 
 def _offset(zone: tzinfo, second: int) -> int:
     """Seconds east of UTC at `second` (UTC, since 1970)."""
@@ -42,28 +45,32 @@ def _bisect(zone: tzinfo, low: int, high: int, before: int) -> int:
     return high
 
 
-@lru_cache(maxsize=64)
-def _transitions(zone: tzinfo, first_year: int, last_year: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """UTC seconds at which the offset changes, and the offsets around them (one more), over whole years."""
-    start = int((datetime(first_year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds())
-    stop = int((datetime(last_year, 12, 31, tzinfo=UTC) - _EPOCH).total_seconds())
-    moments: list[int] = []
-    offsets = [_offset(zone, start)]
+@lru_cache(maxsize=4096)
+def _year(zone: tzinfo, year: int) -> tuple[tuple[int, int, int], ...]:
+    """What happens in a year: UTC second, the offset before it and the offset from it on; first of all, its beginning."""
+    start = max(int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()), MIN_US // _SECOND)
+    stop = min(int((datetime(year, 12, 31, tzinfo=UTC) - _EPOCH).total_seconds()) + _DAY, MAX_US // _SECOND)
+    offset = _offset(zone, start)
+    events = [(start, offset, offset)]
     for day in range(start, stop, _DAY):
-        low = day
-        after = _offset(zone, day + _DAY)
-        while offsets[-1] != after:
-            low = _bisect(zone, low, day + _DAY, offsets[-1])
-            moments.append(low)
-            offsets.append(_offset(zone, low))
-    return np.array(moments, np.int64), np.array(offsets, np.int64)
+        low, high = day, min(day + _DAY, stop)
+        after = _offset(zone, high)
+        while offset != after:
+            low = _bisect(zone, low, high, offset)
+            events.append((low, offset, _offset(zone, low)))
+            offset = events[-1][2]
+    return tuple(events)
 
 
-def _table(zone: tzinfo, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Transitions, in UTC microseconds, for times between `low` and `high` (microseconds) and a day around them."""
-    years = [(_EPOCH + timedelta(microseconds=bound)).year for bound in (low, high)]
-    moments, offsets = _transitions(zone, max(years[0] - 1, 1), min(years[1] + 1, 9999))
-    return moments * _SECOND, offsets * _SECOND
+def _events(us: NDArray[np.int64], zone: tzinfo) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The events of every year that the times fall in, and of those beside it, in microseconds."""
+    low, high = ((_EPOCH + timedelta(microseconds=int(bound))).year for bound in (us.min(), us.max()))
+    years = set(range(low, high + 1))
+    if high - low > _FEW_YEARS:
+        years = set((us.astype("M8[us]").astype("M8[Y]").astype(np.int64) + 1970).tolist())
+    around = {year + step for year in years for step in (-1, 0, 1)} & set(range(1, 10_000))
+    moments, before, after = np.array([event for year in sorted(around) for event in _year(zone, year)]).T * _SECOND
+    return moments, before, after
 
 
 def utc_offsets(us: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
@@ -73,25 +80,25 @@ def utc_offsets(us: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
     """
     if zone is UTC or not len(us):
         return np.zeros(1, np.int64)
-    low, high = int(us.min()), int(us.max())
-    moments, offsets = _table(zone, low, high)
-    first, last = np.searchsorted(moments, [low, high], side="right")
-    if first == last:
+    moments, _, offsets = _events(us, zone)
+    first, last = np.searchsorted(moments, [us.min(), us.max()], side="right") - 1
+    if (offsets[first : last + 1] == offsets[first]).all():
         return offsets[first : first + 1]
-    return offsets[np.searchsorted(moments, us, side="right")]
+    return offsets[np.searchsorted(moments, us, side="right") - 1]
 
 
 def from_local(us: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
-    """UTC microseconds of naive local times.
+    """UTC microseconds of naive local times, which must lie between MIN_US and MAX_US.
 
     A time that occurs twice is its first occurrence; one that a change skipped keeps the offset from before the
     change (PEP 495, fold=0).
     """
     if zone is UTC or not len(us):
         return us
-    moments, offsets = _table(zone, int(us.min()), int(us.max()))
-    wall = moments + np.maximum(offsets[:-1], offsets[1:])
-    return us - offsets[np.searchsorted(wall, us, side="right")]
+    moments, before, after = _events(us, zone)
+    wall = moments + np.maximum(before, after)
+    at = np.maximum(np.searchsorted(wall, us, side="right") - 1, 0)
+    return us - after[at]
 
 
 def offset_text(offset: int) -> str:
