@@ -316,10 +316,13 @@ def inspect(archive: Path, conversation: str | None, limit: int) -> None:
     if conversation is None:
         _print_members(archive, limit)
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False) if sys.stdout.isatty() else None
     for line in conversation_text(archive, conversation):
-        for piece in _folded(console, line) if console.is_terminal else [Text(line)]:
-            console.print(piece, soft_wrap=True)
+        if console is None:
+            click.echo(line)
+        else:
+            for piece in _folded(console, line):
+                console.print(piece, soft_wrap=True)
 
 
 def _print_members(archive: Path, limit: int) -> None:

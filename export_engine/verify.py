@@ -199,7 +199,7 @@ def _directory(file: IO[bytes]) -> tuple[list[ZipInfo], int]:
         with ZipFile(file) as archive:
             return archive.infolist(), archive.start_dir
     except _UNREADABLE as error:
-        raise ArchiveError(f"this is no whole ZIP archive ({error}): if it was cut short, fetch it again") from error
+        raise ArchiveError(f"{file.name} is no whole ZIP archive ({error}): if cut short, fetch it again") from error
 
 
 def _at(file: IO[bytes], offset: int, count: int) -> bytes:
@@ -380,8 +380,9 @@ def _check_headers(file: IO[bytes], info: ZipInfo, complain: _Complain) -> int:
     ):
         if here != there:
             complain(f"{info.filename!r}: the local header's {what} is {here!r}, by the directory {there!r}")
-    if info.flag_bits & ~(_STREAMED | _UTF8) or info.compress_type not in _METHODS:
-        complain(f"{info.filename!r}: not every reader knows its method and flags")
+    unusual = info.flag_bits & ~(_STREAMED | _UTF8) or (info.extra and info.header_offset < 0xFFFFFFFF)
+    if unusual or info.compress_type not in _METHODS:
+        complain(f"{info.filename!r}: not every reader knows its method, flags or extra fields")
     made = (info.create_system, info.create_version, info.external_attr)
     if made != (_UNIX, info.extract_version, _ATTRIBUTES) or info.volume or info.internal_attr or info.reserved:
         complain(f"{info.filename!r} is not marked as a plain file from Unix with mode rw-r--r--")

@@ -49,13 +49,19 @@ class _Items:
         """Read the items."""
         items = iter(self.items)
         for first in items:
-            if isinstance(first, pa.RecordBatch):
-                from export_engine.sources.arrow import from_arrow as make  # noqa: PLC0415  # loaded when used
-            else:
-                from export_engine.sources.objects import from_conversations as make  # noqa: PLC0415  # the same
-            with closing(make(_Chained(first, items)).batches(intake)) as batches:
+            with closing(_of_items(first, _Chained(first, items)).batches(intake)) as batches:
                 yield from batches
             return
+
+
+def _of_items(first: Any, items: Iterable[Any]) -> Source:
+    if isinstance(first, pa.RecordBatch):
+        from export_engine.sources.arrow import from_arrow  # noqa: PLC0415  # loaded when used
+
+        return from_arrow(items)
+    from export_engine.sources.objects import from_conversations  # noqa: PLC0415  # the same
+
+    return from_conversations(items)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,494 @@
+"""Archives that are right pass; whatever is changed in one is found, and named."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+import pyarrow.parquet as pq
+import pytest
+
+from export_engine import EXCEL, Channel, Contact, Conversation, CsvFormat, DateRange, Message, export_conversations
+from export_engine.errors import ArchiveError, OptionError
+from export_engine.report import ExportReport
+from export_engine.verify import MAX_PROBLEMS, conversation_text, members, printable, verify_archive
+
+JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+START = datetime(2026, 6, 3, 9, 15)  # noqa: DTZ001  # in the export's zone
+
+HEADER = (
+    "message_id,conversation_id,contact_name,contact_phone,direction,speaker_type,speaker_name,message_time,"
+    "message_text,media_url,status,sender_account"
+)
+
+
+def talk(number: int, texts: Sequence[str | None], name: str | None = None) -> Conversation:
+    return Conversation(
+        id=f"talk-{number}",
+        contact=Contact(name or f"Zoë {number}", "+12025550101"),
+        messages=[
+            Message(
+                id=f"talk-{number}-{place}",
+                time=START + timedelta(minutes=place),
+                direction="inbound" if place % 2 else "outbound",
+                speaker_type="customer" if place % 2 else "agent",
+                text=text,
+                speaker_name=None if place % 2 else "Riley [bold]Sample[/bold]",
+                media_urls=["https://media.example.com/a,b.jpg", "https://media.example.com/2"] if place == 0 else (),
+            )
+            for place, text in enumerate(texts)
+        ],
+        created_at=START,
+    )
+
+
+TALKS = [
+    talk(1, ["Hello", 'He said "yes",\r\nthen\nno', None, ""]),
+    talk(2, ["=1+1", "nul:\0 escape:\x1b[31m", "two\u2028lines"], "=Jane"),
+    talk(3, []),
+    talk(4, ["the last"]),
+]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An archive with its manifest and report."""
+
+    path: Path
+    manifest: Path
+    report: ExportReport
+
+
+def make(
+    folder: Path,
+    talks: Sequence[Conversation] = TALKS,
+    *,
+    form: CsvFormat | None = None,
+    ending: str = ".jsonl",
+    compression: str = "fast",
+    spool_limit: int = 8 << 20,
+) -> Made:
+    export = export_conversations(
+        talks,
+        channel=Channel("SMS Support"),
+        date_range=JUNE,
+        csv_format=form,
+        export_id="x",
+        compression=compression,
+        spool_limit=spool_limit,
+    )
+    path = export.write_to(folder / "archive.zip", manifest=folder / f"manifest{ending}")
+    return Made(path, folder / f"manifest{ending}", export.report)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return make(tmp_path)
+
+
+def rewrite(path: Path, change: Callable[[list[tuple[ZipInfo, bytes]]], object]) -> None:
+    """Have the standard library write the archive anew, with what `change` makes of its members."""
+    with ZipFile(path) as archive:
+        entries = [(info, archive.read(info)) for info in archive.infolist()]
+    change(entries)
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        for info, data in entries:
+            archive.writestr(info, data)
+
+
+def edit(path: Path, number: int, old: str, new: str) -> None:
+    """Replace text in one member."""
+
+    def change(entries: list[tuple[ZipInfo, bytes]]) -> None:
+        info, data = entries[number]
+        assert old.encode() in data
+        entries[number] = (info, data.replace(old.encode(), new.encode(), 1))
+
+    rewrite(path, change)
+
+
+def rename(path: Path, number: int, name: str) -> None:
+    def change(entries: list[tuple[ZipInfo, bytes]]) -> None:
+        entries[number][0].filename = name
+
+    rewrite(path, change)
+
+
+def problems(path: Path, manifest: Path | None = None) -> str:
+    """All problems as one text; there must be some."""
+    found = verify_archive(path, manifest)
+    assert not found.ok
+    return "\n".join(found.problems)
+
+
+# --- what passes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        CsvFormat(),
+        EXCEL,
+        CsvFormat(line_end="\n"),
+        CsvFormat(bom=True, line_end="\n", formula_guard=True, bare_e164=True),
+    ],
+    ids=["default", "excel", "lf", "all"],
+)
+def test_every_format_passes(tmp_path: Path, form: CsvFormat, ending: str) -> None:
+    """An archive as it was written has no problems, with its manifest too, and the counts are the report's."""
+    made = make(tmp_path, form=form, ending=ending)
+    found = verify_archive(made.path, made.manifest)
+    assert found.problems == ()
+    report = made.report
+    assert (found.members, found.conversations, found.rows, found.bytes) == (4, 4, 8, report.bytes)
+    assert (report.members, report.conversations, report.rows) == (4, 4, 8)
+
+
+@pytest.mark.parametrize("compression", ["fast", "balanced", "small", "store"])
+def test_streamed_members_pass(tmp_path: Path, compression: str) -> None:
+    """Data descriptors are read as well."""
+    made = make(tmp_path, compression=compression, spool_limit=0)
+    with ZipFile(made.path) as archive:
+        assert all(info.flag_bits & 8 for info in archive.infolist())
+    assert verify_archive(made.path, made.manifest).problems == ()
+
+
+def test_parts_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversation in several members is one conversation, where the names say which part each is."""
+    monkeypatch.setattr("export_engine.long.MEMBER_LIMIT", 2000)
+    made = make(tmp_path, [talk(1, ["x" * 300] * 20), talk(2, ["the other"])])
+    found = verify_archive(made.path, made.manifest)
+    assert found.problems == ()
+    assert found.conversations == 2
+    assert found.members == made.report.members > 3
+    rename(made.path, 2, "Zoë 1--2026-06-03_091500--SMS Support (part 9).csv")
+    assert "column 'conversation_id': 'talk-1' is also that of" in problems(made.path)
+
+
+def test_an_empty_archive_passes(tmp_path: Path) -> None:
+    """An export without conversations is a valid archive."""
+    made = make(tmp_path, [])
+    assert verify_archive(made.path, made.manifest) == replace(verify_archive(made.path), problems=())
+
+
+def test_guarded_ids_pass(tmp_path: Path) -> None:
+    """The guard's quote before a conversation's id is not a difference to the manifest."""
+    made = make(tmp_path, [replace(talk(1, ["a"]), id="=1")], form=EXCEL)
+    assert verify_archive(made.path, made.manifest).problems == ()
+
+
+def test_rewritten_by_the_standard_library(made: Made) -> None:
+    """The control for the tests below: writing it anew without a change is no problem, but for the deflated sizes."""
+    rewrite(made.path, len)
+    assert verify_archive(made.path).problems == ()
+
+
+def test_huge_cells(tmp_path: Path) -> None:
+    """A cell longer than the csv module's limit is read, and the limit is as it was afterwards."""
+    before = csv.field_size_limit()
+    made = make(tmp_path, [talk(1, ["x" * 3 * before])])
+    lines = conversation_text(made.path, "talk-1")
+    assert next(lines).endswith("x" * before)
+    assert csv.field_size_limit() == before
+    assert verify_archive(made.path, made.manifest).ok
+    assert csv.field_size_limit() == before
+
+
+def test_progress(made: Made) -> None:
+    """Progress counts bytes of CSV, up to all of them."""
+    seen: list[tuple[int, int]] = []
+    verify_archive(made.path, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (made.report.csv_bytes, made.report.csv_bytes)
+    assert seen == sorted(seen)
+
+
+# --- damage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spool_limit", [0, 8 << 20], ids=["streamed", "whole"])
+def test_any_byte_changed(tmp_path: Path, spool_limit: int) -> None:
+    """No byte of an archive can change unnoticed, be it data, header or directory.
+
+    Stored, that is: the last byte of deflated data may have bits that mean nothing.
+    """
+    made = make(tmp_path, TALKS[2:], compression="store", spool_limit=spool_limit)
+    assert verify_archive(made.path).ok
+    data = bytearray(made.path.read_bytes())
+    unnoticed = []
+    for at in range(len(data)):
+        data[at] ^= 1 << at % 8
+        made.path.write_bytes(data)
+        unnoticed += [at] if verify_archive(made.path).ok else []
+        data[at] ^= 1 << at % 8
+    assert unnoticed == []
+
+
+def test_cut_anywhere(made: Made) -> None:
+    """A part of an archive is never taken for one."""
+    data = made.path.read_bytes()
+    for size in range(0, len(data), 7):
+        made.path.write_bytes(data[:size])
+        assert "no whole ZIP archive" in problems(made.path)
+
+
+@pytest.mark.parametrize("front", [b"", b"junk"])
+@pytest.mark.parametrize("back", [b"", b"junk"])
+def test_more_bytes(made: Made, front: bytes, back: bytes) -> None:
+    """Bytes before or behind an archive are found, though ZIP readers bear with them."""
+    made.path.write_bytes(front + made.path.read_bytes() + back)
+    assert verify_archive(made.path).ok is not bool(front or back)
+
+
+def test_flipped_byte_names_the_member(made: Made) -> None:
+    """Damaged data name their member, and the others are read nevertheless."""
+    data = bytearray(made.path.read_bytes())
+    with ZipFile(made.path) as archive:
+        info = archive.infolist()[1]
+    data[info.header_offset + 30 + len(info.filename.encode()) + 20] ^= 0xFF
+    made.path.write_bytes(data)
+    found = verify_archive(made.path)
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith(f"{info.filename!r}")
+    assert found.members == 4
+    assert found.rows == 5
+
+
+def test_not_an_archive(tmp_path: Path) -> None:
+    """Any other file is a problem, no traceback; a file that is not there is the caller's error."""
+    path = tmp_path / "x.zip"
+    for data in (b"", b"PK", b"message_id,conversation_id\r\n" * 1000):
+        path.write_bytes(data)
+        assert "no whole ZIP archive" in problems(path)
+        with pytest.raises(ArchiveError):
+            list(members(path))
+    with pytest.raises(FileNotFoundError):
+        verify_archive(tmp_path / "none.zip")
+
+
+def test_csv_that_is_none(made: Made) -> None:
+    """Bytes that are not UTF-8, quotes that never end and lines cut short are problems of their member."""
+    with ZipFile(made.path) as archive:
+        good = archive.read(archive.infolist()[0])
+    for bad in (good + b'"\xff"\r\n', good + b'"open', good + b'"a"b\r\n', good[:-2]):
+        rewrite(made.path, lambda entries, bad=bad: entries.__setitem__(0, (entries[0][0], bad)))  # type: ignore[misc]
+        assert "the CSV cannot be read" in problems(made.path)
+
+
+def test_problems_are_capped(tmp_path: Path) -> None:
+    """Only the first hundred problems are listed, and the rest counted."""
+    made = make(tmp_path, [talk(1, ["a"] * 300)])
+    rewrite(made.path, lambda e: e.__setitem__(0, (e[0][0], e[0][1].replace(b'"inbound"', b'"up"'))))
+    found = verify_archive(made.path)
+    assert len(found.problems) == MAX_PROBLEMS + 1
+    assert found.problems[-1] == "and 50 more problems"
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"talk-1-0"', '""', "row 1, column 'message_id': '' is no id"),
+        ('"talk-1-1","talk-1"', '"talk-1-1","talk-9"', "row 2, column 'conversation_id': 'talk-9' is not 'talk-1'"),
+        ('"inbound"', '"Inbound"', "row 2, column 'direction': 'Inbound' is none of inbound, outbound"),
+        ('"agent"', '"human"', "row 1, column 'speaker_type': 'human' is none of agent, bot, customer"),
+        ("T09:15", "T25:15", "row 1, column 'message_time': '2026-06-03T25:15:00.000000Z' is no ISO 8601 time"),
+        ("00.000000Z", "00.000000", "row 1, column 'message_time': '2026-06-03T09:15:00.000000' is no ISO 8601 time"),
+        ('"Hello",', '"Hello","x",', "row 1 has 13 cells, not 12"),
+        ("message_id,", "id,", "the header is not the twelve columns"),
+        ("message_id", '"message_id"', "the header is not the twelve columns"),
+        ('"talk-1-0"', '\r\n"talk-1-0"', "row 1 has 0 cells, not 12"),
+    ],
+)
+def test_a_row_breaks_a_rule(made: Made, old: str, new: str, says: str) -> None:
+    """The problem names member, row and column."""
+    edit(made.path, 0, old, new)
+    text = problems(made.path)
+    assert says in text
+    assert text.startswith("'Zoë 1--2026-06-03_091500--SMS Support.csv': ")
+    assert "\n" not in text
+
+
+def test_swapped_conversations(made: Made) -> None:
+    """Two members of one conversation are a problem; with the manifest so are two members that changed places."""
+
+    def swap(entries: list[tuple[ZipInfo, bytes]]) -> None:
+        entries[0], entries[1] = (entries[0][0], entries[1][1]), (entries[1][0], entries[0][1])
+
+    rewrite(made.path, swap)
+    assert verify_archive(made.path).ok
+    text = problems(made.path, made.manifest)
+    assert "conversation_id is talk-2, but talk-1 in the manifest" in text
+    assert "conversation_id is talk-1, but talk-2 in the manifest" in text
+    rewrite(made.path, lambda entries: entries.__setitem__(1, (entries[1][0], entries[0][1])))
+    assert "column 'conversation_id': 'talk-2' is also that of 'Zoë 1--" in problems(made.path)
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../A--2026-06-03_091500--B.csv", "is no safe name"),
+        ("/A--2026-06-03_091500--B.csv", "is no safe name"),
+        ("A\\B--2026-06-03_091500--B.csv", "is no safe name"),
+        ("A\x1b--2026-06-03_091500--B.csv", "is no safe name"),
+        (".A--2026-06-03_091500--B.csv", "is no safe name"),
+        ("A--2026-06-03_091500--B.exe", "is no safe name"),
+        ("A" * 240 + "--2026-06-03_091500--B.csv", "is no safe name"),
+        ("A--2026-06-03_091500.csv", "does not split on --"),
+        ("A--B--2026-06-03_091500--C.csv", "does not split on --"),
+        ("A--yesterday--C.csv", "does not split on --"),
+        ("ZOE\u0308 4--2026-06-03_091500--sms support.csv", "may take this name and"),
+        ("Zoë 4--2026-06-03_091500--SMS Support.csv", "may take this name and"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_breaks_a_rule(made: Made, name: str, says: str) -> None:
+    """Names that are unsafe, do not split into three or are not unique are found without a manifest."""
+    rename(made.path, 0, name)
+    assert says in problems(made.path)
+
+
+# --- the manifest --------------------------------------------------------------------------------------------------
+
+
+def test_renamed_member(made: Made) -> None:
+    """A name that is fine in itself is found with the manifest, from both sides."""
+    rename(made.path, 0, "Other--2026-06-03_091500--SMS Support.csv")
+    assert verify_archive(made.path).ok
+    text = problems(made.path, made.manifest)
+    assert "'Zoë 1--2026-06-03_091500--SMS Support.csv' is in the manifest, but not" in text
+    assert "'Other--2026-06-03_091500--SMS Support.csv' is in the archive, but not in the manifest" in text
+
+
+def test_changed_rows(made: Made) -> None:
+    """Rows that keep every rule are still found by what the manifest says of them."""
+    edit(made.path, 0, "Hello", "Adieu")
+    assert verify_archive(made.path).ok
+    text = problems(made.path, made.manifest)
+    assert "crc32 is" in text
+    assert "sha256 is" in text
+    edit(made.path, 0, "T09:15", "T08:15")
+    assert "first_time is 2026-06-03 08:15:00+00:00, but 2026-06-03 09:15:00+00:00" in problems(
+        made.path, made.manifest
+    )
+
+
+def test_dropped_rows(made: Made) -> None:
+    """A row less is found."""
+    rewrite(made.path, lambda e: e.__setitem__(3, (e[3][0], f"{HEADER}\r\n".encode())))
+    assert verify_archive(made.path).ok
+    assert "rows is 0, but 1 in the manifest" in problems(made.path, made.manifest)
+
+
+def test_another_order(made: Made) -> None:
+    """The manifest lists the members in the archive's order."""
+    rewrite(made.path, lambda entries: entries.reverse())
+    assert "another order" in problems(made.path, made.manifest)
+
+
+def test_a_manifest_of_another_export(tmp_path: Path, made: Made) -> None:
+    """Records that are missing, twice there or no records are problems, not errors."""
+    lines = made.manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+    for text, says in (
+        ("".join(lines[:-1]), "but not in the manifest"),
+        ("".join([*lines, lines[0]]), "is listed twice"),
+        ("".join([*lines, "{}\n"]), "manifest: record 5 cannot be read"),
+        ("".join([*lines, "[]\n"]), "manifest: record 5 cannot be read"),
+        ("".join([*lines, "\0"]), "manifest: record 5 cannot be read"),
+    ):
+        made.manifest.write_text(text, encoding="utf-8")
+        assert says in problems(made.path, made.manifest)
+    bad = tmp_path / "bad.parquet"
+    bad.write_bytes(b"no Parquet")
+    assert "manifest: record 1 cannot be read" in problems(made.path, bad)
+
+
+def test_a_manifest_without_hashes(made: Made) -> None:
+    """SHA-256 is compared only where the manifest has it."""
+    records = [json.loads(line) for line in made.manifest.read_text(encoding="utf-8").splitlines()]
+    made.manifest.write_text("".join(json.dumps(record | {"sha256": None}) + "\n" for record in records))
+    assert verify_archive(made.path, made.manifest).problems == ()
+
+
+# --- looking in ----------------------------------------------------------------------------------------------------
+
+
+def test_members_are_the_manifest(tmp_path: Path) -> None:
+    """What is read from an archive is what the manifest says, but for what only the export knows."""
+    made = make(tmp_path, ending=".parquet")
+    expected = pq.read_table(made.manifest).drop_columns(["sha256", "conversation_id"]).to_pylist()
+    actual = [
+        {name: getattr(record, name) for name in (expected[0] if expected else {})} for record in members(made.path)
+    ]
+    assert actual == expected
+
+
+def test_members_are_read_in_their_turn(made: Made) -> None:
+    """A damaged member matters only to who gets that far."""
+    edit(made.path, 3, "message_id", "id")
+    lazily = members(made.path)
+    assert [next(lazily).rows for _ in range(3)] == [4, 3, 0]
+    with pytest.raises(ArchiveError, match="Zoë 4"):
+        next(lazily)
+
+
+def test_a_conversation_as_text(made: Made) -> None:
+    """Speakers, texts of several lines and media, one under another."""
+    assert list(conversation_text(made.path, "talk-1")) == [
+        "2026-06-03 09:15  agent Riley [bold]Sample[/bold] > Hello",
+        "                  https://media.example.com/a%2Cb.jpg",
+        "                  https://media.example.com/2",
+        '2026-06-03 09:16  customer Zoë 1 > He said "yes",',
+        "                  then",
+        "                  no",
+        "2026-06-03 09:17  agent Riley [bold]Sample[/bold] > ",
+        "2026-06-03 09:18  customer Zoë 1 > ",
+    ]
+
+
+def test_text_cannot_steer_a_terminal(made: Made) -> None:
+    """Control characters and separators are spelled out."""
+    lines = list(conversation_text(made.path, "talk-2"))
+    assert lines[3:] == [
+        "2026-06-03 09:16  customer =Jane > nul:\\x00 escape:\\x1b[31m",
+        "2026-06-03 09:17  agent Riley [bold]Sample[/bold] > two\\u2028lines",
+    ]
+    assert printable("\x9b2J \u202eevil \ud800 \U000e0001") == "\\x9b2J \\u202eevil \\ud800 \\U000e0001"
+    kept = "Ana 👩🏽\u200d🚀 علی\u200cرضا 山田\u3000太郎\xa0"
+    assert printable(kept) == kept
+
+
+def test_a_conversation_by_name(made: Made) -> None:
+    """A name, its beginning or a part of it will do, if it is one member's alone."""
+    text = list(conversation_text(made.path, "talk-4"))
+    for which in ("Zoë 4--2026-06-03_091500--SMS Support.csv", "Zoë 4", "oë 4--"):
+        assert list(conversation_text(made.path, which)) == text
+    with pytest.raises(OptionError, match="is in 3 names") as several:
+        list(conversation_text(made.path, "Zoë"))
+    with pytest.raises(OptionError, match="no member") as none:
+        list(conversation_text(made.path, "Nobody"))
+    assert several.value.option == none.value.option == "conversation"
+
+
+def test_an_id_goes_before_a_part_of_a_name(tmp_path: Path) -> None:
+    """An id that happens to be in another member's name means the conversation all the same."""
+    made = make(tmp_path, [talk(1, ["mine"], "about talk-2"), talk(2, ["yours"])])
+    assert "yours" in next(conversation_text(made.path, "talk-2"))
+
+
+def test_all_parts_of_a_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its id a conversation is read through all its members."""
+    monkeypatch.setattr("export_engine.long.MEMBER_LIMIT", 2000)
+    made = make(tmp_path, [talk(1, [f"text {number}" for number in range(40)])])
+    assert len([line for line in conversation_text(made.path, "talk-1") if "text" in line]) == 40
+    assert made.report.members > 1
