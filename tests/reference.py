@@ -1,4 +1,4 @@
-"""A plain export to compare with: row by row, standard library only, nothing of the code under test but its vocabulary."""
+"""A plain export to compare with: row by row, by the standard library, with nothing of the code under test."""
 
 from __future__ import annotations
 

@@ -174,6 +174,7 @@ def test_a_user_s_own_number() -> None:
     """A contact called `X (2)` keeps its name where it came first, and is numbered itself where it came late."""
     x, x2 = csv_name("Jane"), csv_name("Jane", " (2)")
     assert claim([x2, x, x, x], []) == [x2, x, csv_name("Jane", " (3)"), csv_name("Jane", " (4)")]
+    assert claim([x2, csv_name("Jane", " (3)"), x, x], []) == plain([x2, csv_name("Jane", " (3)"), x, x])
     assert claim([x, x, x2, x], []) == [x, x2, numbered(x2, 2), csv_name("Jane", " (3)")]
 
 

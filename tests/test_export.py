@@ -27,9 +27,10 @@ from export_engine import (
     DateRange,
     Message,
     export_conversations,
+    grouping,
+    long,
     open_source,
 )
-from export_engine import grouping, long
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import Intake
 from export_engine.sources.choose import source_of
@@ -41,7 +42,9 @@ ZONES = {name: ZoneInfo(name) for name in ("America/New_York", "Asia/Taipei", "A
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(["=1+1", "'", '"', "", "\r\n"])
 TIMES = st.datetimes(
-    datetime(2026, 5, 31, 9), datetime(2026, 7, 1, 15), timezones=st.sampled_from([None, UTC, *ZONES.values()])
+    datetime(2026, 5, 31, 9),  # noqa: DTZ001  # the zone is drawn
+    datetime(2026, 7, 1, 15),  # noqa: DTZ001  # the same
+    timezones=st.sampled_from([None, UTC, *ZONES.values()]),
 )
 
 
@@ -173,7 +176,7 @@ def test_several_files_are_one_source(tmp_path: Path) -> None:
 
 def test_hash_seed_time_zone_and_locale_leave_no_trace() -> None:
     """Three processes in three surroundings write the same bytes."""
-    program = "from tests.test_export import *; import hashlib; print(hashlib.sha256(archive(some_rows(), 'Asia/Taipei')).hexdigest())"
+    program = "from tests.test_export import *; print(sha256(archive(some_rows(), 'Asia/Taipei')).hexdigest())"
     seen = set()
     for seed, zone, locale in (("0", "UTC", "C"), ("1", "America/New_York", "C.UTF-8"), ("77", "Asia/Tokyo", "POSIX")):
         env = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": locale}
@@ -256,7 +259,7 @@ def test_a_conversation_goes_on_in_another_part_at_a_row_end(
     base = "b--2026-06-02_000000--SMS Support (+12025550123)"
     parts = [name for name in whole if name.startswith("b--")]
     assert parts == [f"{base}.csv", *(f"{base} (part {n}).csv" for n in range(2, len(parts) + 1))]
-    assert len(parts) > 5
+    assert len(parts) > 3
     header = (reference.COLUMNS + "\r\n").encode()
     bodies = []
     for name in parts:
@@ -277,9 +280,9 @@ def test_a_long_conversation_partly_or_wholly_outside_the_range(monkeypatch: pyt
     monkeypatch.setattr(grouping, "MAX_ROWS", 10)
     start = datetime(2026, 5, 31, 23, 50, tzinfo=UTC)
     made = list(reference.some(3, start, timedelta(days=-1), rows=300))
-    for options in ({}, {"range_by": "created_at"}):
-        got = archive(rows_of(made, UTC).to_reader(7), **options)
-        assert members(got) == list(reference.csvs(made, CHANNEL, JUNE, UTC, by_creation=bool(options)))
+    for range_by in ("message_time", "created_at"):
+        got = archive(rows_of(made, UTC).to_reader(7), range_by=range_by)
+        assert members(got) == list(reference.csvs(made, CHANNEL, JUNE, UTC, by_creation=range_by == "created_at"))
 
 
 # --- the range -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Memory is flat in rows and small per conversation, measured from outside the code: the process's own peak.
 
-Each export runs in a process of its own, with two threads. The baseline is that process after the imports and one tiny export.
+Each export runs in a process of its own, with two threads. The baseline is that process after the imports and one
+tiny export.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ NAMES = [
 FIXED = [timezone(timedelta(seconds=s)) for s in (0, 8 * 3600, -3 * 3600 - 1800, 20_700, 1, -1, 86_399, -86_399)]
 ZONES: list[tzinfo] = [UTC, ZoneInfo("UTC"), *map(ZoneInfo, NAMES), *FIXED]
 PATIENT = settings(deadline=None, max_examples=50)
+FEW = settings(deadline=None, max_examples=25)
 
 
 def offset_at(us: int, zone: tzinfo) -> int:
@@ -107,6 +108,16 @@ def test_offsets_of_any_times(zone: tzinfo, year: int, data: st.DataObject) -> N
     assert offsets_of(us, zone) == expected
     if min(us) == max(us):
         assert len(utc_offsets(np.array(us), zone)) == 1
+
+
+@given(st.sampled_from(NAMES), st.data())
+@FEW
+def test_stray_years(name: str, data: st.DataObject) -> None:
+    """Times centuries apart, some of them beside a change, are as exact as those of one year."""
+    zone, times = ZoneInfo(name), st.integers(MIN_US + DAY, MAX_US - DAY) | st.sampled_from(around(name))
+    us = data.draw(st.lists(times, min_size=1, max_size=6))
+    assert offsets_of(us, zone) == [offset_at(at, zone) for at in us]
+    assert from_local(np.array(us), zone).tolist() == [utc_of(at, zone) for at in us]
 
 
 def test_one_offset_within_a_season() -> None:

@@ -1,0 +1,1 @@
+"""Tests; `reference.py` is the plain export that whole archives are compared with."""
