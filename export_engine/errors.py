@@ -6,7 +6,7 @@
     │   ├── SchemaError (TypeError)      a column that is missing or of an impossible type
     │   ├── RowError (ValueError)        one value that breaks a rule: says which and where
     │   └── GroupingError (ValueError)   rows of one conversation that do not stand together
-    ├── ArchiveError                     an archive that cannot be written as asked
+    ├── ArchiveError                     an archive that cannot be written as asked, or read
     └── StateError (RuntimeError)        an export used twice, or asked too early
 
 Messages are advice: they say what is wrong, where, and how to mend it. The facts are attributes too.
@@ -94,7 +94,7 @@ class GroupingError(SourceError, ValueError):
 
 
 class ArchiveError(ExportError):
-    """An archive that cannot be written as asked (a file already there, a row no member can hold)."""
+    """An archive that cannot be written as asked (a file already there, a row no member can hold), or not be read."""
 
 
 class StateError(ExportError, RuntimeError):

@@ -6,6 +6,7 @@ goes wrong before that (the source, a full disk, an interrupt) removes the `.par
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -65,6 +66,8 @@ def _appearing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A file to write that gets its name when the block ends well and vanishes when it does not."""
     if not overwrite and path.exists():
         raise _taken(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such directory", os.fspath(path.parent))
     part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:

@@ -294,15 +294,15 @@ class _Rows:
         bad = pc.and_(parts.is_null(), text.is_valid())
         if not pc.any(bad).as_py():
             try:
-                stamps = parts.field("local").cast(pa.timestamp("us"))
+                stamps = pc.struct_field(parts, "local").cast(pa.timestamp("us"))
             except pa.ArrowInvalid:
-                fields = parts.field("local")
+                fields = pc.struct_field(parts, "local")
                 bad = pa.array([not _is_time(fields.slice(at, 1)) for at in range(len(text))])
         if pc.any(bad).as_py():
             advice = "write ISO 8601, such as 2026-06-11T06:50:43.861185Z"
             self.refuse(name, bad, "is not a time", advice)
         us = stamps.cast(pa.int64()).fill_null(0).to_numpy()
-        zones = parts.field("zone").fill_null("").dictionary_encode()
+        zones = pc.struct_field(parts, "zone").fill_null("").dictionary_encode()
         offsets = np.array([_offset(zone) for zone in zones.dictionary.to_pylist()] or [0], np.int64)
         naive = np.array([not zone for zone in zones.dictionary.to_pylist()] or [False], np.bool_)
         which = zones.indices.to_numpy()
