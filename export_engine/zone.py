@@ -47,7 +47,7 @@ def _bisect(zone: tzinfo, low: int, high: int, before: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _year(zone: tzinfo, year: int) -> tuple[tuple[int, int, int], ...]:
-    """What happens in a year: UTC second, the offset before it and the offset from it on; first of all, its beginning."""
+    """What happens in a year, its beginning first: UTC second, the offset before it and the offset from it on."""
     start = max(int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()), MIN_US // _SECOND)
     stop = min(int((datetime(year, 12, 31, tzinfo=UTC) - _EPOCH).total_seconds()) + _DAY, MAX_US // _SECOND)
     offset = _offset(zone, start)

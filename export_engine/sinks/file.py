@@ -67,7 +67,7 @@ def _appearing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     if not overwrite and path.exists():
         raise _taken(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "there is no such directory", os.fspath(path.parent))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path.parent))
     part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
