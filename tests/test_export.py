@@ -176,7 +176,10 @@ def test_several_files_are_one_source(tmp_path: Path) -> None:
 
 def test_hash_seed_time_zone_and_locale_leave_no_trace() -> None:
     """Three processes in three surroundings write the same bytes."""
-    program = "from tests.test_export import *; from hashlib import sha256; print(sha256(archive(some_rows(), 'Asia/Taipei')).hexdigest())"
+    program = (
+        "import hashlib; from tests.test_export import *; "
+        "print(hashlib.sha256(archive(some_rows(), 'Asia/Taipei')).hexdigest())"
+    )
     seen = set()
     for seed, zone, locale in (("0", "UTC", "C"), ("1", "America/New_York", "C.UTF-8"), ("77", "Asia/Tokyo", "POSIX")):
         env = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": locale}
