@@ -110,7 +110,9 @@ def build(recipe: Recipe, group: Group) -> Built:
         csv_bytes=np.array(list(map(len, texts)), np.int64),
         streamed=deflated_bytes > recipe.spool_limit,
     )
-    ids = group.batch.column(_ID).take(pa.array(group.bounds[:-1])).to_pylist()
+    ids = rows.ids
+    if len(ids) < len(group.bounds) - 1:
+        ids = group.batch.column(_ID).take(pa.array(group.bounds[:-1])).to_pylist()
     return Built(
         rows=rows,
         members=members,

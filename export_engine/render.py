@@ -68,67 +68,72 @@ def render(columns: Sequence[pa.Array], bounds: NDArray[np.int64], form: CsvForm
     `bounds` are row numbers in rising order, each from 0 to the number of rows. Returns the CSV and, for each
     bound, the byte at which that row begins (the whole size for the number of rows itself).
     """
-    columns = [_without_hidden(column) for column in columns]
+    texts = [_Text.of(column) for column in columns]
     sink = pa.BufferOutputStream()
     options = pacsv.WriteOptions(
         include_header=False, eol=form.line_end, quoting_style="all_valid", batch_size=_ROWS_AT_A_TIME
     )
-    pacsv.write_csv(pa.RecordBatch.from_arrays(columns, names=list(COLUMN_NAMES)), sink, options)
+    batch = pa.RecordBatch.from_arrays([text.column for text in texts], names=list(COLUMN_NAMES))
+    pacsv.write_csv(batch, sink, options)
     csv = sink.getvalue()
-    return csv, _offsets(columns, bounds, len(form.line_end), csv.size)
+    return csv, _cuts(texts, bounds, len(form.line_end), csv.size)
 
 
-def _offsets(columns: Sequence[pa.Array], bounds: NDArray[np.int64], line_end: int, size: int) -> list[int]:
-    """Where the rows at `bounds` begin in the CSV of `columns`, which is `size` bytes long."""
-    rows = len(columns[0])
-    probe = np.append(bounds, rows)
-    at = probe * (len(columns) - 1 + line_end)
-    for column in columns:
-        starts = _string_offsets(column)
-        at += starts[probe] - starts[0]
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A string column, its `offsets` (one more than it has rows), and which rows are `valid` (None: all)."""
+
+    column: pa.Array
+    offsets: NDArray[np.int32]
+    valid: NDArray[np.bool_] | None
+
+    @staticmethod
+    def of(column: pa.Array) -> _Text:
+        """The column, without bytes under its nulls: Arrow allows them, and they would count as text."""
+        offsets = _string_offsets(column)
         if not column.null_count:
-            at += 2 * probe
-        elif column.null_count < rows:
-            at += 2 * np.concatenate(([0], np.cumsum(_validity(column))))[probe]
-    quotes = size - int(at[-1])
-    for column in sorted(columns, key=lambda c: c.nbytes, reverse=True) if quotes else ():
-        starts = _string_offsets(column)
-        data = column.buffers()[2]
-        if data is None:
+            return _Text(column, offsets, None)
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
+        if np.diff(offsets)[~valid].any():
+            return _Text.of(column.take(pa.array(np.arange(len(column)))))
+        return _Text(column, offsets, valid)
+
+
+def _string_offsets(column: pa.Array) -> NDArray[np.int32]:
+    """The offsets of a string array, from its first row on: one more than it has rows."""
+    offsets = column.buffers()[1]
+    if offsets is None:
+        return np.zeros(len(column) + 1, np.int32)
+    return np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+
+
+def _cuts(texts: Sequence[_Text], bounds: NDArray[np.int64], line_end: int, size: int) -> list[int]:
+    """Where the rows at `bounds` begin in the CSV of the columns, which is `size` bytes long."""
+    probe = np.append(bounds, len(texts[0].column))
+    cuts = probe * (len(texts) - 1 + line_end)
+    for text in texts:
+        cuts += text.offsets[probe]
+        cuts -= text.offsets[0]
+        if text.valid is None:
+            cuts += 2 * probe
+        elif text.column.null_count < len(text.column):
+            cuts += 2 * np.concatenate(([0], np.cumsum(text.valid)))[probe]
+    quotes = size - int(cuts[-1])
+    for text in sorted(texts, key=lambda text: text.offsets[0] - text.offsets[-1]) if quotes else ():
+        first, last = text.offsets[[0, -1]]
+        data = text.column.buffers()[2]
+        if first == last:
             continue
-        places = np.flatnonzero(np.frombuffer(data, np.uint8)[starts[0] : starts[-1]] == ord('"'))
+        places = np.flatnonzero(np.frombuffer(data, np.uint8)[first:last] == ord('"'))
         if len(places):
-            at += np.searchsorted(places, starts[probe] - starts[0])
+            cuts += np.searchsorted(places, text.offsets[probe] - first)
             quotes -= len(places)
             if not quotes:
                 break
     if quotes:  # pragma: no cover - a guard against a change in pyarrow's CSV writer
         raise AssertionError(f"the CSV is {quotes} bytes away from its computed size")
-    result: list[int] = at[:-1].tolist()
+    result: list[int] = cuts[:-1].tolist()
     return result
-
-
-def _string_offsets(column: pa.Array) -> NDArray[np.int64]:
-    """The offsets buffer of a string array, from its first row on: one more than it has rows."""
-    offsets = column.buffers()[1]
-    if offsets is None:
-        return np.zeros(len(column) + 1, np.int64)
-    return np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
-
-
-def _without_hidden(column: pa.Array) -> pa.Array:
-    """The same values, with no bytes under a null: Arrow allows them, and they would count as text."""
-    if 0 < column.null_count < len(column):
-        hidden = np.diff(_string_offsets(column))[~_validity(column)].any()
-    else:
-        hidden = column.null_count and column.nbytes
-    return column.take(pa.array(np.arange(len(column)))) if hidden else column
-
-
-def _validity(column: pa.Array) -> NDArray[np.bool_]:
-    """True for each non-null row."""
-    valid: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-    return valid
 
 
 # --- times ---------------------------------------------------------------------------------------------------------

