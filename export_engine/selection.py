@@ -173,13 +173,15 @@ def _check(batch: pa.RecordBatch, before: int, wanted: NDArray[np.bool_]) -> Non
     for index, allowed in ((_DIRECTION, DIRECTIONS), (_SPEAKER, SPEAKER_TYPES)):
         column = batch.column(index)
         # Comparing with each word takes half the time of looking rows up in a set of them.
-        known = reduce(pc.or_, [pc.equal(column, word) for word in allowed])
+        spoken = [pc.equal(column, word) for word in allowed]
+        known = reduce(pc.or_, spoken)
         if known.true_count < len(column):
             problem, advice = "is not one of " + ", ".join(allowed), "map your own values to these"
             _refuse(batch, index, pc.invert(pc.fill_null(known, False)), problem, advice, before, wanted)
-    account = batch.column(_ACCOUNT)
-    if account.null_count < len(account):
-        stray = pc.and_(pc.not_equal(batch.column(_SPEAKER), "agent"), pc.greater(pc.binary_length(account), 0))
+    account, by_agent = batch.column(_ACCOUNT), spoken[SPEAKER_TYPES.index("agent")]
+    stray = pc.and_not(account.is_valid(), by_agent)
+    if stray.true_count:
+        stray = pc.and_(stray, pc.greater(pc.binary_length(account), 0))
         if stray.true_count:
             problem, advice = "is set on a message that no human agent sent", "set it to null for bots and customers"
             _refuse(batch, _ACCOUNT, stray, problem, advice, before, wanted)
