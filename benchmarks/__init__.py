@@ -1,0 +1,1 @@
+"""How fast, how small, how much memory: one file per question. See README.md for the commands."""

@@ -1,0 +1,252 @@
+"""The other ways to write the same archive, each at its best.
+
+All write the same members, under the same names, with the same columns, header and cells, which `job.check` holds. What
+helps them is left outside the timing: names are given (the engine makes them itself), times are text already (the
+engine is given instants), and each peer gets the rows in the shape that it takes fastest: tuples of `str` for `csv`,
+one data frame or table for the others, cut by themselves where slicing beforehand would not be an honest part of
+the job. DuckDB's files are on a RAM disk where there is one. Bytes go to a sink that drops them.
+
+Where a peer cannot do exactly the same: `csv` before Python 3.12, pandas and polars write null as `""`
+(`tells_null` is False); DuckDB ends lines with LF, quotes the header and does not keep the rows of a file in order;
+some builds of `zip` do not flag names as UTF-8.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from benchmarks.job import Member, Sink, Work
+from export_engine.schema import COLUMN_NAMES
+
+__all__ = ["PEERS", "Peer"]
+
+HEADER = ",".join(COLUMN_NAMES) + "\r\n"
+_QUOTING: Any = getattr(csv, "QUOTE_NOTNULL", csv.QUOTE_ALL)  # QUOTE_NOTNULL came with Python 3.12
+_TELLS_NULL = sys.version_info >= (3, 12)
+
+#: One row as `csv` takes it.
+Cells = Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One way to do it: `prepare`, outside the timing, makes of the work what `write` takes.
+
+    `tells_null` is whether null and `""` differ in its CSV, `keeps_order` whether rows stay in order.
+    """
+
+    name: str
+    prepare: Callable[[Work], Any]
+    write: Callable[[Any, Sink], None]
+    tells_null: bool = True
+    keeps_order: bool = True
+
+
+# --- into zipfile --------------------------------------------------------------------------------------------------
+
+
+def _zip(members: Iterable[tuple[Member, bytes]], sink: Sink, level: int) -> None:
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+        for member, text in members:
+            created = member.created
+            # The tuple by hand: `timetuple()` costs five times as much.
+            moment = (created.year, created.month, created.day, created.hour, created.minute, created.second)
+            archive.writestr(zipfile.ZipInfo(member.name, moment), text, zipfile.ZIP_DEFLATED, level)
+
+
+# --- csv, into each of the three -----------------------------------------------------------------------------------
+
+
+def _tuples(job: Work) -> list[tuple[Member, list[Cells]]]:
+    """Rows as tuples of text, by conversation."""
+    rows: list[Cells] = list(zip(*(column.to_pylist() for column in job.text.columns), strict=True))
+    return [(member, rows[member.start : member.stop]) for member in job.members]
+
+
+def _csvs(members: Iterable[tuple[Member, list[Cells]]]) -> Iterator[tuple[Member, bytes]]:
+    """Each CSV whole."""
+    for member, rows in members:
+        text = io.StringIO(newline="")
+        text.write(HEADER)
+        csv.writer(text, quoting=_QUOTING).writerows(rows)
+        yield member, text.getvalue().encode()
+
+
+def _csv_zipfile(members: list[tuple[Member, list[Cells]]], sink: Sink, level: int) -> None:
+    _zip(_csvs(members), sink, level)
+
+
+def _zipstream(members: Iterable[tuple[Member, Any]]) -> Iterator[bytes]:
+    from zipstream import ZipStream  # noqa: PLC0415  # a peer is loaded when it is used
+
+    archive = ZipStream(compress_type=zipfile.ZIP_DEFLATED)
+    for member, content in members:
+        archive.add(content, member.name)
+        yield from archive.file()
+    yield from archive.finalize()
+
+
+def _csv_zipstream_whole(members: list[tuple[Member, list[Cells]]], sink: Sink) -> None:
+    # For bytes zipstream-ng knows the size, as with `size=` for an iterable: no zip64.
+    sink.writelines(_zipstream(_csvs(members)))
+
+
+class _Echo:
+    """Has `csv` hand each line back."""
+
+    @staticmethod
+    def write(line: str) -> str:
+        return line
+
+
+def _lines(rows: list[Cells]) -> Iterator[bytes]:
+    yield HEADER.encode()
+    write = csv.writer(_Echo(), quoting=_QUOTING).writerow
+    for row in rows:
+        line: Any = write(row)  # what `_Echo.write` returned
+        yield line.encode()
+
+
+def _csv_zipstream_rows(members: list[tuple[Member, list[Cells]]], sink: Sink) -> None:
+    sink.writelines(_zipstream((member, _lines(rows)) for member, rows in members))
+
+
+def _csv_stream_zip(members: list[tuple[Member, list[Cells]]], sink: Sink, deflate: Callable[[], Any]) -> None:
+    from stream_zip import ZIP_32, stream_zip  # noqa: PLC0415  # a peer is loaded when it is used
+
+    files = ((member.name, member.created, 0o100644, ZIP_32, (text,)) for member, text in _csvs(members))
+    # ZIP_32 and no extended times write the least; whole members as one chunk, and large chunks out, cost the least.
+    sink.writelines(stream_zip(files, chunk_size=1 << 20, get_compressobj=deflate, extended_timestamps=False))
+
+
+def _zlib_object(level: int) -> Any:
+    return zlib.compressobj(level, zlib.DEFLATED, -15)
+
+
+def _isal_object() -> Any:
+    from isal import isal_zlib  # noqa: PLC0415  # a peer is loaded when it is used
+
+    return isal_zlib.compressobj(2, zlib.DEFLATED, -15)
+
+
+# --- pyarrow and data frames ---------------------------------------------------------------------------------------
+
+
+def _arrow_zipfile(job: Work, sink: Sink, level: int) -> None:
+    options = pacsv.WriteOptions(include_header=False, eol="\r\n", quoting_style="all_valid")
+    header = HEADER.encode()
+
+    def csvs() -> Iterator[tuple[Member, bytes]]:
+        for member in job.members:
+            text = pa.BufferOutputStream()
+            pacsv.write_csv(job.text.slice(member.start, member.stop - member.start), text, options)
+            yield member, b"".join((header, text.getvalue()))
+
+    _zip(csvs(), sink, level)
+
+
+def _frame(job: Work) -> tuple[Work, Any]:
+    """A pandas frame of `object` columns, which `to_csv` takes faster than Arrow's strings."""
+    return job, job.text.to_pandas(strings_to_categorical=False).astype(object)
+
+
+def _pandas_zipfile(prepared: tuple[Work, Any], sink: Sink, level: int) -> None:
+    job, frame = prepared
+
+    def csvs() -> Iterator[tuple[Member, bytes]]:
+        for member, (_, rows) in zip(job.members, frame.groupby("conversation_id", sort=False), strict=True):
+            text = rows.to_csv(index=False, header=False, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+            yield member, (HEADER + text).encode()
+
+    _zip(csvs(), sink, level)
+
+
+def _polars(job: Work) -> tuple[Work, Any]:
+    import polars as pl  # noqa: PLC0415  # a peer is loaded when it is used
+
+    return job, pl.from_arrow(job.text)
+
+
+def _polars_zipfile(prepared: tuple[Work, Any], sink: Sink, level: int) -> None:
+    job, frame = prepared
+    header = HEADER.encode()
+
+    def csvs() -> Iterator[tuple[Member, bytes]]:
+        parts = frame.partition_by("conversation_id", maintain_order=True)
+        for member, rows in zip(job.members, parts, strict=True):
+            text = io.BytesIO()
+            text.write(header)
+            rows.write_csv(text, include_header=False, quote_style="always", line_terminator="\r\n")
+            yield member, text.getvalue()
+
+    _zip(csvs(), sink, level)
+
+
+# --- DuckDB and zip ------------------------------------------------------------------------------------------------
+
+
+def _duckdb(job: Work) -> tuple[Work, Any]:
+    """A table of DuckDB's own, with the conversation's number to partition by: names would have to be escaped."""
+    import duckdb  # noqa: PLC0415  # a peer is loaded when it is used
+
+    number = pa.array([n for n, member in enumerate(job.members) for _ in range(member.start, member.stop)])
+    given = pa.Table.from_batches([job.text]).append_column("number", number)
+    connection = duckdb.connect()
+    connection.register("given", given)
+    connection.execute("CREATE TABLE messages AS SELECT * FROM given")
+    connection.unregister("given")
+    return job, connection
+
+
+def _duckdb_zip(prepared: tuple[Work, Any], sink: Sink, level: int) -> None:
+    job, connection = prepared
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:  # noqa: PTH112, S108  # a RAM disk
+        connection.execute(
+            f"COPY messages TO '{folder}/parts' (FORMAT csv, PARTITION_BY (number), HEADER, FORCE_QUOTE *)"
+        )
+        members = Path(folder, "members")
+        members.mkdir()
+        for number, member in enumerate(job.members):
+            os.rename(f"{folder}/parts/number={number}/data_0.csv", f"{folder}/members/{member.name}")  # noqa: PTH104  # twice as fast
+        names = Path(folder, "names")
+        names.write_text("".join(f"{member.name}\n" for member in job.members))
+        command = ["zip", "-q", f"-{level}", "-X", "-", "-@"]
+        with (
+            names.open() as listed,
+            subprocess.Popen(command, cwd=members, stdin=listed, stdout=subprocess.PIPE) as run,
+        ):
+            assert run.stdout is not None
+            shutil.copyfileobj(run.stdout, sink, 1 << 20)
+        assert run.returncode == 0
+
+
+#: Every peer; those that come with a level of zlib, at 1 (their fastest) and 6 (the usual).
+PEERS = (
+    Peer("csv + zipfile, level 1", _tuples, partial(_csv_zipfile, level=1), _TELLS_NULL),
+    Peer("csv + zipfile, level 6", _tuples, partial(_csv_zipfile, level=6), _TELLS_NULL),
+    Peer("csv + zipstream-ng, whole members", _tuples, _csv_zipstream_whole, _TELLS_NULL),
+    Peer("csv + zipstream-ng, row by row", _tuples, _csv_zipstream_rows, _TELLS_NULL),
+    Peer("csv + stream-zip, level 1", _tuples, partial(_csv_stream_zip, deflate=partial(_zlib_object, 1)), _TELLS_NULL),
+    Peer("csv + stream-zip, isal", _tuples, partial(_csv_stream_zip, deflate=_isal_object), _TELLS_NULL),
+    Peer("pyarrow.csv + zipfile, level 1", lambda job: job, partial(_arrow_zipfile, level=1)),
+    Peer("pyarrow.csv + zipfile, level 6", lambda job: job, partial(_arrow_zipfile, level=6)),
+    Peer("polars + zipfile, level 1", _polars, partial(_polars_zipfile, level=1), tells_null=False),
+    Peer("pandas + zipfile, level 1", _frame, partial(_pandas_zipfile, level=1), tells_null=False),
+    Peer("DuckDB + zip, level 1", _duckdb, partial(_duckdb_zip, level=1), keeps_order=False),
+)

@@ -1,0 +1,73 @@
+"""Raw deflate of finished CSVs and nothing else: what no export with the same backend can be faster than."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from benchmarks import data
+from export_engine import DateRange
+from export_engine.deflate import PIECE, WINDOW, Backend
+
+__all__ = ["csvs", "deflater", "pieces"]
+
+#: Bytes of CSV that a thread takes at a time; 16 KiB or half of all are no faster.
+_SHARE = 1 << 18
+
+
+def csvs(source: Any, days: DateRange = data.JUNE) -> dict[str, bytes]:
+    """Each member's name and CSV, in order, as the engine writes them."""
+    buffer = io.BytesIO()
+    buffer.writelines(data.export(source, days, compression="store"))
+    with zipfile.ZipFile(buffer) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pieces(csv: bytes) -> list[tuple[bytes, bytes, bool]]:
+    """A long CSV as the engine cuts it: each piece, the dictionary before it, and whether it is the last."""
+    return [
+        (csv[at : at + PIECE], csv[max(at - WINDOW, 0) : at], at + PIECE >= len(csv))
+        for at in range(0, len(csv), PIECE)
+    ]
+
+
+def _shares(members: Iterable[bytes]) -> list[list[bytes]]:
+    shares: list[list[bytes]] = [[]]
+    size = 0
+    for csv in members:
+        if size > _SHARE:
+            shares.append([])
+            size = 0
+        shares[-1].append(csv)
+        size += len(csv)
+    return shares
+
+
+def deflater(members: Iterable[bytes], using: Backend, threads: int) -> Callable[[], None]:
+    """What deflates all members, as fast as these threads can: by calls of one member, or one piece of a long one."""
+    given = list(members)
+    shares = _shares([csv for csv in given if len(csv) <= PIECE])
+    long = [piece for csv in given if len(csv) > PIECE for piece in pieces(csv)]
+
+    def small(share: Sequence[bytes]) -> None:
+        for csv in share:
+            using.whole(csv)
+
+    def large(piece: tuple[bytes, bytes, bool]) -> None:
+        using.piece(*piece)
+
+    def run() -> None:
+        if threads == 1:
+            for share in shares:
+                small(share)
+            for piece in long:
+                large(piece)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in (*pool.map(small, shares), *pool.map(large, long)):
+                pass
+
+    return run

@@ -1,0 +1,268 @@
+"""A saved run as a page: `RESULTS.md` and its charts, beside this file or in the folder given.
+
+    python -m benchmarks.report RUN.json [FOLDER]
+
+`RUN.json` is what pytest-benchmark saved (`--benchmark-json` or `--benchmark-autosave`). Whatever the run did not
+measure is left out of the page.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.charts import OTHER, OURS, Axis, Bar, Series, bars, plot
+
+__all__ = ["main", "write_report"]
+
+MIB = 1 << 20
+
+_CAVEATS = """\
+- Ratios are taken within one run, in which the contenders took turns; times of different runs or machines say little.
+- The peers are given what the engine makes itself: file names, and times as text. Each gets its rows in the shape that
+  it takes fastest, prepared outside the timing; the engine from objects gets plain `Conversation` objects.
+- The engine uses one thread a processor; `csv`, `zipfile`, pandas, zipstream-ng and stream-zip use one.
+- Before Python 3.12 `csv` cannot write null and `""` apart, nor can pandas and polars; DuckDB does not keep the rows of
+  a file in order. They are counted as if they did the same.
+- The texts are short chat messages. Longer texts move every ratio towards that of the deflate libraries alone, and
+  incompressible ones away from it.
+- Output goes to a sink that drops it. A disk or a network slower than some 100 MB/s hides most of the differences.
+- Memory is the process's resident peak, on Linux; a part of it is the allocator's.
+"""
+
+
+def write_report(run: dict[str, Any], folder: Path) -> None:
+    """Write `RESULTS.md` and its SVG files."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in run["benchmarks"]:
+        found.setdefault(one["name"].partition("[")[0], []).append(one["extra_info"])
+    charts: dict[str, str] = {}
+    parts = ["# Results\n", *_machine(run), *_checks(found)]
+    for info in found.get("test_peers", ()):
+        parts += _peers(info, charts)
+    parts += _efficiency(found.get("test_efficiency", []), charts)
+    parts += _scaling(found)
+    for info in found.get("test_memory", ()):
+        parts += _memory(info["memory"], charts)
+    for info in found.get("test_frontier", ()):
+        parts += _frontier(info, charts)
+    parts += _latency(found)
+    parts += ["## What to keep in mind\n", _CAVEATS]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
+    for name, chart in charts.items():
+        (folder / name).write_text(chart, encoding="utf-8")
+
+
+def _table(*rows: tuple[str, ...]) -> str:
+    head, *body = rows
+    rule = ("---", *("---:" for _ in head[1:]))
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *body))
+
+
+def _machine(run: dict[str, Any]) -> Iterator[str]:
+    machine = run["machine_info"]
+    processor = machine.get("cpu", {})
+    libraries = ", ".join(f"{name} {version}" for name, version in run["libraries"].items())
+    yield (
+        f"{processor.get('brand_raw', machine['machine'])}, {processor.get('count', '?')} processors, "
+        f"{machine['system']}; "
+        f"{machine['python_implementation']} {machine['python_version']}; {libraries}. "
+        f"Run of {run['datetime'][:10]}, {run['rows']:,} rows, {run['rounds']} rounds; times are medians.\n"
+    )
+    yield "Made by `python -m benchmarks.report`; [README.md](README.md) says how to run it.\n"
+
+
+def _checks(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    checks = [check for infos in found.values() for info in infos for check in info.get("checks", ())]
+    yield "## Against the targets\n"
+    yield _table(
+        ("", "measured", "target", ""),
+        *(
+            (
+                check["what"],
+                f"{check['value']:.3g}",
+                f"{'≥' if check['relation'] == '>=' else '≤'} {check['target']:g} {check['unit']}".rstrip(),
+                "met" if check["holds"] else "**missed**",
+            )
+            for check in checks
+        ),
+    )
+
+
+def _peers(info: dict[str, Any], charts: dict[str, str]) -> Iterator[str]:
+    rows, seconds, sizes = info["rows"], {n: t["median"] for n, t in info["seconds"].items()}, info["sizes"]
+    order = sorted(seconds, key=seconds.__getitem__)
+    ours = seconds["ours, fast, from Arrow"]
+    file = f"peers-{info['set']}.svg"
+    charts[file] = bars(
+        f"Messages a second: {info['set']}",
+        f"{rows:,} messages in {info['conversations']:,} conversations, into one ZIP of CSVs",
+        [
+            Bar(
+                name,
+                rows / seconds[name],
+                f"{rows / seconds[name] / 1e3:,.0f} k/s",
+                OURS if name.startswith("ours") else OTHER,
+            )
+            for name in order
+        ],
+    )
+    yield f"## Peers: {info['set']}\n"
+    yield f"{rows:,} messages in {info['conversations']:,} conversations; every archive was read back and compared.\n"
+    yield f"![Messages a second]({file})\n"
+    yield _table(
+        ("", "seconds", "times slower than `fast`", "archive, MB"),
+        *((name, f"{seconds[name]:.3f}", f"{seconds[name] / ours:.1f}", f"{sizes[name] / 1e6:.2f}") for name in order),
+    )
+
+
+def _efficiency(infos: list[dict[str, Any]], charts: dict[str, str]) -> Iterator[str]:
+    if not infos:
+        return
+    from_arrow: dict[int, list[tuple[float, float]]] = {}
+    for info in infos:
+        if info["source"] == "Arrow":
+            from_arrow.setdefault(info["threads"], []).append((info["per"], info["efficiency"]))
+    charts["efficiency.svg"] = plot(
+        "Efficiency: raw deflate's part of the export's time",
+        "From Arrow, preset fast; 1 would be an export that costs nothing but its deflate",
+        Axis("messages a conversation", log=True, ticks=sorted({at for line in from_arrow.values() for at, _ in line})),
+        Axis("", ticks=(0, 0.25, 0.5, 0.75, 1)),
+        [Series(f"{threads} thread{'s'[: threads - 1]}", sorted(line)) for threads, line in sorted(from_arrow.items())],
+    )
+    yield "## Efficiency\n"
+    yield "![Efficiency against conversation size](efficiency.svg)\n"
+    yield _table(
+        ("from", "messages a conversation", "threads", "raw deflate, s", "export, s", "efficiency"),
+        *(
+            (
+                info["source"],
+                f"{info['per']}",
+                f"{info['threads']}",
+                f"{info['seconds']['raw deflate']['median']:.3f}",
+                f"{info['seconds']['export']['median']:.3f}",
+                f"{info['efficiency']:.2f}",
+            )
+            for info in infos
+        ),
+    )
+
+
+def _scaling(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    if "test_threads" in found:
+        yield "## Scaling\n"
+        yield _table(
+            ("messages a conversation", "rows", "raw deflate's speed-up by a second thread", "the export's"),
+            *(
+                (str(i["per"]), f"{i['rows']:,}", f"{i['raw_speedup']:.2f}", f"{i['export_speedup']:.2f}")
+                for i in found["test_threads"]
+            ),
+        )
+    for test, title in (("test_cost_per_row", "whole export, s"), ("test_first_byte", "first byte, s")):
+        for info in found.get(test, ()):
+            yield _table(
+                ("rows", title),
+                *((f"{size:,}", f"{info['seconds'][f'{size} rows']['median']:.3f}") for size in info["sizes"]),
+            )
+
+
+def _memory(memory: dict[str, list[dict[str, int]]], charts: dict[str, str]) -> Iterator[str]:
+    for over, field in (("messages", "rows"), ("conversations", "members")):
+        series = [
+            Series(kind, [(point[field], point["peak"] / MIB) for point in points])
+            for kind, points in memory.items()
+            if len({point[field] for point in points}) > 1
+        ]
+        charts[f"memory-{field}.svg"] = plot(
+            f"Peak memory against {over}",
+            "MiB above the process before the export, two threads",
+            Axis(over, log=field == "rows", zero=True),
+            Axis("MiB", zero=True),
+            series,
+        )
+    yield "## Memory\n"
+    yield "![Peak memory against messages](memory-rows.svg)\n"
+    yield "![Peak memory against conversations](memory-members.svg)\n"
+    yield _table(
+        ("", "messages", "conversations", "peak above the imports, MiB"),
+        *(
+            (kind, f"{point['rows']:,}", f"{point['members']:,}", f"{point['peak'] / MIB:.0f}")
+            for kind, points in memory.items()
+            for point in points
+        ),
+    )
+
+
+def _frontier(info: dict[str, Any], charts: dict[str, str]) -> Iterator[str]:
+    members, presets = info["members"], list(info["libraries"])
+    points = {name: tuple(point) for name, point in info["points"].items()}
+    # A few levels lie so far off that the rest would be drawn as a heap.
+    slowest, largest = (min(points[preset][axis] for preset in presets) for axis in (0, 1))
+    far = [name for name, (speed, ratio) in points.items() if speed < slowest / 3 or ratio < 0.95 * largest]
+    lines: dict[str, list[str]] = {}
+    for name in points:
+        if name not in (*presets, *far):
+            lines.setdefault(name.rpartition(" ")[0], []).append(name)
+    file = f"frontier-{members}.svg"
+    charts[file] = plot(
+        f"Ratio against speed, {members} members",
+        "One thread; numbers are levels, where there is room; rings are this engine's presets; up and right is better",
+        Axis("MB/s of CSV", log=True),
+        Axis(""),
+        [
+            Series("presets", [points[preset] for preset in presets], presets, large=True),
+            *(
+                Series(library, [points[name] for name in names], [name.rpartition(" ")[2] for name in names])
+                for library, names in lines.items()
+            ),
+        ],
+    )
+    yield f"## Compression, {members} members\n"
+    yield f"![Ratio against speed]({file})\n"
+    if far:
+        listed = "; ".join(f"{name}: {points[name][0]:.0f} MB/s, {points[name][1]:.2f}" for name in far)
+        yield f"Outside the picture: {listed}.\n"
+    yield _table(
+        ("", "library", "MB/s", "ratio", "dominated by"),
+        *(
+            (
+                preset,
+                info["libraries"][preset],
+                f"{points[preset][0]:.0f}",
+                f"{points[preset][1]:.3f}",
+                ", ".join(info["dominated"][preset]) or "none",
+            )
+            for preset in presets
+        ),
+    )
+
+
+def _latency(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    infos = [*found.get("test_import", ()), *found.get("test_tiny", ())]
+    if infos:
+        yield "## Latency\n"
+    for title, test in (("import", "test_import"), ("five conversations", "test_tiny")):
+        for info in found.get(test, ()):
+            yield _table(
+                (title, "milliseconds"),
+                *((name, f"{taken['median'] * 1e3:.2f}") for name, taken in info["seconds"].items()),
+            )
+
+
+def main(arguments: list[str]) -> int:
+    """Command line; the exit status."""
+    if not 1 <= len(arguments) <= 2:
+        print(__doc__)
+        return 2
+    run, *folder = arguments
+    saved = json.loads(Path(run).read_text(encoding="utf-8"))
+    write_report(saved, Path(folder[0]) if folder else Path(__file__).parent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

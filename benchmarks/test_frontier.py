@@ -1,0 +1,108 @@
+"""Frontier: ratio against speed, on one thread, of all deflate libraries and levels that come as wheels.
+
+Small members are CSVs of about 20 messages, each deflated by one call. Large ones are deflated as the engine does it,
+by pieces of 1 MiB with the 32 KiB before as dictionary, which libdeflate cannot do. A preset is dominated when
+something else is as small and more than 5 % faster, or as fast and more than 0.5 % smaller.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import deflate
+import pyarrow as pa
+import pytest
+from isal import isal_zlib
+from pytest_benchmark.fixture import BenchmarkFixture
+from zlib_ng import zlib_ng
+
+from benchmarks import data, raw
+from benchmarks.measure import at_most, interleaved, record
+from export_engine.deflate import backend
+
+_ZLIB_LIKE: dict[str, tuple[Any, Iterable[int]]] = {
+    "isal": (isal_zlib, range(4)),
+    "zlib-ng": (zlib_ng, range(1, 10)),
+    "zlib": (zlib, range(1, 10)),
+}
+PRESETS = ("fast", "balanced", "small")
+
+Deflater = Callable[..., bytes]
+
+
+def _whole(library: Any, level: int, text: bytes) -> bytes:
+    return bytes(library.compress(text, level, -15))
+
+
+def _libdeflate(level: int, text: bytes) -> bytes:
+    return bytes(deflate.deflate_compress(text, level))
+
+
+def _piece(library: Any, level: int, text: bytes, dictionary: bytes, last: bool) -> bytes:
+    given = (dictionary,) if dictionary else ()
+    deflater = library.compressobj(level, zlib.DEFLATED, -15, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, *given)
+    return bytes(deflater.compress(text) + deflater.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH))
+
+
+def _candidates(how: Callable[[Any, int], Deflater]) -> dict[str, Deflater]:
+    return {
+        f"{name} {level}": how(library, level) for name, (library, levels) in _ZLIB_LIKE.items() for level in levels
+    }
+
+
+@pytest.mark.parametrize("members", ["small", "large"])
+def test_frontier(benchmark: BenchmarkFixture, rows: int, rounds: int, members: str) -> None:
+    """No preset is dominated."""
+    size = max(rows // 10, 100)
+    calls: list[tuple[Any, ...]]
+    if members == "small":
+        calls = [(csv,) for csv in raw.csvs(data.table(20, size)).values()]
+        deflaters = _candidates(lambda library, level: partial(_whole, library, level))
+        deflaters |= {f"libdeflate {level}": partial(_libdeflate, level) for level in range(1, 13)}
+        deflaters |= {preset: backend(preset).whole for preset in PRESETS}
+    else:
+        whole = data.repeated(data.table(200, size), size, one_conversation=True)
+        (csv,) = raw.csvs(pa.Table.from_batches(whole)).values()
+        calls = [*raw.pieces(csv)]
+        deflaters = _candidates(lambda library, level: partial(_piece, library, level))
+        deflaters |= {preset: backend(preset).piece for preset in PRESETS}
+    total = sum(len(call[0]) for call in calls)
+    ratio = {name: total / sum(len(one(*call)) for call in calls) for name, one in deflaters.items()}
+    seconds = interleaved(
+        benchmark, {name: partial(_all, one, calls) for name, one in deflaters.items()}, rounds, warm=True
+    )
+    points = {name: (total / seconds[name] / 1e6, ratio[name]) for name in deflaters}
+    libraries = {preset: backend(preset).name for preset in PRESETS}
+    dominated = {
+        preset: [
+            name
+            for name in points
+            # Its own library and level is the preset under another name: noise must not set them apart.
+            if name not in (*PRESETS, *libraries[preset].split(" + ")) and _dominates(points[name], points[preset])
+        ]
+        for preset in PRESETS
+    }
+    record(
+        benchmark,
+        at_most(f"presets dominated, {members} members", sum(map(bool, dominated.values())), 0),
+        members=members,
+        points=points,
+        dominated=dominated,
+        libraries=libraries,
+        csv_bytes=total,
+    )
+
+
+def _all(one: Deflater, calls: Sequence[tuple[Any, ...]]) -> None:
+    for call in calls:
+        one(*call)
+
+
+def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    (speed, ratio), (other_speed, other_ratio) = one, other
+    return (ratio >= other_ratio and speed > 1.05 * other_speed) or (
+        speed >= other_speed and ratio > 1.005 * other_ratio
+    )

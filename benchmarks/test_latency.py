@@ -1,0 +1,73 @@
+"""Latency: what a service pays that calls it often, for the import, the first byte, a tiny export."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks import data
+from benchmarks.job import Null, work
+from benchmarks.measure import at_most, interleaved, note, record
+from benchmarks.peers import PEERS
+
+_TIMED = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+
+
+def _import(module: str) -> float:
+    """Seconds that an import takes in a new process, the interpreter's own start left out."""
+    done = subprocess.run([sys.executable, "-c", _TIMED.format(module)], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def test_import(benchmark: BenchmarkFixture, rounds: int) -> None:
+    """Importing the core takes at most 1.2 times as long as importing pyarrow alone."""
+    times: dict[str, list[float]] = {"pyarrow": [], "export_engine": []}
+
+    def once() -> None:
+        for module, taken in times.items():
+            taken.append(_import(module))
+
+    once()  # the files come into the page cache
+    times = {module: [] for module in times}
+    benchmark.pedantic(once, rounds=4 * rounds)  # type: ignore[no-untyped-call]  # it has no types
+    seconds = note(benchmark, times)
+    ratio = seconds["export_engine"] / seconds["pyarrow"]
+    record(benchmark, at_most("import against that of pyarrow", ratio, 1.2))
+
+
+def test_tiny(benchmark: BenchmarkFixture, rounds: int) -> None:
+    """An export of five conversations, whole, beside the simplest peer; and the time to its first byte."""
+    rows_of = data.synthetic(20, 100)
+    talks, job = data.conversations(rows_of.table)[:5], work(rows_of)
+    peer = PEERS[0]
+    prepared = peer.prepare(job)[:5]
+
+    def first() -> object:
+        chunks = iter(data.export(talks))
+        next(chunks)
+        return chunks.close  # type: ignore[attr-defined]  # it is a generator
+
+    seconds = interleaved(
+        benchmark,
+        {
+            peer.name: partial(peer.write, prepared, Null()),
+            "first byte, from objects": first,
+            "from Arrow, one thread": partial(_drain, rows_of, 1),
+            "from Arrow": partial(_drain, rows_of, None),
+            "from objects, one thread": lambda: _drop(talks, 1),
+            "from objects": lambda: _drop(talks, None),
+        },
+        20 * rounds,
+    )
+    record(benchmark, conversations=5, against=seconds["from objects"] / seconds[peer.name])
+
+
+def _drain(rows_of: data.DataSet, threads: int | None) -> None:
+    data.drain(rows_of.table, rows_of.days, threads=threads)
+
+
+def _drop(talks: object, threads: int | None) -> None:
+    data.drain(talks, threads=threads)

@@ -1,0 +1,236 @@
+"""The benchmarks measure what they say: peers write the same, data are reproducible, a run becomes a page.
+
+No time is held against anything.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from xml.etree import ElementTree as ET
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks import data, raw
+from benchmarks.charts import Axis, Bar, Series, bars, plot
+from benchmarks.job import Null, Work, check, work
+from benchmarks.measure import Check, interleaved
+from benchmarks.peers import PEERS, Peer
+from export_engine.deflate import PIECE, backend
+
+ROOT = Path(__file__).parent.parent
+
+#: What the peers need that the engine does not.
+BESIDES = ("stream_zip", "polars", "pandas", "duckdb")
+
+
+@pytest.fixture(scope="module")
+def job() -> Work:
+    return work(data.synthetic(5, 600, seed=3))
+
+
+def rewritten(archive: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """The archive with each member's bytes changed."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(old.read(name)))
+    return target.getvalue()
+
+
+def ours(job: Work) -> bytes:
+    return b"".join(data.export(job.rows.table, job.rows.days))
+
+
+# --- peers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_a_peer_writes_the_same_archive(job: Work, peer: Peer) -> None:
+    """Same members, names, columns and cells as the rows that the engine gets."""
+    for library in BESIDES:
+        if library.replace("_", "-") in peer.name.lower():
+            pytest.importorskip(library)
+    if "+ zip," in peer.name and not shutil.which("zip"):
+        pytest.skip("needs the zip command")
+    prepared, archive = peer.prepare(job), io.BytesIO()
+    peer.write(prepared, archive)
+    check(job, archive.getvalue(), tells_null=peer.tells_null, keeps_order=peer.keeps_order)
+    peer.write(prepared, Null())
+
+
+def test_the_engine_passes_the_same_check(job: Work) -> None:
+    """What peers are held to, the engine is."""
+    check(job, ours(job))
+    objects = data.export(data.conversations(job.rows.table), job.rows.days)
+    assert b"".join(objects) == ours(job)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda csv: csv.replace(b'"inbound"', b'"outbound"', 1),
+        lambda csv: csv.rpartition(b'\r\n"')[0] + b"\r\n",
+        lambda csv: csv.replace(b",,", b',"",', 1),
+    ],
+    ids=["a cell", "a row", "a null"],
+)
+def test_the_check_sees_what_differs(job: Work, change: Callable[[bytes], bytes]) -> None:
+    """One other cell, one row less, one null that became an empty text."""
+    with pytest.raises(AssertionError):
+        check(job, rewritten(ours(job), change))
+
+
+def test_the_check_sees_a_missing_member(job: Work) -> None:
+    """An archive of fewer conversations is refused."""
+    fewer = job.rows.table.slice(0, job.members[-1].start)
+    with pytest.raises(AssertionError):
+        check(job, b"".join(data.export(fewer, job.rows.days)))
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_table() -> None:
+    """Reproducible; another seed is another table."""
+    assert data.table(7, 500, seed=5).equals(data.table(7, 500, seed=5))
+    assert not data.table(7, 500, seed=5).equals(data.table(7, 500, seed=6))
+
+
+@pytest.mark.parametrize(("per", "rows"), [(1, 10), (3, 1000), (20, 1000), (200, 1000), (1000, 10)])
+def test_a_table_is_of_the_size_asked_for(per: int, rows: int) -> None:
+    """Exactly so many rows, conversations of about so many, valid Arrow, all of it exported for June."""
+    table = data.table(per, rows)
+    table.validate(full=True)
+    sizes = table["conversation_id"].combine_chunks().value_counts().field("counts").to_pylist()
+    assert sum(sizes) == len(table) == rows
+    assert all((per + 1) // 2 <= size <= per + per // 2 for size in sizes[:-1])
+    report = data.drain(table).report
+    assert (report.rows, report.conversations) == (rows, len(sizes))
+
+
+def test_repeated_rows_are_new_conversations() -> None:
+    """Neither an id nor a file name comes again as the pool goes round; or all of it is one conversation."""
+    pool = data.table(4, 200)
+    names: list[str] = []
+    report = data.drain(data.repeated(pool, 1000), on_member=lambda record: names.append(record.name)).report
+    assert (report.rows, report.conversations) == (1000, 5 * pc.count_distinct(pool["conversation_id"]).as_py())
+    assert not [name for name in names if re.search(r" \(\d+\)\.csv$", name)]
+    assert data.drain(data.repeated(pool, 1000, one_conversation=True)).report.conversations == 1
+
+
+def test_chitchat_is_exported_whole() -> None:
+    """Every message of the data set lies in the days given."""
+    chat = data.chitchat()
+    report = data.drain(chat.table, chat.days).report
+    assert (report.rows, report.conversations) == (258_145, 7_168)
+
+
+# --- measuring -----------------------------------------------------------------------------------------------------
+
+
+def test_contenders_take_turns() -> None:
+    """A round to warm up, then A B A B; what a contender leaves behind is tidied up before the next begins."""
+    events: list[str] = []
+
+    def contender(name: str) -> Callable[[], None]:
+        events.append(name)
+        return lambda: events.append(f"{name} tidied")
+
+    def pedantic(target: Callable[..., Any], args: tuple[Any, ...], setup: Callable[[], None], rounds: int) -> None:
+        for _ in range(rounds):
+            setup()
+            target(*args)
+
+    stats = SimpleNamespace(stats=SimpleNamespace(data=[0.5, 0.75, 1.0]))
+    stub = SimpleNamespace(pedantic=pedantic, extra_info={}, stats=stats)
+    runs = {"A": lambda: contender("A"), "B": lambda: contender("B")}
+    medians = interleaved(cast("BenchmarkFixture", stub), runs, 3)
+    assert events == ["A", "A tidied", "B", "B tidied"] * 4
+    assert medians["B"] == 0.75
+    assert len(stub.extra_info["seconds"]["A"]["all"]) == 3
+
+
+def test_a_check_knows_its_direction() -> None:
+    """At least and at most."""
+    assert Check("", 2, ">=", 2).holds
+    assert not Check("", 2, ">=", 3).holds
+    assert Check("", 2, "<=", 2).holds
+    assert not Check("", 2, "<=", 1).holds
+
+
+def test_raw_deflate_covers_every_byte() -> None:
+    """Small members whole, long ones in the engine's pieces, on one thread and on two."""
+    members = [b"a" * 10, b"b" * (2 * PIECE + 1), b"c" * 1000]
+    assert [len(text) for text, _, _ in raw.pieces(members[1])] == [PIECE, PIECE, 1]
+    using = backend("store")
+    for threads in (1, 2):
+        seen: list[int] = []
+
+        def whole(text: bytes, seen: list[int] = seen) -> bytes:
+            seen.append(len(text))
+            return text
+
+        counting = type(using)("", whole, lambda text, _, __: whole(text), using.crc32)
+        raw.deflater(members, counting, threads)()
+        assert sum(seen) == sum(map(len, members))
+
+
+# --- page ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_becomes_a_page(tmp_path: Path) -> None:
+    """Every benchmark runs, and its saved run makes a page with all its charts."""
+    for library in BESIDES:
+        pytest.importorskip(library)
+    if not shutil.which("zip"):
+        pytest.skip("needs the zip command")
+    saved = tmp_path / "run.json"
+    command = [sys.executable, "-m", "pytest", "benchmarks", "--rows", "400", "--rounds", "1", "-p", "no:cacheprovider"]
+    ran = subprocess.run([*command, f"--benchmark-json={saved}"], cwd=ROOT, capture_output=True, check=False, text=True)
+    assert ran.returncode == 0, ran.stdout
+    assert "against the targets" in ran.stdout
+    folder = tmp_path / "page"
+    subprocess.run([sys.executable, "-m", "benchmarks.report", saved, folder], cwd=ROOT, check=True)
+    page = (folder / "RESULTS.md").read_text()
+    for title in ("Against the targets", "Peers", "Efficiency", "Scaling", "Compression", "Latency", "keep in mind"):
+        assert re.search(rf"^## .*{title}", page, re.MULTILINE), title
+    shown = set(re.findall(r"!\[.*?\]\((.*?)\)", page))
+    assert shown == {path.name for path in folder.glob("*.svg")}
+    for name in shown:
+        ET.parse(folder / name)  # noqa: S314  # written a moment ago
+    names = {one["name"].partition("[")[0] for one in json.loads(saved.read_text())["benchmarks"]}
+    defined = {
+        name
+        for path in (ROOT / "benchmarks").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert defined - names <= ({"test_memory"} if sys.platform != "linux" else set())
+
+
+def test_charts_are_well_formed() -> None:
+    """Labels are escaped; a single point and equal values have a place."""
+    shown = bars("a < b", "c & d", [Bar('"quoted"', 1, "1"), Bar("zero", 0, "0")])
+    assert "a &lt; b" in shown
+    ET.fromstring(shown)  # noqa: S314  # written a moment ago
+    for axis in (Axis("x"), Axis("x", log=True), Axis("x", zero=True)):
+        ET.fromstring(plot("t", "s", axis, Axis("y"), [Series("one", [(3, 5)], ["label"])]))  # noqa: S314  # the same
+
+
+def test_pool_is_shared() -> None:
+    """Repeating copies no text: a source of any size costs the memory of its pool."""
+    pool = data.table(4, 200)
+    first = next(iter(data.repeated(pool, 400)))
+    assert first["message_text"].buffers()[2].address == pa.table(pool)["message_text"].chunk(0).buffers()[2].address
