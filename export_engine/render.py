@@ -139,32 +139,32 @@ def _cuts(texts: Sequence[_Text], bounds: NDArray[np.int64], line_end: int, size
 # --- times ---------------------------------------------------------------------------------------------------------
 
 
-def _digits(numbers: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
-    """ASCII digits, one row a number."""
+def _digits(count: int, width: int) -> NDArray[np.uint8]:
+    """The numbers below `count` in ASCII digits, one row a number."""
     powers = 10 ** np.arange(width - 1, -1, -1)
-    return (numbers[:, None] // powers % 10 + ord("0")).astype(np.uint8)
+    return (np.arange(count)[:, None] // powers % 10 + ord("0")).astype(np.uint8)
 
 
 def _clock_table() -> NDArray[np.uint64]:
     """`HH:MM:SS` for each second of a day, each as one eight-byte number."""
-    table = np.full((86_400, 8), ord(":"), np.uint8)
-    seconds = np.arange(86_400)
-    for place, part in ((0, seconds // 3600), (3, seconds // 60 % 60), (6, seconds % 60)):
-        table[:, place : place + 2] = _digits(part, 2)
+    table = np.full((24, 60, 60, 8), ord(":"), np.uint8)
+    table[..., 0:2] = _digits(24, 2)[:, None, None]
+    table[..., 3:5] = _digits(60, 2)[:, None]
+    table[..., 6:8] = _digits(60, 2)
     return table.reshape(-1).view(np.uint64)
 
 
 def _dotted_thousand() -> NDArray[np.uint32]:
     """`.000` to `.999`, each as one four-byte number."""
     table = np.full((1000, 4), ord("."), np.uint8)
-    table[:, 1:] = _digits(np.arange(1000), 3)
+    table[:, 1:] = _digits(1000, 3)
     return table.reshape(-1).view(np.uint32)
 
 
 # Copying a number from a table costs a fraction of copying as many characters.
 _CLOCK = _clock_table()
 _THOUSAND = _dotted_thousand()
-_SIXTY = _digits(np.arange(60), 2).reshape(-1).view(np.uint16)
+_SIXTY = _digits(60, 2).reshape(-1).view(np.uint16)
 _MONTH = 32
 
 
