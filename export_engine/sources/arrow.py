@@ -244,22 +244,19 @@ class _Rows:
         return text
 
     def _urls(self, column: pa.Array) -> pa.Array:
-        lists = column.cast(pa.list_(_TEXT))
-        flat = lists.flatten()
+        # Flattened as they are: pyarrow's cast from a sliced list_view to a list loses items.
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+        bounds = np.concatenate(([0], np.cumsum(lengths)))
+        flat = column.flatten()
         if flat.null_count:
-            lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-            at = np.searchsorted(np.cumsum(lengths), pc.index(flat.is_null(), True).as_py(), side="right")
-            wrong = np.zeros(len(lists), np.bool_)
-            wrong[at] = True
+            wrong = np.zeros(len(column), np.bool_)
+            wrong[np.searchsorted(bounds, pc.index(flat.is_null(), True).as_py(), side="right") - 1] = True
             self.refuse("media_url", pa.array(wrong), "has a null among its URLs", "leave it out of the list")
-        self._text("media_url", flat)
         if not len(flat):
-            return pa.nulls(len(lists), _TEXT)
-        clean = pc.replace_substring(flat, ",", "%2C")
-        lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-        offsets = pa.array(np.concatenate(([0], np.cumsum(lengths))).astype(np.int32))
-        joined = pc.binary_join(pa.ListArray.from_arrays(offsets, clean), ",")
-        return pc.if_else(pa.array(lengths > 0), joined, pa.nulls(len(lists), _TEXT))
+            return pa.nulls(len(column), _TEXT)
+        clean = pc.replace_substring(self._text("media_url", flat), ",", "%2C")
+        joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(bounds.astype(np.int32)), clean), ",")
+        return pc.if_else(pa.array(lengths > 0), joined, pa.nulls(len(column), _TEXT))
 
     def _times(self, name: str, column: pa.Array) -> pa.Array:
         if pa.types.is_timestamp(column.type):
@@ -292,15 +289,13 @@ class _Rows:
         """Microseconds, in UTC or local, and which are local."""
         parts = pc.extract_regex(text, _ISO)
         bad = pc.and_(parts.is_null(), text.is_valid())
-        if not pc.any(bad).as_py():
-            try:
-                stamps = pc.struct_field(parts, "local").cast(pa.timestamp("us"))
-            except pa.ArrowInvalid:
-                fields = pc.struct_field(parts, "local")
-                bad = pa.array([not _is_time(fields.slice(at, 1)) for at in range(len(text))])
+        try:
+            stamps = pc.struct_field(parts, "local").cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:  # the right form, but no such day or hour
+            bad = pa.array([not _is_time(parts.slice(at, 1)) for at in range(len(text))])
+            bad = pc.and_(bad, text.is_valid())
         if pc.any(bad).as_py():
-            advice = "write ISO 8601, such as 2026-06-11T06:50:43.861185Z"
-            self.refuse(name, bad, "is not a time", advice)
+            self.refuse(name, bad, "is not a time", "write ISO 8601, such as 2026-06-11T06:50:43.861185Z")
         us = stamps.cast(pa.int64()).fill_null(0).to_numpy()
         zones = pc.struct_field(parts, "zone").fill_null("").dictionary_encode()
         offsets = np.array([_offset(zone) for zone in zones.dictionary.to_pylist()] or [0], np.int64)
@@ -339,12 +334,11 @@ def _is_valid(text: pa.Array) -> bool:
     return True
 
 
-def _is_time(text: pa.Array) -> bool:
+def _is_time(parts: pa.Array) -> bool:
     try:
-        text.cast(pa.timestamp("us"))
+        return bool(pc.struct_field(parts, "local").cast(pa.timestamp("us")).null_count == 0)
     except pa.ArrowInvalid:
         return False
-    return True
 
 
 def _shown(column: pa.Array, at: int) -> Any:

@@ -178,15 +178,14 @@ def _check_keys(path: str, block: bytes, intake: Intake) -> None:
     """Hold the keys of the first line against the columns."""
     line = block.lstrip().split(b"\n", 1)[0]
     try:
-        keys = json.loads(
-            line.decode("utf-8", "surrogatepass"), object_pairs_hook=lambda pairs: [key for key, _ in pairs]
-        )
+        document = json.loads(line.decode("utf-8", "surrogatepass"), object_pairs_hook=tuple)
     except ValueError as error:
         raise SourceError(
             f"{path}: the first line is not JSON ({error}); write one whole JSON object a line"
         ) from error
-    if not isinstance(keys, list):
+    if not isinstance(document, tuple):
         raise SourceError(f"{path}: the first line is no JSON object; write one object a line")
+    keys = [key for key, _ in document]
     doubled = [key for key, count in Counter(keys).items() if count > 1]
     if doubled:
         raise SchemaError(f"{path}: the key {doubled[0]!r} is there twice in a line: keep one", column=doubled[0])
