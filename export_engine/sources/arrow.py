@@ -8,7 +8,7 @@ type already. Rules on single values (null, UTF-8, times) are checked here, as t
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -17,12 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from export_engine.errors import RowError, SchemaError
+from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, COLUMNS, CREATED_AT, ROW_SCHEMA
 from export_engine.sources import MAX_BYTES, MAX_ROWS, Intake, Source
 from export_engine.zone import MAX_US, MIN_US, from_local
 
-__all__ = ["from_arrow", "normalised", "wanted_columns"]
+__all__ = ["Numbered", "from_arrow", "normalised", "numbered", "wanted_columns"]
+
+#: A batch as it was read, and the number that errors give each of its rows.
+Numbered = tuple[pa.RecordBatch, Sequence[int]]
 
 _IDS = ("message_id", "conversation_id")
 _TIMES = ("message_time", CREATED_AT)
@@ -33,8 +36,14 @@ _TEXT = pa.string()
 # Microseconds in a timestamp's unit; ns is handled apart.
 _UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
-# ISO 8601 date and time; digits beyond microseconds are matched and cut off.
-_ISO = r"^(?P<local>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?)\d*(?P<zone>[Zz]|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?$"
+# ISO 8601 date and time, to the hour or finer; digits beyond microseconds are matched and cut off. What the casts of
+# `_parsed` accept, and offsets to the second, as this library writes them for times before standard time.
+_ISO = (
+    r"^(?P<local>\d{4}-\d\d-\d\d[T ]\d\d(?::\d\d(?::\d\d(?:\.\d{1,6})?)?)?)(?P<finer>\d*)"
+    r"(?P<zone>[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d(?::?[0-5]\d)?)?)?$"
+)
+#: Length of a date alone, which is no time.
+_DATE = len("2026-06-11")
 
 
 def from_arrow(data: Any) -> Source:
@@ -49,10 +58,17 @@ def from_arrow(data: Any) -> Source:
     without (then in the export's), or ISO 8601 text; finer than microseconds is cut off. `media_url` is text, already
     comma-separated, or a list with one URL an item.
 
+    An iterable is pulled one batch at a time. Errors that it, or a `RecordBatchReader`, raises arrive as they are.
+
     Errors while reading: SchemaError, before the first batch, for a missing or doubled column or an impossible type;
     RowError for a null in a required column, a time that is none or out of bounds, a null in a list of URLs, and text
-    that is not UTF-8.
+    that is not UTF-8. SourceError, at once or while reading, for something that holds no record batches.
     """
+    if not isinstance(data, pa.RecordBatch | Iterable) and not hasattr(data, "__arrow_c_stream__"):
+        raise SourceError(
+            f"rows cannot be read from {type(data).__name__}: give a pyarrow Table, RecordBatch or RecordBatchReader, "
+            "an object with __arrow_c_stream__ (collect a lazy frame first), or an iterable of record batches"
+        )
     return _Arrow(data)
 
 
@@ -65,24 +81,36 @@ class _Arrow:
         if isinstance(data, pa.RecordBatch):
             data = pa.Table.from_batches([data])
         if isinstance(data, pa.Table):
-            yield from normalised(data.schema, data.to_batches(max_chunksize=MAX_ROWS), intake)
+            yield from normalised(data.schema, numbered(data.to_batches()), intake)
+        elif isinstance(data, pa.RecordBatchReader):  # through a stream, errors of its maker would lose their type
+            yield from normalised(data.schema, numbered(data), intake)
         elif hasattr(data, "__arrow_c_stream__"):
             with pa.RecordBatchReader.from_stream(data) as reader:
-                yield from normalised(reader.schema, reader, intake)
+                yield from normalised(reader.schema, numbered(reader), intake)
         else:
             yield from _from_iterable(data, intake)
 
 
-def _from_iterable(data: Iterable[pa.RecordBatch], intake: Intake) -> Iterator[pa.RecordBatch]:
+def numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[Numbered]:
+    """Number rows from 1."""
+    before = 0
+    for batch in batches:
+        yield batch, range(before + 1, before + batch.num_rows + 1)
+        before += batch.num_rows
+
+
+def _from_iterable(data: Iterable[Any], intake: Intake) -> Iterator[pa.RecordBatch]:
     items = iter(data)
     try:
         first = next(items, None)
         if first is None:
             return
+        _check_batch(first)
 
         def alike() -> Iterator[pa.RecordBatch]:
             yield first
             for batch in items:
+                _check_batch(batch)
                 if not batch.schema.equals(first.schema):
                     raise SchemaError(
                         f"a record batch has another schema than the first: {batch.schema.names}; give all batches "
@@ -91,11 +119,16 @@ def _from_iterable(data: Iterable[pa.RecordBatch], intake: Intake) -> Iterator[p
                     )
                 yield batch
 
-        yield from normalised(first.schema, alike(), intake)
+        yield from normalised(first.schema, numbered(alike()), intake)
     finally:
         close = getattr(items, "close", None)
         if close is not None:
             close()
+
+
+def _check_batch(item: Any) -> None:
+    if not isinstance(item, pa.RecordBatch):
+        raise SourceError(f"record batches are needed, and one item is {type(item).__name__}: give only RecordBatches")
 
 
 def wanted_columns(names: Iterable[str], intake: Intake) -> list[str]:
@@ -119,16 +152,15 @@ def wanted_columns(names: Iterable[str], intake: Intake) -> list[str]:
     return wanted
 
 
-def normalised(schema: pa.Schema, batches: Iterable[pa.RecordBatch], intake: Intake) -> Iterator[pa.RecordBatch]:
+def normalised(schema: pa.Schema, batches: Iterable[Numbered], intake: Intake) -> Iterator[pa.RecordBatch]:
     """Bring batches of one schema to `ROW_SCHEMA`, bounded in size; checks the schema first."""
     wanted = wanted_columns(schema.names, intake)
     for name in wanted:
         _check_type(name, schema.field(name).type)
-    read = 0
-    for batch in batches:
-        for piece in _bounded(batch.select(wanted)):
-            yield _Rows(piece, read, intake).converted()
-            read += piece.num_rows
+    for whole, numbers in batches:
+        batch = pa.RecordBatch.from_arrays([_sound(whole.column(name)) for name in wanted], wanted)
+        for low, high in _bounded(batch):
+            yield _Rows(batch.slice(low, high - low), numbers[low:high], intake).converted()
 
 
 def _check_type(name: str, type_: pa.DataType) -> None:
@@ -165,34 +197,69 @@ def _is_list(type_: pa.DataType) -> bool:
 # --- size ----------------------------------------------------------------------------------------------------------
 
 
-def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Slices of at most `MAX_ROWS` rows and about `MAX_BYTES` bytes of text, or one row."""
+def _sound(column: pa.Array) -> pa.Array:
+    """Check what slices of a column share, once a batch: lists, and dictionaries, whose values become plain text.
+
+    Files are not checked by their readers, and a wrong offset in one would be read as text from anywhere. Text that
+    is not UTF-8 is left for `_Rows`, which knows whose it is.
+    """
+    if isinstance(column, pa.DictionaryArray):
+        values = column.dictionary
+        _check_layout(values)
+        if pa.types.is_string_view(values.type):  # nothing takes from views
+            values = values.cast(pa.large_string())
+        try:
+            return pa.DictionaryArray.from_arrays(column.indices, values)
+        except (pa.ArrowException, IndexError) as error:
+            raise _damaged(column, error) from error
+    if _is_list(column.type):
+        _check_layout(column)
+    return column
+
+
+def _check_layout(column: pa.Array) -> None:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise _damaged(column, error) from error
+
+
+def _damaged(column: pa.Array, error: Exception) -> SourceError:
+    return SourceError(f"a column of type {column.type} is damaged ({error}): write the table again")
+
+
+def _bounded(batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
+    """Where to cut: at most `MAX_ROWS` rows and about `MAX_BYTES` bytes of text, or one row."""
     for start in range(0, batch.num_rows, MAX_ROWS):
-        yield from _halved(batch.slice(start, MAX_ROWS))
+        yield from _halved(batch, start, min(start + MAX_ROWS, batch.num_rows))
 
 
-def _halved(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    if batch.num_rows > 1 and sum(map(_size, batch.columns)) > MAX_BYTES:
-        middle = batch.num_rows // 2
-        yield from _halved(batch.slice(0, middle))
-        yield from _halved(batch.slice(middle))
+def _halved(batch: pa.RecordBatch, low: int, high: int) -> Iterator[tuple[int, int]]:
+    if high - low > 1 and sum(_size(column.slice(low, high - low)) for column in batch.columns) > MAX_BYTES:
+        middle = (low + high) // 2
+        yield from _halved(batch, low, middle)
+        yield from _halved(batch, middle, high)
     else:
-        yield batch
+        yield low, high
 
 
 def _size(column: pa.Array) -> int:
     """Bytes that a column will have as strings or timestamps."""
+    if isinstance(column, pa.DictionaryArray):
+        return pc.sum(pc.binary_length(column.dictionary).cast(pa.int64()).take(column.indices)).as_py() or 0
     if _is_list(column.type):
         return _size(column.flatten()) + 8 * len(column)
-    if pa.types.is_dictionary(column.type):
-        return pc.sum(_lengths(column.dictionary).take(column.indices)).as_py() or 0
-    return (pc.sum(_lengths(column)).as_py() or 0) if _is_text(column.type) else 8 * len(column)
+    if pa.types.is_string_view(column.type) and len(column):
+        # Sixteen bytes a value, the first four its length; nbytes would count all of a shared buffer.
+        views = np.frombuffer(column.buffers()[1], np.int32, 4 * len(column), 16 * column.offset)
+        return int(views[::4][_valid(column)].sum(dtype=np.int64))
+    return int(column.nbytes)
 
 
-def _lengths(column: pa.Array) -> pa.Array:
-    if pa.types.is_string_view(column.type):
-        column = column.cast(pa.large_string())
-    return pc.binary_length(column).cast(pa.int64())
+def _valid(column: pa.Array) -> NDArray[np.bool_]:
+    valid: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return valid
 
 
 # --- columns -------------------------------------------------------------------------------------------------------
@@ -200,10 +267,10 @@ def _lengths(column: pa.Array) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Some rows as they came; `before` is how many came before them."""
+    """Some rows as they came, few enough to convert at once, and their numbers."""
 
     batch: pa.RecordBatch
-    before: int
+    numbers: Sequence[int]
     intake: Intake
 
     def converted(self) -> pa.RecordBatch:
@@ -225,37 +292,51 @@ class _Rows:
         return self._text(name, column)
 
     def _text(self, name: str, column: pa.Array) -> pa.Array:
-        if pa.types.is_dictionary(column.type):
+        if isinstance(column, pa.DictionaryArray):
             column = column.dictionary.take(column.indices)
             if name in _REQUIRED and column.null_count:
                 self.refuse(name, column.is_null(), "is null", "every message needs one")
-        text = column if column.type == _TEXT else column.cast(_TEXT)
+        if pa.types.is_integer(column.type):
+            return column.cast(_TEXT)
+        at = self._not_utf8(column)
+        if at is not None:
+            self._refuse_at(name, at, "is not UTF-8", "decode it with its own encoding first")
+        if column.type == _TEXT:
+            return column
         try:
-            text.validate(full=True)
-        except pa.ArrowInvalid:
-            at = next(at for at in range(len(text)) if not _is_valid(text.slice(at, 1)))
-            raise RowError(
-                "is not UTF-8",
-                column=name,
-                value=text.slice(at, 1).view(pa.binary())[0].as_py(),
-                row=self.before + at + 1,
-                advice="decode it with its own encoding first",
-            ) from None
-        return text
+            return column.cast(_TEXT)
+        except pa.ArrowInvalid:  # offsets beyond 2 GiB: those of a slice, or one value
+            if column.nbytes > np.iinfo(np.int32).max:
+                self._refuse_at(name, 0, "is longer than 2 GiB", "leave the row out")
+            return pa.concat_arrays([column]).cast(_TEXT)
+
+    def _not_utf8(self, text: pa.Array) -> int | None:
+        """Where the first value that is not UTF-8 stands; raises SourceError for damaged data."""
+        failing = _first_failing(text, lambda part: part.validate(full=True))
+        if failing is None:
+            return None
+        if "UTF8" not in str(failing[1]):
+            raise _damaged(text, failing[1])
+        return failing[0]
 
     def _urls(self, column: pa.Array) -> pa.Array:
-        # Flattened as they are: pyarrow's cast from a sliced list_view to a list loses items.
-        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-        bounds = np.concatenate(([0], np.cumsum(lengths)))
+        # Not by a cast to list<string>: pyarrow 26 makes wrong offsets of list views.
+        lengths = pc.list_value_length(column).cast(pa.int32()).fill_null(0).to_numpy()
+        ends = np.cumsum(lengths, dtype=np.int32)
         flat = column.flatten()
-        if flat.null_count:
-            wrong = np.zeros(len(column), np.bool_)
-            wrong[np.searchsorted(bounds, pc.index(flat.is_null(), True).as_py(), side="right") - 1] = True
-            self.refuse("media_url", pa.array(wrong), "has a null among its URLs", "leave it out of the list")
+        at = int(np.argmin(_valid(flat))) if flat.null_count else None
+        if at is not None:
+            row = int(np.searchsorted(ends, at, side="right"))
+            self._refuse_at("media_url", row, "has a null among its URLs", "leave it out of the list")
         if not len(flat):
             return pa.nulls(len(column), _TEXT)
-        clean = pc.replace_substring(self._text("media_url", flat), ",", "%2C")
-        joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(bounds.astype(np.int32)), clean), ",")
+        at = self._not_utf8(flat)
+        if at is not None:
+            row = int(np.searchsorted(ends, at, side="right"))
+            self._refuse_at("media_url", row, "is not UTF-8", "percent-encode its bytes")
+        clean = pc.replace_substring(flat.cast(_TEXT), ",", "%2C")
+        offsets = pa.array(np.concatenate((np.zeros(1, np.int32), ends)))
+        joined = pc.binary_join(pa.ListArray.from_arrays(offsets, clean), ",")
         return pc.if_else(pa.array(lengths > 0), joined, pa.nulls(len(column), _TEXT))
 
     def _times(self, name: str, column: pa.Array) -> pa.Array:
@@ -287,21 +368,13 @@ class _Rows:
 
     def _parsed(self, name: str, text: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Microseconds, in UTC or local, and which are local."""
-        parts = pc.extract_regex(text, _ISO)
-        bad = pc.and_(parts.is_null(), text.is_valid())
         try:
-            stamps = pc.struct_field(parts, "local").cast(pa.timestamp("us"))
-        except pa.ArrowInvalid:  # the right form, but no such day or hour
-            bad = pa.array([not _is_time(parts.slice(at, 1)) for at in range(len(text))])
-            bad = pc.and_(bad, text.is_valid())
-        if pc.any(bad).as_py():
-            self.refuse(name, bad, "is not a time", "write ISO 8601, such as 2026-06-11T06:50:43.861185Z")
-        us = stamps.cast(pa.int64()).fill_null(0).to_numpy()
-        zones = pc.struct_field(parts, "zone").fill_null("").dictionary_encode()
-        offsets = np.array([_offset(zone) for zone in zones.dictionary.to_pylist()] or [0], np.int64)
-        naive = np.array([not zone for zone in zones.dictionary.to_pylist()] or [False], np.bool_)
-        which = zones.indices.to_numpy()
-        return us - offsets[which], naive[which]
+            stamps, offsets, local = _parsed(text)
+        except pa.ArrowInvalid:
+            failing = _first_failing(text, _parsed)
+            at = 0 if failing is None else failing[0]
+            self._refuse_at(name, at, "is not a time", "write ISO 8601, such as 2026-06-11T06:50:43.861185Z")
+        return stamps.cast(pa.int64()).fill_null(0).to_numpy() - offsets, np.broadcast_to(local, len(text))
 
     def _bound(self, name: str, us: NDArray[np.int64], valid: NDArray[np.bool_]) -> None:
         far = ((us < MIN_US) | (us > MAX_US)) & valid
@@ -313,44 +386,89 @@ class _Rows:
 
     def refuse(self, name: str, wrong: pa.Array, problem: str, advice: str) -> NoReturn:
         """Raise RowError for the first wrong row."""
-        at = pc.index(pc.fill_null(wrong, False), True).as_py()
+        self._refuse_at(name, pc.index(pc.fill_null(wrong, False), True).as_py(), problem, advice)
+
+    def _refuse_at(self, name: str, at: int, problem: str, advice: str) -> NoReturn:
+        """Raise RowError for a row of this batch."""
         value = _shown(self.batch.column(name), at)
         raise RowError(
-            f"{value!r} {problem}" if value is not None and problem != "is null" else problem,
+            problem if value is None or len(repr(value)) > 200 else f"{value!r} {problem}",
             column=name,
             value=value,
             conversation_id=_name(_shown(self.batch.column("conversation_id"), at)),
             message_id=_name(_shown(self.batch.column("message_id"), at)),
-            row=self.before + at + 1,
+            row=int(self.numbers[at]),
             advice=advice,
         )
 
 
-def _is_valid(text: pa.Array) -> bool:
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
+def _parsed(text: pa.Array) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.bool_]]:
+    """Times as written, how far east of UTC they are, in microseconds, and which are local; ArrowInvalid for no time.
+
+    The casts do nearly every column ten times faster than the expression: all with an offset, or all without. The
+    expression does the rest, and what is finer than a microsecond. Both accept the same text, so that it does not
+    matter what else is in a batch; only a date alone is to the cast a time.
+    """
+    none = np.zeros(1, np.int64)
+    shortest = pc.min(pc.binary_length(text)).as_py()
+    if shortest is None:
+        return pa.nulls(len(text), pa.timestamp("us")), none, np.zeros(1, np.bool_)
+    if shortest > _DATE:
+        for kind, local in ((_INSTANT, False), (pa.timestamp("us"), True)):
+            try:
+                return text.cast(kind), none, np.array([local])
+            except pa.ArrowInvalid:
+                continue
+    parts = pc.extract_regex(text, _ISO)
+    written, finer, zone = (pc.struct_field(parts, part) for part in ("local", "finer", "zone"))
+    # Digits that follow anything but six decimals are no fraction.
+    wrong = pc.and_(pc.not_equal(finer, ""), pc.less(pc.binary_length(written), len("2026-06-11T06:50:43.861185")))
+    if pc.any(pc.and_(text.is_valid(), pc.or_kleene(parts.is_null(), wrong))).as_py():
+        raise pa.ArrowInvalid("not an ISO 8601 time")
+    zones = zone.fill_null("").dictionary_encode()
+    names = zones.dictionary.to_pylist()
+    which = zones.indices.to_numpy()
+    stamps = written.cast(pa.timestamp("us"))
+    return stamps, np.array([_offset(zone) for zone in names], np.int64)[which], np.array([not n for n in names])[which]
 
 
-def _is_time(parts: pa.Array) -> bool:
+def _first_failing(column: pa.Array, check: Callable[[pa.Array], Any]) -> tuple[int, Exception] | None:
+    """Index of the first value for which `check` raises ArrowInvalid, and the error, found by halving; None if none."""
     try:
-        return bool(pc.struct_field(parts, "local").cast(pa.timestamp("us")).null_count == 0)
-    except pa.ArrowInvalid:
-        return False
+        check(column)
+    except pa.ArrowInvalid as error:
+        failure = error
+    else:
+        return None
+    low, high = 0, len(column)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            check(column.slice(low, middle - low))
+        except pa.ArrowInvalid as error:
+            high, failure = middle, error
+        else:
+            low = middle
+    return low, failure
 
 
 def _shown(column: pa.Array, at: int) -> Any:
     """A value for an error message; one that Python cannot hold, as the number or bytes it is."""
     try:
         return column[at].as_py()
-    except (ValueError, OverflowError, UnicodeDecodeError):
-        return str(column.slice(at, 1).cast(pa.int64())[0]) if pa.types.is_timestamp(column.type) else None
+    except UnicodeDecodeError:
+        value = column[at]
+        if isinstance(value, pa.DictionaryScalar):
+            value = column.dictionary[value.index.as_py()]
+        return value.as_buffer().to_pybytes() if hasattr(value, "as_buffer") else None
+    except (ValueError, OverflowError):
+        return column[at].value
 
 
 def _name(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return (
+        value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else None if value is None else str(value)
+    )
 
 
 def _offset(zone: str) -> int:

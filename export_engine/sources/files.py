@@ -6,40 +6,50 @@ error, and with the batches. What the rows must look like is `sources.arrow`'s b
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import os
 import re
+import zlib
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import IO, Any, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
-from export_engine.sources import MAX_ROWS, Intake, Source
-from export_engine.sources.arrow import normalised, wanted_columns
+from export_engine.sources import MAX_BYTES, MAX_ROWS, Intake, Source
+from export_engine.sources.arrow import Numbered, normalised, numbered, wanted_columns
 
 __all__ = ["read_csv", "read_flat_jsonl", "read_ipc", "read_parquet"]
 
 _Path = str | os.PathLike[str]
 
-#: Bytes of CSV read at a time; a row must fit.
-_CSV_BLOCK = 8 << 20
-#: Bytes of JSON Lines decoded at a time; a longer line is read whole.
-_JSON_BLOCK = 1 << 20
+#: Bytes of CSV read at a time. A longer row is met with larger blocks, up to what pyarrow can hold.
+_CSV_BLOCK = 1 << 20
+_CSV_LARGEST = 1 << 30
+#: Bytes of JSON Lines decoded at a time; a longer line is read whole. Twice as many are a third slower: the decoded
+#: values no longer fit a processor's cache.
+_JSON_BLOCK = 512 << 10
 _BOM = b"\xef\xbb\xbf"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_parquet(path: _Path) -> Source:
-    """Make a source of a Parquet file; see `from_arrow` for its columns. Memory: one row group's pages at the most."""
+    """Make a source of a Parquet file; see `from_arrow` for its columns.
+
+    The file is mapped, so it must not be cut short meanwhile. Memory: a page and some rows of each column.
+    """
     return _File(path, _parquet)
 
 
@@ -52,7 +62,8 @@ def read_csv(path: _Path) -> Source:
     """Make a source of a CSV file (UTF-8, with a header; `.gz` is gzip); see `from_arrow` for its columns.
 
     An unquoted empty field is null, `""` is empty text, as this library writes them. `media_url` is comma-separated.
-    A row may be up to 8 MiB.
+    A row may be up to 1 GiB. SourceError for rows of another length than the header, and for quotes that do not pair
+    up, as in a file cut short within a value. `row` in errors counts rows, as a value may hold line ends.
     """
     return _File(path, _csv)
 
@@ -61,7 +72,7 @@ def read_flat_jsonl(path: _Path) -> Source:
     """Make a source of JSON Lines with one message a line (`.gz` is gzip); see `from_arrow` for its keys.
 
     A missing key is null, an unknown one is ignored. Ids may be integers; times are ISO 8601 text; `media_url` is text
-    or a list. Blank lines are skipped.
+    or a list. Blank lines are skipped. `row` in errors is the line.
     """
     return _File(path, _flat_jsonl)
 
@@ -75,50 +86,137 @@ class _File:
         return cast("Generator[pa.RecordBatch, None, None]", self.read(os.fspath(self.path), intake))
 
 
-def _parquet(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
+@contextmanager
+def _reading(path: str, kind: str) -> Iterator[None]:
+    """Say which file cannot be read; what the operating system says of itself passes."""
     try:
-        with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
-            wanted = wanted_columns(file.schema_arrow.names, intake)
-            schema = pa.schema([file.schema_arrow.field(name) for name in wanted])
-            yield from normalised(schema, file.iter_batches(MAX_ROWS, columns=wanted, use_threads=False), intake)
-    except pa.ArrowInvalid as error:
-        raise _unreadable(path, "a Parquet file", error) from error
+        yield
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _unreadable(path, kind, error) from error
+
+
+def _told(path: str, kind: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches; only the reader's errors are the file's."""
+    with _reading(path, kind):
+        yield from batches
+
+
+def _parquet(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
+    kind = "a Parquet file"
+    with _reading(path, kind):
+        opened = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+    with opened as file:
+        wanted = wanted_columns(file.schema_arrow.names, intake)
+        schema = pa.schema([file.schema_arrow.field(name) for name in wanted])
+        yield from normalised(schema, numbered(_told(path, kind, _row_groups(file, wanted))), intake)
+
+
+def _row_groups(file: pq.ParquetFile, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+    """Fewer rows at a time where they are long: the decoded rows are all that is held."""
+    for at in range(file.num_row_groups):
+        group = file.metadata.row_group(at)
+        chunks = map(group.column, range(group.num_columns))
+        size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in wanted)
+        rows = max(1, min(MAX_ROWS, MAX_BYTES * group.num_rows // max(size, 1)))
+        yield from file.iter_batches(rows, row_groups=[at], columns=wanted, use_threads=False)
 
 
 def _ipc(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
-    try:
-        with pa.memory_map(path) as file:
-            if file.read(6) == b"ARROW1":
-                reader = pa.ipc.open_file(file)
-                batches = (reader.get_batch(at) for at in range(reader.num_record_batches))
-            else:
-                file.seek(0)
-                reader = batches = pa.ipc.open_stream(file)
-            yield from normalised(reader.schema, batches, intake)
-    except pa.ArrowInvalid as error:
-        raise _unreadable(path, "an Arrow IPC file", error) from error
+    kind = "an Arrow IPC file or stream"
+    with _reading(path, kind):
+        mapped = pa.memory_map(path)
+    with mapped as file:
+        with _reading(path, kind):
+            whole = file.read(6) == b"ARROW1"
+            file.seek(0)
+            schema = (pa.ipc.open_file(file) if whole else pa.ipc.open_stream(file)).schema
+            file.seek(0)
+        wanted = wanted_columns(schema.names, intake)
+        # Columns that are left out are not decompressed either.
+        options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name) for name in wanted])
+        with _reading(path, kind):
+            reader = pa.ipc.open_file(file, options=options) if whole else pa.ipc.open_stream(file, options=options)
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if whole else iter(reader)
+        yield from normalised(reader.schema, numbered(_told(path, kind, batches)), intake)
+
+
+class _Quotes(io.RawIOBase):
+    """A file that counts the quotes read from it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        self.count += int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord('"')))
+        return data
 
 
 def _csv(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
-    read = pacsv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False)
-    parse = pacsv.ParseOptions(newlines_in_values=True)
-    try:
-        with pa.input_stream(path, compression="detect") as file, pacsv.open_csv(file, read, parse) as reader:
-            wanted = wanted_columns(reader.schema.names, intake)
-        convert = pacsv.ConvertOptions(
-            check_utf8=False,
-            column_types=dict.fromkeys(wanted, pa.string()),
-            include_columns=wanted,
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        )
-        with pa.input_stream(path, compression="detect") as file, pacsv.open_csv(file, read, parse, convert) as reader:
-            yield from normalised(reader.schema, reader, intake)
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise _unreadable(path, "a CSV file with a header", error) from error
+    kind = "a CSV file with a header"
+    with _reading(path, kind), _open(path) as file, _header_text(file) as text:
+        names = next(filter(None, csv.reader(text)), [])
+    if not names:
+        raise SourceError(f"{path} cannot be read as {kind}: it is empty; its first line must name the columns")
+    wanted = wanted_columns(names, intake)
+    schema = pa.schema([(name, pa.string()) for name in wanted])
+    with closing(_csv_rows(path, wanted)) as rows:  # an error's traceback would keep it, and the file, alive
+        yield from normalised(schema, numbered(_told(path, kind, rows)), intake)
+
+
+def _header_text(file: IO[bytes]) -> io.TextIOWrapper:
+    """What is not UTF-8 in an ignored column's name, or further on in what is read ahead, does no harm here."""
+    return io.TextIOWrapper(file, "utf-8-sig", "backslashreplace", newline="")
+
+
+def _csv_reader(file: _Quotes, block: int, wanted: list[str]) -> pacsv.CSVStreamingReader:
+    convert = pacsv.ConvertOptions(
+        check_utf8=False,  # done later, where the row is known
+        column_types=dict.fromkeys(wanted, pa.string()),
+        include_columns=wanted,
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    # One thread is as fast, reads less ahead and knows the number of a wrong row.
+    read = pacsv.ReadOptions(block_size=block, use_threads=False)
+    return pacsv.open_csv(file, read, pacsv.ParseOptions(newlines_in_values=True), convert)
+
+
+def _csv_rows(path: str, wanted: list[str]) -> Generator[pa.RecordBatch, None, None]:
+    done, block = 0, _CSV_BLOCK
+    while True:
+        try:
+            with _open(path) as raw, closing(_Quotes(raw)) as file, _csv_reader(file, block, wanted) as reader:
+                skip = done
+                for batch in reader:
+                    rest = batch.slice(min(skip, batch.num_rows))
+                    skip -= batch.num_rows - rest.num_rows
+                    done += rest.num_rows
+                    yield rest
+                if file.count % 2:
+                    raise SourceError(
+                        f"{path} has an odd number of quotes: it was cut short, or a value with a quote in it is not "
+                        'quoted (quote it, and double the quotes inside: "5"" pipe")'
+                    )
+                return
+        except pa.ArrowInvalid as error:
+            # A row longer than a block: start again with larger ones, and leave out what was handed on.
+            if "straddling object" not in str(error) or block >= _CSV_LARGEST:
+                raise
+            block *= 8
+
+
+def _open(path: str) -> IO[bytes]:
+    if path.lower().endswith(".gz"):
+        return cast("IO[bytes]", gzip.open(path))  # the caller closes it
+    return open(path, "rb")  # noqa: PTH123  # the caller closes it
 
 
 def _unreadable(path: str, kind: str, error: Exception) -> SourceError:
@@ -149,12 +247,12 @@ def _flat_jsonl(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
             return
         _check_keys(path, first[1], intake)
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def batches() -> Iterator[Numbered]:
             number, block = first
             while block:
-                rows = _rows(path, number, block)
-                columns = [_column(name, rows, number, intake) for name in _KEYS]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                rows, numbers = _rows(path, number, block)
+                columns = [_column(name, rows, numbers, intake) for name in _KEYS]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema), numbers
                 number, block = next(blocks, (0, b""))
 
         yield from normalised(schema, batches(), intake)
@@ -162,16 +260,13 @@ def _flat_jsonl(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
 
 def _blocks(path: str) -> Generator[tuple[int, bytes], None, None]:
     """Whole lines, some at a time, with the number of the first."""
-    opened = cast("IO[bytes]", gzip.open(path) if path.lower().endswith(".gz") else open(path, "rb"))  # noqa: PTH123, SIM115  # closed below
-    with opened as file:
+    with _reading(path, "JSON Lines"), _open(path) as file:
         number = 1
-        while lines := file.readlines(_JSON_BLOCK):
-            if number == 1:
-                lines[0] = lines[0].removeprefix(_BOM)
-            block = b"".join(lines)
-            if not block.isspace():
-                yield number, block
-            number += len(lines)
+        while block := file.read(_JSON_BLOCK) + file.readline():
+            whole = block.removeprefix(_BOM) if number == 1 else block
+            if whole and not whole.isspace():
+                yield number, whole
+            number += block.count(b"\n")
 
 
 def _check_keys(path: str, block: bytes, intake: Intake) -> None:
@@ -192,16 +287,17 @@ def _check_keys(path: str, block: bytes, intake: Intake) -> None:
     wanted_columns(keys, intake)
 
 
-def _rows(path: str, number: int, block: bytes) -> list[Any]:
-    """The decoded lines of a block; line by line where one is refused, to say which."""
+def _rows(path: str, number: int, block: bytes) -> tuple[list[Any], Sequence[int]]:
+    """The decoded lines of a block, and their numbers; one by one where a line is refused or blank or holds two."""
+    lines = block.count(b"\n") + (not block.endswith(b"\n"))
     try:
-        return cast("list[Any]", _DECODER.decode_lines(block))
+        rows = cast("list[Any]", _DECODER.decode_lines(block))
     except (msgspec.DecodeError, UnicodeDecodeError):
         rows = []
-        for at, line in enumerate(block.split(b"\n"), number):
-            if line and not line.isspace():
-                rows.append(_row(path, at, line))
-        return rows
+    if len(rows) == lines:
+        return rows, range(number, number + lines)
+    full = [(at, line) for at, line in enumerate(block.split(b"\n"), number) if line and not line.isspace()]
+    return [_row(path, at, line) for at, line in full], [at for at, _ in full]
 
 
 def _row(path: str, number: int, line: bytes) -> Any:
@@ -238,18 +334,17 @@ def _mistyped(path: str, number: int, line: bytes, error: Exception) -> SourceEr
     )
 
 
-def _column(name: str, rows: list[Any], number: int, intake: Intake) -> pa.Array:
-    values = [getattr(row, name) for row in rows]
+def _column(name: str, rows: list[Any], numbers: Sequence[int], intake: Intake) -> pa.Array:
+    values = list(map(attrgetter(name), rows))
     if name in _IDS and not all(type(value) is str for value in values):
         values = [str(value) if isinstance(value, int) else value for value in values]
     elif name == "media_url" and any(type(value) is list for value in values):
-        values = [_joined(value, row, number + at) for at, (value, row) in enumerate(zip(values, rows, strict=True))]
+        values = [_joined(value, row, at) for value, row, at in zip(values, rows, numbers, strict=True)]
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
-        return pa.array(
-            [_mended(name, value, rows[at], number + at, intake) for at, value in enumerate(values)], pa.string()
-        )
+        mended = [_mended(name, value, row, at, intake) for value, row, at in zip(values, rows, numbers, strict=True)]
+        return pa.array(mended, pa.string())
 
 
 def _joined(value: Any, row: Any, number: int) -> str | None:
