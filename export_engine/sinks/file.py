@@ -12,19 +12,17 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from export_engine.errors import ArchiveError
+from export_engine.sinks import Streamable
 from export_engine.sinks.manifest import open_manifest
-
-if TYPE_CHECKING:
-    from export_engine.engine import Export
 
 __all__ = ["write_archive"]
 
 
 def write_archive(
-    export: Export,
+    export: Streamable,
     target: str | os.PathLike[str],
     *,
     overwrite: bool = False,
