@@ -17,7 +17,7 @@ import pyarrow as pa
 __all__ = ["MAX_BYTES", "MAX_ROWS", "Intake", "Source"]
 
 #: Bounds of one record batch; small enough for a flat memory, large enough that per-batch costs vanish.
-MAX_ROWS = 8192
+MAX_ROWS = 12288
 MAX_BYTES = 4 << 20
 
 
