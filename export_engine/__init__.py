@@ -1,4 +1,4 @@
-"""Conversations in, one ZIP of CSVs out: in bounded memory, about as fast as they can be deflated.
+"""Conversations in, one ZIP of CSVs out: in bounded memory and deterministic bytes.
 
 from export_engine import Channel, DateRange, export_conversations
 
