@@ -29,6 +29,7 @@ RANK = {
     "sources.arrow": 3,
     "sources.objects": 3,
     "sources.files": 4,
+    "sources.columnar": 3,
     "sources.nested": 4,
     "sources.choose": 5,
     "grouping": 3,

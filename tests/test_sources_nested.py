@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from export_engine.errors import RowError, SourceError
 from export_engine.model import Contact, Conversation, Message
+from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import Intake, nested
 from export_engine.sources.nested import looks_nested, read_nested_jsonl
 from export_engine.sources.objects import from_conversations
@@ -71,7 +72,8 @@ def test_file_equals_the_objects_in_it(
             file.write(line.encode("utf-8", "surrogatepass") + b"\n")
     from_file, from_objects = Intake(TAIPEI), Intake(TAIPEI)
     batches = list(read_nested_jsonl(path).batches(from_file))
-    assert batches == list(from_conversations(given_ones).batches(from_objects))
+    expected = list(from_conversations(given_ones).batches(from_objects))
+    assert pa.Table.from_batches(batches, ROW_SCHEMA).equals(pa.Table.from_batches(expected, ROW_SCHEMA))
     assert from_file.replaced_surrogates == from_objects.replaced_surrogates
 
 
@@ -240,7 +242,8 @@ def test_file_is_closed(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatc
         return files[-1]
 
     monkeypatch.setattr(nested, "_open", opened)
-    path = written(tmp_path / "a", LINE | {"messages": [MESSAGE] * 7000}, LINE, *([b"{"] if end == "error" else []))
+    long = LINE | {"messages": [MESSAGE] * 30_000}
+    path = written(tmp_path / "a", long, long, LINE, *([b"{"] if end == "error" else []))
     batches = read_nested_jsonl(path).batches(Intake(UTC))
     next(batches)
     assert not files[0].closed

@@ -1,7 +1,8 @@
 """Nested JSON Lines, one conversation a line, to record batches.
 
-Lines are decoded into structs with the model's attributes and gathered as any other conversation objects. A line the
-fast decoder refuses is read again by the standard library, which accepts lone surrogates and words its errors better.
+Blocks of lines go straight to columns where they can (`sources.columnar`). Else they are decoded into structs with the
+model's attributes and gathered as any other conversation objects; a line that the fast decoder refuses is read again by
+the standard library, which accepts lone surrogates and words its errors better.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ import pyarrow as pa
 from export_engine.errors import RowError, SourceError
 from export_engine.model import Conversation
 from export_engine.sources import Intake, Source
+from export_engine.sources.columnar import columnar
 from export_engine.sources.objects import gather
 
 __all__ = ["looks_nested", "read_nested_jsonl"]
 
 _BOM = b"\xef\xbb\xbf"
 _BUFFER = 1 << 20
+#: Bytes of lines that are read at a time.
+_BLOCK = 2 << 20
 #: Keys whose column has another name, by the object they stand in.
 _COLUMNS = {
     "messages": {"id": "message_id", "time": "message_time", "text": "message_text", "media_urls": "media_url"},
@@ -107,15 +111,29 @@ class _Nested:
     path: str | os.PathLike[str]
 
     def batches(self, intake: Intake) -> Generator[pa.RecordBatch, None, None]:
-        conversations = cast("Iterable[Conversation]", _conversations(self.path))
-        return gather(conversations, intake, lambda conversation: cast("int", conversation.__dict__["line"]))
+        decoder = msgspec.json.Decoder(_Conversation)
+        with closing(_lines(self.path)) as lines:
+            while block := list(_block(lines)):
+                rows = columnar([line for _, line in block])
+                if rows is None:
+                    decoded = (_decode(decoder, line, number, self.path) for number, line in block)
+                    yield from gather(cast("Iterable[Conversation]", decoded), intake, _line_of)
+                else:
+                    yield from rows
 
 
-def _conversations(path: str | os.PathLike[str]) -> Iterator[_Conversation]:
-    decoder = msgspec.json.Decoder(_Conversation)
-    with closing(_lines(path)) as lines:
-        for number, line in lines:
-            yield _decode(decoder, line, number, path)
+def _line_of(conversation: Any) -> int:
+    return cast("int", conversation.__dict__["line"])
+
+
+def _block(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Lines enough for a batch."""
+    size = 0
+    for numbered in lines:
+        yield numbered
+        size += len(numbered[1])
+        if size >= _BLOCK:
+            return
 
 
 def _decode(
