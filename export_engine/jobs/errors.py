@@ -1,0 +1,117 @@
+"""What a request can be answered with instead of a job, each with the status and body of the API's tables.
+
+ExportError
+├── RequestError                       `status` and `body`: what an HTTP service answers
+│   ├── FutureStartError        400    the range begins in the future
+│   ├── UnauthorizedError       401    no key, or none that holds here
+│   ├── NotFoundError           404    no such channel or job in this workspace
+│   ├── AmbiguousChannelError   409    a phone number that several channels share; has `candidates`
+│   ├── ActiveExportError       409    the same channel and range is being exported
+│   └── InvalidRequestError     422    a body that breaks a rule; has `problems`
+├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
+└── LeaseLostError                     a job that another worker has taken over meanwhile
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from export_engine.errors import ExportError
+
+__all__ = [
+    "ActiveExportError",
+    "AmbiguousChannelError",
+    "FutureStartError",
+    "InvalidRequestError",
+    "LeaseLostError",
+    "NotFoundError",
+    "Problem",
+    "RequestError",
+    "TransitionError",
+    "UnauthorizedError",
+]
+
+
+class RequestError(ExportError):
+    """A request that cannot be met; `status` is the HTTP status and `body` the JSON document to answer with."""
+
+    status = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.body: dict[str, Any] = {"detail": {"message": message}}
+
+
+class FutureStartError(RequestError):
+    """The range begins in the future."""
+
+    status = 400
+
+
+class UnauthorizedError(RequestError):
+    """The key is missing or does not hold here; it is not said which."""
+
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("Missing or invalid X-API-Key.")
+
+
+class NotFoundError(RequestError):
+    """There is no such channel or job in this workspace."""
+
+    status = 404
+
+
+class AmbiguousChannelError(RequestError):
+    """Several channels share the phone number; `candidates` have `channel_id`, `channel_type` and `name`."""
+
+    status = 409
+
+    def __init__(self, candidates: Sequence[Mapping[str, str | None]]) -> None:
+        super().__init__("Multiple channels match this phone number. Specify channel_type or channel_id.")
+        self.candidates = [dict(candidate) for candidate in candidates]
+        self.body["detail"]["candidates"] = self.candidates
+
+
+class ActiveExportError(RequestError):
+    """The same channel and range is queued or being exported."""
+
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("An export for this channel and date range is already in progress.")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a request: the field (None: the body as a whole) and what is wrong with it."""
+
+    field: str | None
+    message: str
+
+
+class InvalidRequestError(RequestError):
+    """The body breaks one rule or more; `problems` names them all. The body is shaped as FastAPI's own 422."""
+
+    status = 422
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.message}" if p.field else p.message for p in problems))
+        self.problems = list(problems)
+        self.body = {
+            "detail": [
+                {"loc": ["body", *([p.field] if p.field else [])], "msg": p.message, "type": "value_error"}
+                for p in problems
+            ]
+        }
+
+
+class TransitionError(ExportError, RuntimeError):
+    """A move that a job's life cycle does not have; nothing was changed."""
+
+
+class LeaseLostError(ExportError):
+    """The job was taken over by another worker, or ended, while this one was at it: what was made of it is void."""

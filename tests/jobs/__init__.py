@@ -1,0 +1,1 @@
+"""Tests of the export job: rules, stores, worker."""

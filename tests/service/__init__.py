@@ -1,0 +1,1 @@
+"""Tests of the reference service, started for real."""
