@@ -136,6 +136,10 @@ class ArchiveStore(Protocol):
         """Every archive, with when it was written."""
         ...
 
+    def tidy(self, before: datetime) -> None:
+        """Remove what killed uploads begun before then have left."""
+        ...
+
 
 class Mailer(Protocol):
     """Who tells people."""
