@@ -1,0 +1,271 @@
+"""The database of jobs and keys: its tables, and an engine that many threads and processes may use at once.
+
+SQLite (a file) for one machine, PostgreSQL for several. What each needs to be safe is set up here and nowhere else:
+
+- Transactions. Python's sqlite3 begins them by itself, late and not around everything, so that is switched off and
+  SQLAlchemy begins them. One that writes takes SQLite's one write lock as it begins (`BEGIN IMMEDIATE`): a transaction
+  that reads first and then wants the lock would fail at once, without waiting, if another had written in between.
+  So every transaction that writes goes through `writing(engine)`.
+- Waiting. SQLite keeps a write-ahead log, so readers and the writer do not wait for each other; writers wait their
+  turn, for at most `BUSY_TIMEOUT`. It syncs each commit to disk (its default): a job that was accepted is not lost.
+- Times. Microseconds and UTC survive on both: see `UtcTime`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    TIMESTAMP,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    Date,
+    Dialect,
+    Engine,
+    Enum,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeEngine
+
+from export_engine.errors import OptionError
+from export_engine.jobs.job import Status
+
+__all__ = ["ACTIVE", "BUSY_TIMEOUT", "KEPT", "UNTOLD", "api_key", "export_job", "open_database", "storable", "writing"]
+
+#: How long a transaction on SQLite waits for its turn to write before it fails.
+BUSY_TIMEOUT = timedelta(seconds=30)
+
+# PostgreSQL lets "create if missing" race with itself; whoever holds this (arbitrary) advisory lock creates.
+_CREATION_LOCK = 0x6578706F7274
+
+_DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime, read back in UTC with its microseconds.
+
+    PostgreSQL has a type for it. SQLite has none: ISO 8601 text, always in UTC and of one width, sorts as time does.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The database's own type."""
+        own: TypeEngine[Any] = String(32) if dialect.name == "sqlite" else TIMESTAMP(timezone=True)
+        return dialect.type_descriptor(own)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
+        """To the database. Raises ValueError for a naive datetime: it would be taken for local time."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone: give an aware datetime")
+        value = value.astimezone(UTC)
+        return value.isoformat(timespec="microseconds") if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """From the database."""
+        if value is None:
+            return None
+        return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+
+
+_metadata = MetaData()
+
+#: Jobs that have not ended. The conditions of partial indexes are text, used in the queries as well: a planner only
+#: takes such an index for a query that has the condition word for word, not with bound parameters.
+ACTIVE = text("status IN ('queued', 'started')")
+#: Jobs that have ended and whose e-mail nobody has taken on.
+UNTOLD = text("status IN ('finished', 'failed') AND notification_email IS NOT NULL AND notified_time IS NULL")
+#: Jobs whose archive is there.
+KEPT = text("archive IS NOT NULL")
+
+#: The jobs: the fields of `Job`, and what only the store knows of them.
+export_job = Table(
+    "export_job",
+    _metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace_id", String, nullable=False),
+    Column("channel_id", String, nullable=False),
+    Column("start_date", Date, nullable=False),
+    Column("end_date", Date, nullable=False),
+    Column("created_time", UtcTime, nullable=False),
+    Column("notification_email", String),
+    Column(
+        "status",
+        Enum(
+            Status,
+            name="export_job_status",
+            native_enum=False,
+            create_constraint=True,
+            values_callable=lambda statuses: [status.value for status in statuses],
+        ),
+        nullable=False,
+    ),
+    Column("attempts", Integer, nullable=False),
+    Column("finished_time", UtcTime),
+    Column("archive", String),
+    Column("file_name", String),
+    Column("error_message", String),
+    # The lease of the worker that is at it: its token, and when it runs out unless renewed.
+    Column("token", String),
+    Column("lease_until", UtcTime),
+    # When a worker took on the e-mail.
+    Column("notified_time", UtcTime),
+    # A started job has a lease and no other has, so that none can be stuck and a token alone says "started".
+    CheckConstraint("(status = 'started') = (token IS NOT NULL)", name="export_job_token"),
+    CheckConstraint("(token IS NULL) = (lease_until IS NULL)", name="export_job_lease"),
+    CheckConstraint("(status IN ('finished', 'failed')) = (finished_time IS NOT NULL)", name="export_job_end"),
+)
+
+# "Only one active export is allowed per channel and date range" (the API's page).
+Index(
+    "export_job_active",
+    *(export_job.c[name] for name in ("workspace_id", "channel_id", "start_date", "end_date")),
+    unique=True,
+    sqlite_where=ACTIVE,
+    postgresql_where=ACTIVE,
+)
+
+
+def _index(name: str, *columns: str, where: str | None = None) -> None:
+    condition = None if where is None else text(where)
+    Index(name, *(export_job.c[column] for column in columns), sqlite_where=condition, postgresql_where=condition)
+
+
+# One for each question that workers and metrics ask again and again.
+_index("export_job_claim", "created_time", "id", where=ACTIVE.text)
+_index("export_job_untold", "finished_time", "id", where=UNTOLD.text)
+_index("export_job_expiry", "finished_time", "id", where=KEPT.text)
+_index("export_job_archive", "archive", where=KEPT.text)
+_index("export_job_status", "status")
+
+#: The API keys; of a key's secret only the SHA-256 is there.
+api_key = Table(
+    "api_key",
+    _metadata,
+    Column("id", String, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("workspace_id", String, nullable=False),
+    Column("scope", String, nullable=False),
+    Column("created_time", UtcTime, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+)
+
+
+def open_database(url: str) -> Engine:
+    """An engine for the database at `url`, with its tables created if they are missing; dispose of it when done.
+
+    `url` is `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`. Any number of processes may open
+    the same database at once, also for the first time.
+
+    Raises OptionError for a URL that is neither or a SQLite database that cannot be shared, and SQLAlchemy's
+    OperationalError if the database cannot be reached.
+    """
+    try:
+        parsed = make_url(url)
+        parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+    except (ArgumentError, KeyError):
+        raise OptionError(
+            "the database's URL is neither sqlite:///path/to/file.db nor postgresql://user:password@host/name",
+            option="url",
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database and not (folder := Path(parsed.database).parent).is_dir():
+            raise OptionError(f"there is no folder {folder} to keep the database in: make it first", option="url")
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT.total_seconds()})
+        event.listen(engine, "connect", _leave_transactions_alone)
+        event.listen(engine, "begin", _begin)
+    else:
+        # The moves of jobs rely on what this level means: an update sees what was committed while it waited.
+        engine = create_engine(parsed, isolation_level="READ COMMITTED", pool_pre_ping=True)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            _keep_write_ahead_log(engine)
+        _create_tables(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def writing(engine: Engine) -> Engine:
+    """The same engine, on the same connections, for transactions that write."""
+    return engine.execution_options(writing=True)
+
+
+def storable(value: str) -> bool:
+    """Whether a database can hold the text at all: a NUL or half of a surrogate pair it cannot, so it has none such."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
+def _leave_transactions_alone(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    """Keep sqlite3 from beginning transactions by itself; `_begin` does."""
+    connection.isolation_level = None
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writing")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _keep_write_ahead_log(engine: Engine) -> None:
+    """Switch the file to a write-ahead log, for good.
+
+    If another connection is writing just then (perhaps switching, too), SQLite does not wait but fails at once; so
+    this waits until nobody is at the file and tries again.
+    """
+    with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+        while True:
+            try:
+                mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                cursor.execute("BEGIN EXCLUSIVE")
+                cursor.execute("ROLLBACK")
+            else:
+                break
+    if mode != "wal":
+        raise OptionError(
+            "this SQLite database cannot be shared (it is in memory, or on a drive without shared memory): "
+            "keep it in a file on a local disk, or use PostgreSQL",
+            option="url",
+        )
+
+
+def _create_tables(engine: Engine) -> None:
+    with writing(engine).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))
+        _metadata.create_all(connection)
