@@ -1,0 +1,96 @@
+"""An archive as an object of a store (S3, Google Cloud Storage, Azure, a directory, memory): whole or not at all.
+
+The export is pulled in the caller's thread and its bytes go up in parts, a few at a time, through `obstore`'s writer;
+the store shows the object when the last request, which names the parts, has succeeded. Until then any failure (the
+source, the store, an interrupt) aborts the upload: no object, and no parts that the bucket's owner goes on paying for.
+
+What this leans on, and the tests hold, of obstore 0.12: leaving a writer with an exception aborts its upload, and so
+does a failure of its last part or last request. `obstore.put` would not do: it pulls an iterator inside its own
+runtime, where a source that reads through obstore itself panics.
+
+What would break it: a process that is killed, or a store that cannot be reached for the abort (the exception then
+carries a note). Let the bucket expire incomplete multipart uploads (S3 and GCS: a lifecycle rule,
+`AbortIncompleteMultipartUpload`; Azure drops uncommitted blocks after a week). In a directory such an upload is a file
+whose name ends in `#1`. An interrupt that comes while the last request is under way is raised after it: the object is
+there then, and whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import obstore
+
+from export_engine.errors import ArchiveError
+from export_engine.sinks import Streamable
+
+if TYPE_CHECKING:  # obstore has these for type checkers alone
+    from obstore import Attributes, WritableFile
+    from obstore.store import ObjectStore
+
+__all__ = ["PART_SIZE", "write_object"]
+
+#: Bytes of a part. A store takes 10,000 parts (Azure 50,000): 78 GiB at this size.
+PART_SIZE = 8 << 20
+
+_PARTS_IN_FLIGHT = 4
+
+
+def write_object(
+    export: Streamable,
+    store: ObjectStore,
+    path: str,
+    *,
+    overwrite: bool = False,
+    attributes: Attributes | None = None,
+    part_size: int = PART_SIZE,
+) -> None:
+    """Stream an export to the object `path` of an obstore `store`; about six parts are in memory at a time.
+
+    An object that is there already is replaced only with `overwrite`. Without it the path is looked up at the start and
+    again before the object appears; a writer that comes in between is not noticed, since no store can refuse that for
+    an upload in parts. `attributes` are the object's headers, such as `Content-Type` (a directory has none and refuses
+    them). `part_size` is in bytes; S3 takes none under 5 MiB but the last. An export below it goes up in one request.
+
+    Raises ArchiveError if the object exists, OSError or one of `obstore.exceptions` from the store, and whatever the
+    export raises.
+    """
+    if not overwrite:
+        _refuse_taken(store, path)
+    writer = obstore.open_writer(
+        store, path, attributes=attributes, buffer_size=part_size, max_concurrency=_PARTS_IN_FLIGHT
+    )
+    try:
+        with closing(_chunks(export)) as chunks:
+            for chunk in chunks:
+                writer.write(chunk)
+        if not overwrite:
+            _refuse_taken(store, path)
+        writer.close()
+    except BaseException as error:
+        if not writer.closed():  # closing that failed has aborted already
+            _abort(writer, error)
+        raise
+
+
+def _chunks(export: Streamable) -> Generator[bytes, None, None]:
+    """The export's bytes, as a generator: closing it closes the export, so that its workers stop when a part fails."""
+    yield from export
+
+
+def _abort(writer: WritableFile, error: BaseException) -> None:
+    """Give the upload up. `error` is why, and is what the caller is to see even if the store cannot be reached."""
+    try:
+        writer.__exit__(type(error), error, error.__traceback__)
+    except Exception as why:  # noqa: BLE001  # whatever it is, it is told, and must not hide the error that came first
+        error.add_note(f"The upload could not be aborted and may have left parts in the store: {why}")
+
+
+def _refuse_taken(store: ObjectStore, path: str) -> None:
+    try:
+        obstore.head(store, path)
+    except FileNotFoundError:
+        return
+    raise ArchiveError(f"{path} exists already: choose another path, or ask to overwrite it")
