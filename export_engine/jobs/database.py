@@ -24,6 +24,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Connection,
     Date,
     Dialect,
@@ -36,12 +37,12 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    and_,
     create_engine,
     event,
     func,
     make_url,
     select,
-    text,
 )
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -81,7 +82,7 @@ class UtcTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(own)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        """To the database. Raises ValueError for a naive datetime: it would be taken for local time."""
+        """To the database. A naive datetime is a ValueError (inside a StatementError): it would pass for local time."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -97,14 +98,6 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 _metadata = MetaData()
-
-#: Jobs that have not ended. The conditions of partial indexes are text, used in the queries as well: a planner only
-#: takes such an index for a query that has the condition word for word, not with bound parameters.
-ACTIVE = text("status IN ('queued', 'started')")
-#: Jobs that have ended and whose e-mail nobody has taken on.
-UNTOLD = text("status IN ('finished', 'failed') AND notification_email IS NOT NULL AND notified_time IS NULL")
-#: Jobs whose archive is there.
-KEPT = text("archive IS NOT NULL")
 
 #: The jobs: the fields of `Job`, and what only the store knows of them.
 export_job = Table(
@@ -144,26 +137,33 @@ export_job = Table(
     CheckConstraint("(status IN ('finished', 'failed')) = (finished_time IS NOT NULL)", name="export_job_end"),
 )
 
-# "Only one active export is allowed per channel and date range" (the API's page).
-Index(
-    "export_job_active",
-    *(export_job.c[name] for name in ("workspace_id", "channel_id", "start_date", "end_date")),
-    unique=True,
-    sqlite_where=ACTIVE,
-    postgresql_where=ACTIVE,
+# Conditions of queries that have an index of their own. They hold no value, only NULL or not: a planner does not see
+# that such an index fits a query with a bound parameter, and rather takes one of all jobs that ever were.
+
+#: Jobs that have not ended: queued or started, by the constraint above.
+ACTIVE = export_job.c.finished_time.is_(None)
+#: Jobs that have ended and whose e-mail nobody has taken on.
+UNTOLD = and_(
+    export_job.c.finished_time.is_not(None),
+    export_job.c.notification_email.is_not(None),
+    export_job.c.notified_time.is_(None),
 )
+#: Jobs whose archive is there.
+KEPT = export_job.c.archive.is_not(None)
 
 
-def _index(name: str, *columns: str, where: str | None = None) -> None:
-    condition = None if where is None else text(where)
-    Index(name, *(export_job.c[column] for column in columns), sqlite_where=condition, postgresql_where=condition)
+def _index(name: str, *columns: str, where: ColumnElement[bool] | None = None, unique: bool = False) -> None:
+    of = (export_job.c[column] for column in columns)
+    Index(name, *of, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
+# "Only one active export is allowed per channel and date range" (the API's page).
+_index("export_job_active", "workspace_id", "channel_id", "start_date", "end_date", where=ACTIVE, unique=True)
 # One for each question that workers and metrics ask again and again.
-_index("export_job_claim", "created_time", "id", where=ACTIVE.text)
-_index("export_job_untold", "finished_time", "id", where=UNTOLD.text)
-_index("export_job_expiry", "finished_time", "id", where=KEPT.text)
-_index("export_job_archive", "archive", where=KEPT.text)
+_index("export_job_claim", "created_time", "id", where=ACTIVE)
+_index("export_job_untold", "finished_time", "id", where=UNTOLD)
+_index("export_job_expiry", "finished_time", "id", where=KEPT)
+_index("export_job_archive", "archive", where=KEPT)
 _index("export_job_status", "status")
 
 #: The API keys; of a key's secret only the SHA-256 is there.

@@ -22,7 +22,7 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, RowMapping, Table, TextClause, func, or_, select, update
+from sqlalchemy import ColumnElement, Engine, RowMapping, Table, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from export_engine.errors import OptionError
@@ -200,7 +200,7 @@ class SqlJobStore:
             )
         return _job(row)
 
-    def _any(self, *conditions: ColumnElement[bool] | TextClause) -> bool:
+    def _any(self, *conditions: ColumnElement[bool]) -> bool:
         with self._engine.begin() as connection:
             return connection.execute(select(_COLUMNS.id).where(*conditions).limit(1)).first() is not None
 

@@ -1,0 +1,37 @@
+"""The databases that everything about stores is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from export_engine.jobs.database import open_database
+from tests.jobs.postgres import fresh_database, running_cluster
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A running PostgreSQL: the URL to which `/<database>` is added."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/jobs.db"
+    else:
+        with fresh_database(request.getfixturevalue("postgresql")) as url:
+            yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Engine]:
+    """An open database, of each kind in turn, without jobs or keys."""
+    engine = open_database(database_url)
+    yield engine
+    engine.dispose()

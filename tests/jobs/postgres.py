@@ -1,0 +1,82 @@
+"""A PostgreSQL of the tests' own: a whole cluster in a temporary folder, on a free port, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+__all__ = ["fresh_database", "running_cluster"]
+
+
+@contextmanager
+def running_cluster() -> Iterator[str]:
+    """Start a server on 127.0.0.1; yields the URL to which `/<database>` is added. Skips if none is installed."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (on Debian: apt-get install postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="export-engine-postgresql-"))
+    try:
+        if os.geteuid() == 0:  # it refuses to run as root; the user that its package makes has to own its files
+            shutil.chown(folder, "postgres")
+        data = folder / "data"
+        how = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        _run(programs / "initdb", "-D", data, *how)
+        port = _free_port()
+        options = [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            f"port={port}",
+            "max_connections=200",
+            "fsync=off",
+            "timezone=Asia/Kolkata",  # times come back right from a server that is not in UTC
+        ]
+        server = (programs / "pg_ctl", "-w", "-D", data)
+        _run(*server, "-l", folder / "log", "-o", " ".join(f"-c {option}" for option in options), "start")
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{port}"
+        finally:
+            _run(*server, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def fresh_database(cluster: str) -> Iterator[str]:
+    """The URL of a new database of a running cluster, dropped afterwards whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(f"{cluster}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield f"{cluster}/{name}"
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _programs() -> Path | None:
+    """Where PostgreSQL's programs are; Debian keeps them off the PATH, a folder for each version."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    installed = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(installed, key=lambda folder: int(folder.parent.name), default=None)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _run(*command: str | Path) -> None:
+    user = "postgres" if os.geteuid() == 0 else None
+    done = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
