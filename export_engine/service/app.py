@@ -1,0 +1,136 @@
+"""The service: the parts it is given, as an ASGI application.
+
+    POST /api/v1/workspace/{workspace_id}/export-conversations                    trigger an export
+    GET  /api/v1/workspace/{workspace_id}/export-conversations/{export_job_id}    poll its job
+    GET  /downloads/...                                                           an archive that is kept here
+    GET  /healthz, /metrics, /docs, /openapi.json
+
+The first two are also there under the prefix `/seax-api`, as the API's page has them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from export_engine import __version__
+from export_engine.jobs.errors import RequestError
+from export_engine.service.background import Background, make_worker
+from export_engine.service.downloads import ServedArchives, downloads_router
+from export_engine.service.metrics import Metrics
+from export_engine.service.middleware import Requests
+from export_engine.service.parts import Parts
+from export_engine.service.routes import router
+from export_engine.service.schemas import ExportConversationsRequest
+
+__all__ = ["create_app"]
+
+_log = logging.getLogger(__name__)
+
+_NOBODY = str(UUID(int=0))
+
+
+def create_app(parts: Parts, *, downloads: ServedArchives | None = None, worker: bool = False) -> FastAPI:
+    """The application for any ASGI server.
+
+    `downloads` are the archives whose links lead here, if there are such. With `worker` a worker runs in a thread of
+    this process, from the application's start to its end. Every application has metrics of its own.
+    """
+    metrics = Metrics(parts.store.counts)
+    background = Background(make_worker(parts, metrics)) if worker else None
+    app = FastAPI(
+        title="Export Conversations",
+        version=__version__,
+        description="Export the conversations of a single channel over a date range: trigger, poll, download.",
+        lifespan=_lifespan(background),
+        redoc_url=None,
+    )
+    app.state.parts = parts
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    app.add_exception_handler(RequestError, _refused)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_middleware(Requests, metrics=metrics)
+    app.include_router(router)
+    app.include_router(router, prefix="/seax-api", include_in_schema=False)
+    if downloads is not None:
+        app.include_router(downloads_router(downloads, parts.clock))
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> JSONResponse:
+        """Whether this process can do its work: the database answers, the worker lives."""
+        problem = _problem(parts, background)
+        return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
+
+    @app.get("/metrics", include_in_schema=False)
+    def scrape() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app
+
+
+def _problem(parts: Parts, background: Background | None) -> str | None:
+    if background is not None and not background.alive:
+        return "the worker has stopped"
+    try:
+        parts.store.get(_NOBODY, _NOBODY)
+    except Exception:  # noqa: BLE001  # whatever store it is and whatever it raises: it cannot be used
+        _log.exception("the database cannot be reached")
+        return "the database cannot be reached"
+    return None
+
+
+def _lifespan(background: Background | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if background is None:
+            yield
+            return
+        background.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(background.stop)
+
+    return lifespan
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    """A request that cannot be met, with the status and body that the error carries."""
+    assert isinstance(error, RequestError)  # noqa: S101  # registered for it alone; Starlette's type is wider
+    headers = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "ApiKey"  # RFC 9110 wants one; there is no registered scheme for a key
+    elif error.status == 413:
+        headers["Connection"] = "close"  # the rest of the body is not waited for
+    return JSONResponse(error.body, error.status, headers)
+
+
+async def _no_route(_: Request, error: Exception) -> JSONResponse:
+    """An unknown path or method (404, 405), in the same form as all errors."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for it alone; Starlette's type is wider
+    return JSONResponse({"detail": {"message": error.detail}}, error.status_code, error.headers)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the body that is read by hand and without the error that is never answered."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document["components"]["schemas"]
+        schemas["ExportConversationsRequest"] = ExportConversationsRequest.model_json_schema()
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for operations in document["paths"].values():
+            if "get" in operations:
+                del operations["get"]["responses"]["422"]
+        app.openapi_schema = document
+    return app.openapi_schema

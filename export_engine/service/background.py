@@ -1,0 +1,58 @@
+"""The worker of a process: made of the service's parts, watched by its metrics, run in a thread or alone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from export_engine.jobs.worker import Worker
+from export_engine.service.metrics import Metrics
+from export_engine.service.parts import Parts
+
+__all__ = ["Background", "make_worker"]
+
+_log = logging.getLogger(__name__)
+
+
+def make_worker(parts: Parts, metrics: Metrics) -> Worker:
+    """A worker on the service's parts."""
+    return Worker(
+        parts.store,
+        parts.archives,
+        parts.directory,
+        parts.source,
+        mailer=parts.mailer,
+        zone=parts.zone,
+        clock=parts.clock,
+        observe=metrics,
+    )
+
+
+class Background:
+    """A worker in a thread. It is started and stopped once."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="export-worker")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs; once it was started and before it is stopped, False means that it has failed."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more jobs and wait until the one at hand is finished or handed back."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._worker.run(self._stop)
+        except BaseException:
+            _log.critical("the worker has failed", exc_info=True)
+            raise

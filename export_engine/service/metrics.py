@@ -1,0 +1,53 @@
+"""Metrics for Prometheus, in a registry of their own: two services in one process do not share any.
+
+Jobs by status are counted in the database and so the same from every process; all else is what this process did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from export_engine.jobs.job import Status
+
+__all__ = ["Metrics"]
+
+_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600)
+
+
+class Metrics:
+    """The counters of one service. `count_jobs` is asked at each scrape."""
+
+    def __init__(self, count_jobs: Callable[[], Mapping[Status, int]]) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter("http_requests", "HTTP requests answered.", ["route", "status"], registry=registry)
+        self.exports = Counter("exports", "Exports ended by this process.", ["outcome"], registry=registry)
+        self.rows = Counter("export_rows", "Messages exported by this process.", registry=registry)
+        self.bytes = Counter("export_bytes", "Bytes of archives written by this process.", registry=registry)
+        self.seconds = Histogram("export_seconds", "Time of an export.", registry=registry, buckets=_SECONDS)
+        registry.register(_Jobs(count_jobs))
+        ProcessCollector(registry=registry)
+
+    def text(self) -> bytes:
+        """All of them, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _Jobs(Collector):
+    """How many jobs there are, by status."""
+
+    def __init__(self, count: Callable[[], Mapping[Status, int]]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        jobs = GaugeMetricFamily("export_jobs", "Export jobs in the database, by status.", labels=["status"])
+        for status, number in self._count().items():
+            jobs.add_metric([str(status)], number)
+        yield jobs
+
+    def describe(self) -> list[Metric]:
+        """Nothing: counting is for scrapes, not for when this is registered."""
+        return []

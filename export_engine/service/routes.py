@@ -1,0 +1,165 @@
+"""The two routes of the API: trigger an export, poll its job. All rules are in `export_engine.jobs`.
+
+A request is checked in one order, the same for every error: the key (401), the body's form (413, 415, 422), the day
+(400), the channel and what runs already (404, 409).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends, Request, Security
+from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader
+from pydantic_core import from_json
+
+from export_engine.jobs.channels import find_channel
+from export_engine.jobs.errors import InvalidRequestError, NotFoundError, Problem, RequestError, UnauthorizedError
+from export_engine.jobs.job import Job, accepted_document, status_document
+from export_engine.jobs.request import ExportRequest
+from export_engine.service.parts import Parts
+from export_engine.service.schemas import REQUEST_BODY, STATUS_RESPONSES, TRIGGER_RESPONSES, JobId, WorkspaceId
+
+__all__ = ["MAX_BODY", "parts_of", "router"]
+
+#: Bytes of a request's body; one that says all there is to say has under one thousand.
+MAX_BODY = 64 << 10
+
+_log = logging.getLogger(__name__)
+
+_KEY = APIKeyHeader(
+    name="X-API-Key",
+    scheme_name="X-API-Key",
+    description="A key of the workspace with the scope Workspace Events Notification.",
+    auto_error=False,
+)
+
+
+class BodyTooLargeError(RequestError):
+    """More bytes than `MAX_BODY`."""
+
+    status = 413
+
+
+class MediaTypeError(RequestError):
+    """A body that is not declared as JSON."""
+
+    status = 415
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the service that answers."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+def _uuid(text: str) -> str | None:
+    """The id in lower case, None if it is no UUID: nothing in any store can have it."""
+    return text.lower() if re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text) else None
+
+
+def _workspace(
+    workspace_id: WorkspaceId,
+    key: Annotated[str | None, Security(_KEY)],
+    parts: Annotated[Parts, Depends(parts_of)],
+) -> str:
+    """The workspace, once the key holds for it. No key holds for what is no UUID."""
+    workspace = _uuid(workspace_id)
+    if workspace is None:
+        raise UnauthorizedError
+    parts.keys.check(key, workspace)
+    return workspace
+
+
+_Workspace = Annotated[str, Depends(_workspace)]
+
+
+async def _json(request: Request, _: _Workspace) -> Any:
+    """The body, read no further than `MAX_BODY`, and only for a key that holds."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise MediaTypeError("The body must be JSON: send the header Content-Type: application/json.")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise _too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise _too_large()
+    try:
+        return from_json(bytes(body), allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequestError([Problem(None, f"the body is not JSON: {error}")]) from None
+
+
+def _too_large() -> BodyTooLargeError:
+    return BodyTooLargeError(f"The body is too large: at most {MAX_BODY:,} bytes are taken.")
+
+
+router = APIRouter(prefix="/api/v1/workspace/{workspace_id}/export-conversations", tags=["Export Conversations"])
+
+
+@router.post(
+    "",
+    operation_id="trigger_conversation_export",
+    summary="Trigger a Conversation Export",
+    status_code=202,
+    response_model=None,
+    responses=TRIGGER_RESPONSES,
+    openapi_extra={"requestBody": REQUEST_BODY},
+)
+def trigger(
+    workspace: _Workspace, body: Annotated[Any, Depends(_json)], parts: Annotated[Parts, Depends(parts_of)]
+) -> JSONResponse:
+    """Enqueue an export job for one channel over an inclusive date range.
+
+    The channel can be identified either by its `channel_id` (the phone/channel UUID) or by its `phone_number` in E.164
+    format. Only one active export is allowed per channel and date range.
+    """
+    now = parts.clock()
+    wanted = ExportRequest.from_mapping(body, today=now.astimezone(parts.zone).date())
+    channel = find_channel(parts.directory, workspace, wanted)
+    job = Job(
+        id=str(uuid4()),
+        workspace_id=workspace,
+        channel_id=channel.id,
+        start_date=wanted.start_date,
+        end_date=wanted.end_date,
+        created_time=now,
+        notification_email=wanted.notification_email,
+    )
+    parts.store.create(job)
+    _log.info("export job queued", extra={"job": job.id, "workspace": workspace})
+    return JSONResponse(accepted_document(job), 202)
+
+
+@router.get(
+    "/{export_job_id}",
+    operation_id="get_export_job_status",
+    summary="Get Export Job Status",
+    response_model=None,
+    responses=STATUS_RESPONSES,
+)
+def poll(workspace: _Workspace, export_job_id: JobId, parts: Annotated[Parts, Depends(parts_of)]) -> JSONResponse:
+    """Poll an export job.
+
+    While the job is running, `status` is `queued` or `started` and `presigned_url` is null. When the job is finished,
+    `presigned_url` contains a download link valid for 24 hours. If the job status is `failed`, `presigned_url` stays
+    null and `error_message` contains the failure detail.
+    """
+    job_id = _uuid(export_job_id)
+    job = None if job_id is None else parts.store.get(workspace, job_id)
+    if job is None:
+        raise NotFoundError("No such export job in this workspace.")
+    return JSONResponse(status_document(job, _link(job, parts)))
+
+
+def _link(job: Job, parts: Parts) -> str | None:
+    """The download link, while it is alive."""
+    now = parts.clock()
+    if job.archive is None or job.file_name is None or job.expires_at is None or now >= job.expires_at:
+        return None
+    return parts.archives.link(job.archive, file_name=job.file_name, now=now, expires_at=job.expires_at)

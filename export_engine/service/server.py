@@ -1,0 +1,139 @@
+"""What the commands `serve`, `worker` and `key` do: open the parts, run, close them."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import uvicorn
+
+from export_engine.jobs.keys import SqlKeys
+from export_engine.service.app import create_app
+from export_engine.service.background import make_worker
+from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from export_engine.service.logs import log_to
+from export_engine.service.metrics import Metrics
+from export_engine.service.parts import now
+from export_engine.service.settings import DEMO, Settings, database, open_parts
+
+__all__ = ["create_key", "revoke_key", "serve", "work"]
+
+#: Seconds that requests have to end once the service is told to stop.
+_GRACE = 20
+
+
+def serve(host: str, port: int, public_url: str | None, *, worker: bool, **settings: Any) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ClickException if the address cannot be listened on, OptionError for a setting that cannot work.
+    """
+    log_to(sys.stderr)
+    with _folder(settings["data"]) as data, _listening(host, port) as listener:
+        address = public_url or f"http://{host}:{listener.getsockname()[1]}"
+        where = Settings(**settings | {"data": data})
+        if where.conversations is None:
+            write_demo(data / DEMO)
+        with open_parts(where, address) as opened:
+            app = create_app(opened.parts, downloads=opened.downloads, worker=worker)
+            if where.conversations is None:
+                click.echo(_how_to_try(address, opened.keys.create(DEMO_WORKSPACE, now=now())))
+            _run(app, listener)
+
+
+def work(public_url: str, **settings: Any) -> None:
+    """Work on jobs until SIGTERM or SIGINT. Raises OptionError for a setting that cannot work."""
+    log_to(sys.stderr)
+    stop = threading.Event()
+    with open_parts(Settings(**settings), public_url) as opened:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        make_worker(opened.parts, Metrics(opened.parts.store.counts)).run(stop)
+
+
+def create_key(workspace_id: str, **where: Any) -> str:
+    """Make a key for a workspace. Raises OptionError if the database cannot be used."""
+    with database(**where) as engine:
+        return SqlKeys(engine).create(workspace_id, now=now())
+
+
+def revoke_key(key_id: str, **where: Any) -> bool:
+    """Have a key hold no more; False if there is none of that id. Raises OptionError as `create_key` does."""
+    with database(**where) as engine:
+        return SqlKeys(engine).revoke(key_id)
+
+
+@contextmanager
+def _folder(data: Path | None) -> Iterator[Path]:
+    """The folder for what is not kept elsewhere; one that is gone at the end if none was named."""
+    if data is None:
+        with TemporaryDirectory(prefix="export-engine-") as folder:
+            yield Path(folder)
+    else:
+        data.mkdir(parents=True, exist_ok=True)
+        yield data
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that takes connections from now on: what is printed can be pasted at once."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; choose others with --host and --port"
+        ) from None
+    with listener:
+        yield listener
+
+
+def _run(app: Any, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # it would log links
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACE,
+    )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):  # raised once more when all has ended in good order
+        server.run(sockets=[listener])
+    if not server.started:
+        raise click.ClickException("the service could not start: the log says why")
+
+
+def _how_to_try(address: str, key: str) -> str:
+    """The API page's own lines, for this service and this key."""
+    place = f"{address.rstrip('/')}/seax-api/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
+    return f"""Serving demo data at {address}, until Ctrl-C. Trigger an export:
+
+curl -X 'POST' \\
+  '{place}' \\
+  -H 'accept: application/json' \\
+  -H 'Content-Type: application/json' \\
+  -H 'X-API-Key: {key}' \\
+  -d '{{
+  "channel_id": "a1b2c3d4-1111-2222-3333-444455556666",
+  "start_date": "2026-02-01",
+  "end_date": "2026-02-28",
+  "notification_email": "agent@example.com"
+}}'
+
+Poll its job (put in the export_job_id of the answer), then download the presigned_url:
+
+curl -X 'GET' \\
+  '{place}/<export_job_id>' \\
+  -H 'accept: application/json' \\
+  -H 'X-API-Key: {key}'
+
+curl -o conversations.zip '<presigned_url>'
+"""

@@ -1,0 +1,142 @@
+"""From what was said on the command line or in the environment to the parts of a service.
+
+What is not said apart is kept in one folder:
+
+    jobs.sqlite      jobs and keys
+    archives/        finished archives, until their links die
+    demo/            channels and conversations made up, if there are no others
+    secret           what links to those archives are signed with; made when it is first needed
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from export_engine.errors import ExportError, OptionError
+from export_engine.jobs.archives import open_archives
+from export_engine.jobs.database import open_database
+from export_engine.jobs.files import open_files
+from export_engine.jobs.keys import SqlKeys
+from export_engine.jobs.mail import mailer_from_url
+from export_engine.jobs.parts import ChannelDirectory, ConversationSource
+from export_engine.jobs.sql import open_sql
+from export_engine.jobs.store import SqlJobStore
+from export_engine.service.downloads import ServedArchives
+from export_engine.service.parts import Parts
+
+__all__ = ["DEMO", "SECRET_VARIABLE", "Opened", "Settings", "database", "open_parts"]
+
+#: The environment variable that may hold the secret of links.
+SECRET_VARIABLE = "EXPORT_ENGINE_SECRET"  # noqa: S105  # a name, no secret
+
+#: The part of the folder with the demo's channels and conversations.
+DEMO = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where everything is; `data` is the folder for what is None."""
+
+    data: Path | None
+    database: str | None
+    archives: str | None
+    conversations: str | None
+    smtp: str | None
+    secret_file: Path | None
+    zone: tzinfo
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The parts, and what of them this process serves or administers."""
+
+    parts: Parts
+    keys: SqlKeys
+    downloads: ServedArchives | None
+
+
+@contextmanager
+def database(url: str | None, data: Path | None) -> Iterator[Engine]:
+    """The database of jobs and keys, closed at the end. Raises OptionError if there is none or it cannot be reached."""
+    place = url or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
+    with _as_option("database"):
+        try:
+            engine = open_database(place)
+        except OperationalError as error:
+            # The driver's own words; SQLAlchemy's would add a statement and a link.
+            raise ExportError(f"the database cannot be used: {error.orig}") from None
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def open_parts(settings: Settings, public_url: str) -> Iterator[Opened]:
+    """All parts, closed at the end; `public_url` is where clients reach the service, for the links it serves itself.
+
+    Raises OptionError, with the option's name, for what cannot be opened as it was said.
+    """
+    place = settings.archives or str(_inside(settings.data, "archives", "archives"))
+    served = "://" not in place or place.startswith(("file://", "memory://"))
+    directory, source = _conversations(settings)
+    with _as_option("smtp"):
+        mailer = mailer_from_url(settings.smtp) if settings.smtp else None
+    secret = _secret(settings) if served else None
+    with _as_option("archives"):
+        archives = open_archives(place, secret=secret, download_url=f"{public_url.rstrip('/')}/downloads")
+    with database(settings.database, settings.data) as engine:
+        keys = SqlKeys(engine)
+        parts = Parts(SqlJobStore(engine), archives, directory, source, keys, mailer, settings.zone)
+        yield Opened(parts, keys, archives if served else None)
+
+
+def _conversations(settings: Settings) -> tuple[ChannelDirectory, ConversationSource]:
+    place = settings.conversations or str(_inside(settings.data, DEMO, "conversations"))
+    with _as_option("conversations"):
+        return open_sql(place) if "://" in place else open_files(Path(place))
+
+
+def _secret(settings: Settings) -> bytes:
+    """The secret from the environment or its file; made if the file is the folder's own and missing."""
+    if settings.secret_file is not None:
+        return settings.secret_file.read_bytes().strip()
+    if said := os.environ.get(SECRET_VARIABLE):
+        return said.encode()
+    path = _inside(settings.data, "secret", "secret_file")
+    if not path.exists():
+        # Written apart and linked: of several processes that begin at once one wins, and none reads half of it.
+        made = path.with_name(f".secret.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(made, path)
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+    return path.read_bytes().strip()
+
+
+def _inside(data: Path | None, name: str, option: str) -> Path:
+    if data is None:
+        raise OptionError("say where it is, or give --data, the folder for all that is not said", option=option)
+    return data / name
+
+
+@contextmanager
+def _as_option(name: str) -> Iterator[None]:
+    """Name an option as it is called here."""
+    try:
+        yield
+    except OptionError as error:
+        raise OptionError(str(error), option=name) from None
