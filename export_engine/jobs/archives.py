@@ -76,7 +76,8 @@ def open_archives(
     """Open the archives at `url`.
 
     `url` is a directory's path or `file://` URL (it is made if missing), `memory://`, `s3://bucket/prefix`,
-    `gs://bucket/prefix` or `az://account/container/prefix`; the prefix may be missing.
+    `gs://bucket/prefix` or `az://container/prefix` (its account comes from `config` or the environment); the
+    prefix may be missing.
 
     `config` goes to obstore's store of a cloud, such as `region`, `endpoint` or `client_options`; what it does not say
     is taken from the cloud's usual environment variables. `secret` and `download_url` are for links to a directory or
@@ -103,7 +104,8 @@ def _cloud(url: str, config: dict[str, Any]) -> _Cloud:
     try:
         store = from_url(url, **config)
     except (obstore.exceptions.BaseError, ValueError) as why:
-        raise OptionError(f"{url} cannot be opened as an archive store: {why}", option="url") from why
+        problem = str(why).partition("\n")[0]  # the rest is for those who debug obstore
+        raise OptionError(f"{url} cannot be opened as an archive store: {problem}", option="url") from why
     if not isinstance(store, _Cloud):
         raise OptionError(
             f"{url} is no archive store: use a directory, memory://, s3://, gs:// or az://, which can sign links",
