@@ -1,0 +1,90 @@
+"""Which channel a request means.
+
+A phone number may belong to several channels. A request tells them apart by coarse type, channels have a detailed one;
+`COARSE_TYPES` leads from one to the other. A service with other types passes its own table:
+
+    resolve_channel(channels, request, types={**COARSE_TYPES, "VIBER_BUSINESS": "sms"})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from export_engine.jobs.errors import AmbiguousChannelError, NotFoundError
+from export_engine.jobs.parts import ChannelDirectory, WorkspaceChannel
+from export_engine.jobs.request import ExportRequest
+
+__all__ = ["COARSE_TYPES", "find_channel", "resolve_channel"]
+
+#: The coarse type of each detailed one. `LOCAL` and `WHATSAPP_BUSINESS_PLATFORM` are from the API's page; the others
+#: are the kinds of number that carriers tell apart, and the names its coarse types suggest.
+COARSE_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "LOCAL": "sms",
+        "MOBILE": "sms",
+        "TOLL_FREE": "sms",
+        "SHORT_CODE": "sms",
+        "SMS": "sms",
+        "WHATSAPP": "whatsapp",
+        "WHATSAPP_BUSINESS_PLATFORM": "whatsapp",
+        "MESSENGER": "messenger",
+        "FACEBOOK_MESSENGER": "messenger",
+        "INSTAGRAM": "instagram",
+        "LINE": "line",
+    }
+)
+
+
+def find_channel(
+    directory: ChannelDirectory,
+    workspace_id: str,
+    request: ExportRequest,
+    *,
+    types: Mapping[str, str] = COARSE_TYPES,
+) -> WorkspaceChannel:
+    """Ask a directory for the workspace's channel that a request means; raises as `resolve_channel` does."""
+    channels = directory.find(workspace_id, channel_id=request.channel_id, phone_number=request.phone_number)
+    return resolve_channel(channels, request, types=types)
+
+
+def resolve_channel(
+    channels: Iterable[WorkspaceChannel], request: ExportRequest, *, types: Mapping[str, str] = COARSE_TYPES
+) -> WorkspaceChannel:
+    """The one channel of a workspace that a request means.
+
+    `channels` may hold others: what counts is the request's `channel_id`, or its `phone_number`, and in either case
+    its `channel_type` if it has one: an id whose channel is of another type is not found. A detailed type that `types`
+    does not have is of no coarse type.
+
+    Raises NotFoundError (404) if there is none, AmbiguousChannelError (409) if several share the phone number; its
+    candidates are sorted by channel id.
+    """
+    # By id, so that a channel that is listed twice is one.
+    found = {
+        channel.id.lower(): channel
+        for channel in channels
+        if _is_named(channel, request)
+        and (request.channel_type is None or types.get(channel.type) == request.channel_type)
+    }
+    if not found:
+        raise NotFoundError(f"No channel found for {_wanted(request)}.")
+    if len(found) > 1:
+        raise AmbiguousChannelError(
+            [
+                {"channel_id": channel.id, "channel_type": channel.type, "name": channel.name}
+                for _, channel in sorted(found.items())
+            ]
+        )
+    return next(iter(found.values()))
+
+
+def _is_named(channel: WorkspaceChannel, request: ExportRequest) -> bool:
+    if request.channel_id is not None:
+        return channel.id.lower() == request.channel_id
+    return channel.phone_number is not None and channel.phone_number == request.phone_number
+
+
+def _wanted(request: ExportRequest) -> str:
+    wanted = f"channel_id {request.channel_id}" if request.channel_id else f"phone_number {request.phone_number}"
+    return f"{wanted} and channel_type {request.channel_type}" if request.channel_type else wanted

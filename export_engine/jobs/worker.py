@@ -1,0 +1,276 @@
+"""Who does the jobs: takes one, exports it, keeps the archive, tells of it, and sweeps up behind all of them.
+
+What it guarantees, and by what:
+
+- A job ends, whatever its export does. An export that raises fails the job; one whose worker is killed, or cannot reach
+  the store of jobs any more, is taken up again when its lease has run out, as often as the store allows.
+- One job, one link. Each attempt writes under a token of its own, and `finish` holds for the token that has the lease
+  alone: a worker that was taken for dead finds itself refused and deletes what it wrote.
+- Nothing is left. Archives are deleted when their link is dead; those that belong to no job and no attempt (a worker
+  was killed between writing and finishing) are swept once they are `orphan_age` old.
+- The loop goes on. A store of jobs that fails is logged and asked again; so is a mail server, and then given up: a
+  mail never fails a job.
+
+A failed export is not tried again by itself: its source or archive store would most likely fail the same way, and who
+asked for it is told at once. Any number of workers, in threads, processes and machines, may share the parts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from threading import Event
+from typing import Any, Literal, TypeVar
+
+from export_engine.engine import Export, export_conversations
+from export_engine.errors import ExportError
+from export_engine.jobs.errors import LeaseLostError, NotFoundError
+from export_engine.jobs.failures import failure_message
+from export_engine.jobs.job import Job
+from export_engine.jobs.parts import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Lease, Mailer
+from export_engine.jobs.watch import Watch
+from export_engine.model import Channel, DateRange
+from export_engine.report import ExportReport
+
+__all__ = ["Happening", "Observer", "Worker"]
+
+#: What a worker tells its observer of a job: its export `began` and then `finished`, `failed`, was `handed_back` or had
+#: its lease `lost`; its people were `told`, or could not be (`untold`).
+Happening = Literal["began", "finished", "failed", "handed_back", "lost", "told", "untold"]
+
+#: Called with each happening, in the worker's thread: for metrics. The report is there if the job finished.
+Observer = Callable[[Happening, Job, ExportReport | None], object]
+
+_STORE_TRIES = 5
+_MAIL_TRIES = 3
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Worker:
+    """Does export jobs, one at a time. Run several for more.
+
+    - `mailer`: tells people when their job has ended; without one nobody is told, and notices stay for another worker.
+    - `zone`: whose days the jobs' ranges are.
+    - `clock`: the time, aware and in UTC.
+    - `lease`: how long a job stays with a worker that shows no sign of life; it is renewed at a third of that.
+    - `poll`: how long to wait when there is nothing to do.
+    - `grace`: how long an export may go on after the worker was asked to stop.
+    - `retry_pause`: how long to wait before the second try of the store or the mail server; it doubles with each.
+    - `sweep_every`, `orphan_age`: how often `run` sweeps, and how old an archive without a job must be to be deleted.
+    - `export_options`: options of `export_conversations`, but for `channel`, `date_range`, `zone`, `export_id` and
+      `on_progress`, which are the worker's.
+    - `observe`: told what happens, see `Observer`; what it raises is logged.
+
+    Raises OptionError, or TypeError, for export options that cannot work.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        archives: ArchiveStore,
+        directory: ChannelDirectory,
+        source: ConversationSource,
+        *,
+        mailer: Mailer | None = None,
+        zone: tzinfo = UTC,
+        clock: Callable[[], datetime] = _now,
+        lease: timedelta = timedelta(minutes=2),
+        poll: timedelta = timedelta(seconds=1),
+        grace: timedelta = timedelta(seconds=30),
+        retry_pause: timedelta = timedelta(seconds=1),
+        sweep_every: timedelta = timedelta(minutes=5),
+        orphan_age: timedelta = timedelta(days=1),
+        export_options: Mapping[str, Any] | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        self._store, self._archives, self._directory, self._source = store, archives, directory, source
+        self._mailer, self._zone, self._clock, self._observe = mailer, zone, clock, observe
+        self._lease, self._poll, self._grace, self._retry_pause = lease, poll, grace, retry_pause
+        self._sweep_every, self._orphan_age = sweep_every, orphan_age
+        self._options = dict(export_options or {})
+        # Options that cannot work are refused here, not by each job.
+        self._export_of([], Channel("any"), DateRange(date.min, date.min), "0", lambda _: None)
+
+    def run(self, stop: Event) -> None:
+        """Do jobs until `stop` is set, and sweep now and then; whatever goes wrong is logged and outlived.
+
+        Returns after the job at hand has ended or been handed back: at most about `grace` later, if neither its source
+        nor its archive store hangs.
+        """
+        sweep_at = self._clock()
+        while not stop.is_set():
+            if self._clock() >= sweep_at:
+                sweep_at = self._clock() + self._sweep_every
+                self._outlived(self.sweep)
+            if not self._outlived(lambda: self.step(stop)):
+                stop.wait(self._poll.total_seconds())
+
+    def step(self, stop: Event | None = None) -> bool:
+        """Tell of one job that has ended, or else export one; False if there was neither.
+
+        Notices go first: they are quick, and somebody waits for them. An export takes heed of `stop` as `run` does.
+        Raises what the store of jobs raises when it cannot be reached.
+        """
+        stop = stop or Event()
+        return self._tell_next(stop) or self._export_next(stop)
+
+    def sweep(self) -> None:
+        """Delete the archives whose links are dead, those that belong to no job, and what killed uploads have left.
+
+        An archive that cannot be deleted is logged and tried again next time. Raises what the stores raise when they
+        cannot be asked.
+        """
+        now = self._clock()
+        swept = True
+        while swept and (jobs := self._store.expired(now)):
+            done = [self._sweep_expired(job) for job in jobs]  # every one is tried, also behind one that fails
+            swept = all(done)
+        old = [path for path, written in self._archives.paths() if written < now - self._orphan_age]
+        for path in old:
+            # In this order: an attempt that is not active any more either has finished by now, or never will.
+            if not self._store.active(path) and not self._store.keeps(path):
+                self._delete(path)
+        self._archives.tidy(now - self._orphan_age)
+
+    # --- exports ---------------------------------------------------------------------------------------------------
+
+    def _export_next(self, stop: Event) -> bool:
+        lease = self._store.claim(self._clock(), self._lease)
+        if lease is None:
+            return False
+        self._happened("began", lease.job)
+        watch = Watch(self._store, lease, length=self._lease, clock=self._clock, stop=stop, grace=self._grace)
+        with watch:
+            try:
+                export = self._open(lease.job, watch)
+                path = f"{lease.job.id}/{lease.token}/{export.file_name}"
+                self._archives.write(path, export)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the job must end
+                self._end_badly(lease, watch, error, stop)
+            else:
+                self._end_well(lease, path, export, stop)
+        return True
+
+    def _open(self, job: Job, watch: Watch) -> Export:
+        found = self._directory.find(job.workspace_id, channel_id=job.channel_id)
+        if not found:
+            raise NotFoundError("The channel is not there any more.")
+        days = DateRange(job.start_date, job.end_date)
+        source = self._source.conversations(found[0], days, self._zone)
+        return self._export_of(source, found[0].channel, days, job.id[:8], watch.check)
+
+    def _export_of(
+        self, source: Any, channel: Channel, days: DateRange, export_id: str, check: Callable[[object], None]
+    ) -> Export:
+        return export_conversations(
+            source,
+            channel=channel,
+            date_range=days,
+            zone=self._zone,
+            export_id=export_id,
+            on_progress=check,
+            **self._options,
+        )
+
+    def _end_well(self, lease: Lease, path: str, export: Export, stop: Event) -> None:
+        try:
+            job = self._retried(
+                lambda: self._store.finish(lease, self._clock(), archive=path, file_name=export.file_name),
+                _STORE_TRIES,
+                stop,
+            )
+        except LeaseLostError:
+            # Unless it was this very worker that finished, and only the answer got lost.
+            if not self._store.keeps(path):
+                self._delete(path)
+            self._happened("lost", lease.job)
+        else:
+            self._happened("finished", job, export.report)
+
+    def _end_badly(self, lease: Lease, watch: Watch, error: Exception, stop: Event) -> None:
+        try:
+            if watch.verdict == "lost":
+                self._happened("lost", lease.job)
+            elif watch.verdict == "stopped":
+                self._retried(lambda: self._store.hand_back(lease), _STORE_TRIES, stop)
+                self._happened("handed_back", lease.job)
+            else:
+                _log.error("export job %s failed", lease.job.id, exc_info=error)
+                message = failure_message(error, lease.job.id)
+                job = self._retried(lambda: self._store.fail(lease, self._clock(), message), _STORE_TRIES, stop)
+                self._happened("failed", job)
+        except LeaseLostError:
+            self._happened("lost", lease.job)
+
+    # --- notices ---------------------------------------------------------------------------------------------------
+
+    def _tell_next(self, stop: Event) -> bool:
+        if self._mailer is None:
+            return False
+        job = self._store.take_notice(self._clock())
+        if job is None:
+            return False
+        mailer = self._mailer
+        try:
+            self._retried(lambda: mailer.send(job, link=self._link(job)), _MAIL_TRIES, stop)
+        except Exception:  # noqa: BLE001  # whatever a mailer raises, the job stays as it is
+            _log.exception("nobody could be told that export job %s has %s", job.id, job.status)
+            self._happened("untold", job)
+        else:
+            self._happened("told", job)
+        return True
+
+    def _link(self, job: Job) -> str | None:
+        if job.archive is None or job.file_name is None or job.expires_at is None:
+            return None
+        return self._archives.link(job.archive, file_name=job.file_name, now=self._clock(), expires_at=job.expires_at)
+
+    # --- sweeping --------------------------------------------------------------------------------------------------
+
+    def _sweep_expired(self, job: Job) -> bool:
+        if job.archive is not None and not self._delete(job.archive):
+            return False
+        self._store.forget_archive(job.id)
+        return True
+
+    def _delete(self, path: str) -> bool:
+        try:
+            self._archives.delete(path)
+        except Exception:  # noqa: BLE001  # whatever a store raises, the others are to be swept
+            _log.exception("archive %s could not be deleted: the next sweep tries again", path)
+            return False
+        return True
+
+    # --- what goes wrong -------------------------------------------------------------------------------------------
+
+    def _retried(self, act: Callable[[], _T], tries: int, stop: Event) -> _T:
+        """Do something that can fail for a while, `tries` times at most. An ExportError is an answer, not a failure."""
+        for number in range(tries - 1):
+            try:
+                return act()
+            except ExportError:
+                raise
+            except Exception:  # noqa: BLE001  # the last try lets it through
+                _log.warning("a worker tries again what failed", exc_info=True)
+                stop.wait(self._retry_pause.total_seconds() * 2**number)
+        return act()
+
+    def _outlived(self, act: Callable[[], _T]) -> _T | None:
+        """Do something that must not end the loop; None if it raised."""
+        try:
+            return act()
+        except Exception:  # noqa: BLE001  # the loop is to outlive whatever the parts raise
+            _log.exception("a worker goes on after an error")
+            return None
+
+    def _happened(self, happening: Happening, job: Job, report: ExportReport | None = None) -> None:
+        if self._observe is not None:
+            observe = self._observe
+            self._outlived(lambda: observe(happening, job, report))
