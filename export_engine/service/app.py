@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -33,21 +34,27 @@ from export_engine.service.parts import Parts
 from export_engine.service.routes import router
 from export_engine.service.schemas import ExportConversationsRequest
 
-__all__ = ["create_app"]
+__all__ = ["GRACE", "create_app"]
+
+#: How long a running export may go on once the service is told to stop.
+GRACE = timedelta(seconds=20)
 
 _log = logging.getLogger(__name__)
 
 _NOBODY = str(UUID(int=0))
 
 
-def create_app(parts: Parts, *, downloads: ServedArchives | None = None, worker: bool = False) -> FastAPI:
+def create_app(
+    parts: Parts, *, downloads: ServedArchives | None = None, worker: bool = False, grace: timedelta = GRACE
+) -> FastAPI:
     """The application for any ASGI server.
 
     `downloads` are the archives whose links lead here, if there are such. With `worker` a worker runs in a thread of
-    this process, from the application's start to its end. Every application has metrics of its own.
+    this process, from the application's start to its end; then its export may go on for `grace` (20 seconds by default)
+    before the job is handed back. Every application has metrics of its own.
     """
     metrics = Metrics(parts.store.counts)
-    background = Background(make_worker(parts, metrics)) if worker else None
+    background = Background(make_worker(parts, metrics, grace=grace)) if worker else None
     app = FastAPI(
         title="Export Conversations",
         version=__version__,

@@ -1,11 +1,14 @@
-"""The worker of a process: made of the service's parts, watched by its metrics, run in a thread or alone."""
+"""The worker of a process: made of the service's parts, counted and logged, run in a thread or alone."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from datetime import timedelta
 
-from export_engine.jobs.worker import Worker
+from export_engine.jobs.job import Job
+from export_engine.jobs.worker import Happening, Worker
+from export_engine.report import ExportReport
 from export_engine.service.metrics import Metrics
 from export_engine.service.parts import Parts
 
@@ -14,8 +17,13 @@ __all__ = ["Background", "make_worker"]
 _log = logging.getLogger(__name__)
 
 
-def make_worker(parts: Parts, metrics: Metrics) -> Worker:
-    """A worker on the service's parts."""
+def make_worker(parts: Parts, metrics: Metrics, *, grace: timedelta) -> Worker:
+    """A worker on the service's parts; see `Worker` for `grace`."""
+
+    def observe(happening: Happening, job: Job, report: ExportReport | None) -> None:
+        metrics.job_happened(happening, report)
+        _log.info("export job %s", happening, extra={"job": job.id, "workspace": job.workspace_id})
+
     return Worker(
         parts.store,
         parts.archives,
@@ -24,7 +32,8 @@ def make_worker(parts: Parts, metrics: Metrics) -> Worker:
         mailer=parts.mailer,
         zone=parts.zone,
         clock=parts.clock,
-        observe=metrics,
+        grace=grace,
+        observe=observe,
     )
 
 

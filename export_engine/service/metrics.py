@@ -12,6 +12,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from export_engine.jobs.job import Status
+from export_engine.jobs.worker import Happening
+from export_engine.report import ExportReport
 
 __all__ = ["Metrics"]
 
@@ -24,12 +26,22 @@ class Metrics:
     def __init__(self, count_jobs: Callable[[], Mapping[Status, int]]) -> None:
         self._registry = registry = CollectorRegistry()
         self.requests = Counter("http_requests", "HTTP requests answered.", ["route", "status"], registry=registry)
-        self.exports = Counter("exports", "Exports ended by this process.", ["outcome"], registry=registry)
+        self.exports = Counter(
+            "exports", "What happened to export jobs in this process.", ["happening"], registry=registry
+        )
         self.rows = Counter("export_rows", "Messages exported by this process.", registry=registry)
         self.bytes = Counter("export_bytes", "Bytes of archives written by this process.", registry=registry)
         self.seconds = Histogram("export_seconds", "Time of an export.", registry=registry, buckets=_SECONDS)
         registry.register(_Jobs(count_jobs))
         ProcessCollector(registry=registry)
+
+    def job_happened(self, happening: Happening, report: ExportReport | None) -> None:
+        """Count what a worker tells."""
+        self.exports.labels(happening).inc()
+        if report is not None:
+            self.rows.inc(report.rows)
+            self.bytes.inc(report.bytes)
+            self.seconds.observe(report.elapsed)
 
     def text(self) -> bytes:
         """All of them, in Prometheus' text format."""

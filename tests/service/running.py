@@ -1,0 +1,162 @@
+"""The service as it is in production, started by a test: uvicorn on a port of 127.0.0.1, SQLite, a folder, a worker."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from export_engine.jobs.archives import ObjectArchives
+from export_engine.jobs.keys import SqlKeys
+from export_engine.service.app import GRACE, create_app
+from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from export_engine.service.parts import Parts
+from export_engine.service.settings import Settings, open_parts
+
+__all__ = [
+    "BY_CHANNEL",
+    "BY_PHONE",
+    "JUNE",
+    "NOW",
+    "OTHER_WORKSPACE",
+    "SMS",
+    "WHATSAPP",
+    "Clock",
+    "Service",
+    "ended",
+    "serving",
+    "until",
+]
+
+#: When the page's second job was created.
+NOW = datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=UTC)
+
+OTHER_WORKSPACE = "11111111-2222-4333-8444-555555555555"
+WHATSAPP, SMS = "a1b2c3d4-1111-2222-3333-444455556666", "b2c3d4e5-7777-8888-9999-000011112222"
+
+# The two bodies of the API's page, and one that the job of its second section could have come from.
+BY_CHANNEL = {
+    "channel_id": WHATSAPP,
+    "start_date": "2026-02-01",
+    "end_date": "2026-02-28",
+    "notification_email": "agent@example.com",
+}
+BY_PHONE = {
+    "phone_number": "+12025550123",
+    "channel_type": "whatsapp",
+    "start_date": "2026-02-01",
+    "end_date": "2026-02-28",
+    "notification_email": "agent@example.com",
+}
+JUNE = {"channel_id": SMS, "start_date": "2026-06-01", "end_date": "2026-06-10"}
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, time: datetime = NOW) -> None:
+        self.time = time
+
+    def __call__(self) -> datetime:
+        """The time that it shows."""
+        return self.time
+
+    def forward(self, by: timedelta) -> None:
+        """Move it."""
+        self.time += by
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that runs, and a client that has a key for the demo's workspace."""
+
+    url: str
+    key: str
+    keys: SqlKeys
+    parts: Parts
+    archives: ObjectArchives
+    clock: Clock
+    client: httpx.Client
+
+    def path(self, job_id: str | None = None, *, workspace: str = DEMO_WORKSPACE) -> str:
+        """Where exports are triggered, or a job is polled, below the API page's prefix."""
+        route = f"/seax-api/api/v1/workspace/{workspace}/export-conversations"
+        return route if job_id is None else f"{route}/{job_id}"
+
+    def trigger(self, body: Mapping[str, object]) -> httpx.Response:
+        """Ask for an export."""
+        return self.client.post(self.path(), json=body)
+
+    def ended(self, answer: httpx.Response) -> dict[str, Any]:
+        """Poll the job that an answer tells of until it has ended."""
+        assert answer.status_code == 202, answer.text
+        return ended(lambda: self.client.get(self.path(answer.json()["export_job_id"])))
+
+
+def ended(poll: Callable[[], httpx.Response]) -> dict[str, Any]:
+    """What polling a job says once it has ended."""
+    documents: list[dict[str, Any]] = []
+
+    def has_ended() -> bool:
+        answer = poll()
+        assert answer.status_code == 200, answer.text
+        documents.append(answer.json())
+        return documents[-1]["status"] in ("finished", "failed")
+
+    until(has_ended)
+    return documents[-1]
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    for _ in range(400):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it has not come to pass")
+
+
+@contextmanager
+def listening(app: FastAPI, listener: socket.socket) -> Iterator[None]:
+    """Serve an application while the block runs, and end as a signal has it end."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=10)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn")
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def serving(
+    folder: Path, *, worker: bool = True, smtp: str | None = None, grace: timedelta = GRACE, **parts: Any
+) -> Iterator[Service]:
+    """Run the service on the demo's data in a folder; `parts` replace those of the same name."""
+    write_demo(folder / "demo")
+    clock = Clock()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with open_parts(Settings(folder, None, None, None, smtp, None, UTC), url) as opened:
+            assert isinstance(opened.downloads, ObjectArchives)
+            used = replace(opened.parts, **{"clock": clock} | parts)
+            key = opened.keys.create(DEMO_WORKSPACE, now=NOW)
+            app = create_app(used, downloads=opened.downloads, worker=worker, grace=grace)
+            with (
+                listening(app, listener),
+                httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30) as client,
+            ):
+                yield Service(url, key, opened.keys, used, opened.downloads, clock, client)

@@ -1,0 +1,250 @@
+"""What keeps the service running: limits, health, metrics, logs, errors of its own, an end in good order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from export_engine import Contact, Conversation, Message
+from export_engine.jobs.job import Status
+from export_engine.service.demo import DEMO_WORKSPACE
+from export_engine.service.logs import REQUEST_ID, JsonFormatter
+from export_engine.service.routes import MAX_BODY
+from tests.service.running import BY_CHANNEL, JUNE, NOW, Service, serving, until
+
+
+def send(service: Service, head: str, body: bytes = b"", *, key: str | None = None) -> bytes:
+    """Send a request as it is given, by default with a key that holds; the answer, until the connection is closed."""
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])), timeout=30) as connection:
+        lines = [f"POST {service.path()} HTTP/1.1", "Host: localhost", f"X-API-Key: {key or service.key}"]
+        lines += ["Content-Type: application/json", *head.splitlines(), "", ""]
+        connection.sendall("\r\n".join(lines).encode() + body)
+        answer = bytearray()
+        while piece := connection.recv(65536):
+            answer += piece
+    return bytes(answer)
+
+
+def test_two_gigabytes_announced(service: Service) -> None:
+    """413 from the header alone, and the connection is closed: not a byte of the body is waited for."""
+    answer = send(service, f"Content-Length: {2 << 30}")
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"at most 65,536 bytes" in answer
+
+
+def test_a_body_without_end(service: Service) -> None:
+    """413 as soon as the pieces of an unannounced body are too many: the rest is not waited for."""
+    piece = b"%x\r\n%s\r\n" % (8192, b" " * 8192)
+    assert send(service, "Transfer-Encoding: chunked", piece * (MAX_BODY // 8192 + 1)).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_as_large_as_may_be(service: Service) -> None:
+    """One byte more is too many."""
+    body = json.dumps({**JUNE, "channel_id": "x"}).encode().ljust(MAX_BODY)
+    for content, status in ((body, 422), (body + b" ", 413)):
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+        assert service.client.post(service.path(), content=content, headers=headers).status_code == status
+
+
+def test_no_body_is_read_without_a_key(service: Service) -> None:
+    """401, though all of the body is still to come."""
+    head = "Content-Length: 1000\nExpect: 100-continue\nConnection: close"
+    assert send(service, head, key="nonsense").startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+def test_a_body_that_is_not_declared_as_json(service: Service, kind: str | None) -> None:
+    """415, with advice."""
+    headers = {} if kind is None else {"Content-Type": kind}
+    answer = service.client.post(service.path(), content=json.dumps(JUNE).encode(), headers=headers)
+    assert answer.status_code == 415
+    assert "Content-Type: application/json" in answer.json()["detail"]["message"]
+
+
+def test_unknown_paths_and_methods(service: Service) -> None:
+    """404 and 405 in the form of all errors."""
+    assert (answer := service.client.get("/nowhere")).status_code == 404
+    assert answer.json() == {"detail": {"message": "Not Found"}}
+    assert (answer := service.client.delete(service.path())).status_code == 405
+    assert (answer.json(), answer.headers["Allow"]) == ({"detail": {"message": "Method Not Allowed"}}, "POST")
+
+
+# --- errors of the service's own -----------------------------------------------------------------------------------
+
+
+class Failing:
+    """A job store or channel directory whose every question fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Any method."""
+
+        def fail(*_: object, **__: object) -> Any:
+            raise ConnectionError(f"postgresql://user:hunter2@10.0.0.7 refused {name}")
+
+        return fail
+
+
+def test_an_unexpected_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """500 with an id and nothing of the error; the log has both."""
+    with serving(tmp_path, worker=False, directory=Failing()) as service:
+        answer = service.trigger(JUNE)
+    detail = answer.json()["detail"]
+    assert (answer.status_code, answer.headers["X-Request-ID"]) == (500, detail["error_id"])
+    assert detail["message"] == "Something went wrong here. Quote the error_id to report it."
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info is not None
+    assert "hunter2" in str(record.exc_info[1])
+
+
+def test_an_error_in_the_middle_of_a_download(tmp_path: Path) -> None:
+    """The connection breaks, so that what has come is not taken for whole."""
+
+    def torn(*_: object) -> Iterator[bytes]:
+        yield b"PK"
+        raise OSError("the disk is gone")
+
+    with serving(tmp_path) as service:
+        url = service.ended(service.trigger(JUNE))["presigned_url"]
+        service.archives.read = torn  # type: ignore[method-assign]  # a disk cannot be broken otherwise
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(url)
+
+
+# --- health, metrics, logs -----------------------------------------------------------------------------------------
+
+
+def test_health(service: Service) -> None:
+    """200 while the database answers and the worker lives."""
+    assert (answer := service.client.get("/healthz")).status_code == 200
+    assert answer.json() == {"status": "ok"}
+
+
+def test_health_without_a_database(tmp_path: Path) -> None:
+    """503, without saying where the database would be."""
+    with serving(tmp_path, worker=False, store=Failing()) as service:
+        answer = service.client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (503, {"status": "the database cannot be reached"})
+
+
+def metrics(service: Service) -> dict[str, float]:
+    """The metrics by name and labels."""
+    lines = [line for line in service.client.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_metrics(tmp_path: Path) -> None:
+    """Jobs by status, what was exported, requests by route and status; strangers' paths are one route."""
+    with serving(tmp_path) as service:
+        service.ended(service.trigger(JUNE))
+        service.trigger({**JUNE, "start_date": "2026-06-12", "end_date": "2026-06-12"})
+        service.client.get("/nowhere")
+        service.client.get("/elsewhere")
+        found = metrics(service)
+    assert found['export_jobs{status="finished"}'] == 1
+    assert found['export_jobs{status="queued"}'] == 0
+    assert found['exports_total{happening="finished"}'] == 1
+    assert found["export_rows_total"] > 100
+    assert found["export_bytes_total"] > 1000
+    assert found["export_seconds_count"] == 1
+    for status in ("202", "400"):
+        (route,) = [name for name in found if name.startswith("http_requests_total") and f'status="{status}"' in name]
+        assert "/workspace/{workspace_id}/export-conversations" in route
+        assert found[route] == 1
+    assert found['http_requests_total{route="none",status="404"}'] == 2
+
+
+def test_two_services_share_no_metrics(service: Service, idle: Service) -> None:
+    """Each has a registry of its own."""
+    service.client.get("/nowhere")
+    assert 'http_requests_total{route="none",status="404"}' not in metrics(idle)
+
+
+def test_a_line_of_the_log() -> None:
+    """One object, with the request's id and what `extra` gave; whatever is in the message is one line."""
+    record = logging.LogRecord("a.b", logging.WARNING, __file__, 1, "two\nlines %s", ("\ud800",), None)
+    record.__dict__ |= {"job": "79f13adf", "created": NOW.timestamp()}
+    token = REQUEST_ID.set("4711")
+    try:
+        line = JsonFormatter().format(record)
+    finally:
+        REQUEST_ID.reset(token)
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "time": "2026-06-11T06:50:43.861+00:00",
+        "level": "warning",
+        "logger": "a.b",
+        "message": "two\nlines \ud800",
+        "request": "4711",
+        "job": "79f13adf",
+    }
+
+
+def test_an_error_in_the_log() -> None:
+    """Its traceback is part of the line."""
+    record = logging.LogRecord("a", logging.ERROR, __file__, 1, "failed", (), (ValueError, ValueError("why"), None))
+    assert json.loads(JsonFormatter().format(record))["exception"] == "ValueError: why"
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+class Endless:
+    """A source that does not come to its end."""
+
+    def __init__(self) -> None:
+        self.conversations_given = 0
+
+    def conversations(self, *_: object) -> Iterator[Conversation]:
+        """One conversation after the other, slowly."""
+        time_of = datetime(2026, 6, 5, tzinfo=UTC)
+        while True:
+            self.conversations_given += 1
+            number = str(self.conversations_given)
+            messages = [Message(f"{number}-{n}", time_of, "inbound", "customer", "Hello") for n in range(1000)]
+            yield Conversation(number, Contact("Jane Doe"), messages, time_of)
+            time.sleep(0.005)
+
+
+def test_an_end_while_an_export_runs(tmp_path: Path) -> None:
+    """The job is handed back, for the next worker to begin anew; nothing of the archive is left."""
+    source = Endless()
+    with serving(tmp_path, source=source, grace=timedelta(0)) as service:
+        job_id = service.trigger(JUNE).json()["export_job_id"]
+        until(lambda: source.conversations_given > 20)
+    job = service.parts.store.get(DEMO_WORKSPACE, job_id)
+    assert job is not None
+    assert (job.status, job.attempts) == (Status.QUEUED, 0)
+    assert list(service.archives.paths()) == []
+
+
+class Slow:
+    """A source that ends soon after it was begun."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def conversations(self, *_: object) -> Iterator[Conversation]:
+        """One conversation, in the end."""
+        self.begun = True
+        time.sleep(1)
+        yield Conversation("1", Contact("Jane Doe"), [], NOW - timedelta(days=5))
+
+
+def test_an_export_that_ends_within_the_grace(tmp_path: Path) -> None:
+    """It is finished before the service has ended."""
+    source = Slow()
+    with serving(tmp_path, source=source) as service:
+        job_id = service.trigger(BY_CHANNEL).json()["export_job_id"]
+        until(lambda: source.begun)
+    job = service.parts.store.get(DEMO_WORKSPACE, job_id)
+    assert job is not None
+    assert job.status is Status.FINISHED
