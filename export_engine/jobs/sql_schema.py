@@ -45,7 +45,8 @@ keeps its conversations otherwise gives views instead.
 
 - A channel's `id` is a UUID in lower case, its `type` the detailed one (`LOCAL`), its `phone_number` E.164.
 - Moments are `timestamptz` in PostgreSQL. SQLite has no such type: there they are integers, the microseconds since
-  1970-01-01 in UTC. `Instant` is the column type that takes and gives aware datetimes on both.
+  1970-01-01 in UTC (text could be written in several ways, which do not sort as time does). `Instant` is the column
+  type that takes and gives aware datetimes on both.
 - `media_url` is text as the export has it: URLs parted by commas, a comma inside one written `%2C`. Over an array in
   PostgreSQL a view says `array_to_string(urls, ',')`.
 - A customer's message without a `speaker_name` bears the contact's name. NULL and empty text stay distinct.
@@ -114,6 +115,12 @@ def _one_of(column: str, words: Sequence[str]) -> sa.CheckConstraint:
     return sa.CheckConstraint(f"{column} IN ({listed})", name=f"message_{column}")
 
 
+def _integral(table: str, column: str) -> sa.CheckConstraint:
+    """SQLite would take any text for a moment, and then find it in no range."""
+    is_integer = sa.CheckConstraint(f"typeof({column}) = 'integer'", name=f"{table}_{column}")
+    return is_integer.ddl_if(dialect="sqlite")
+
+
 SCHEMA = sa.MetaData()
 
 CHANNEL = sa.Table(
@@ -136,6 +143,7 @@ CONVERSATION = sa.Table(
     sa.Column("contact_name", sa.Text),
     sa.Column("contact_phone", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
+    _integral("conversation", "created_at"),
     sa.Index("conversation_order", "channel_id", "created_at", "id"),
 )
 MESSAGE = sa.Table(
@@ -151,6 +159,7 @@ MESSAGE = sa.Table(
     sa.Column("media_url", sa.Text),
     sa.Column("status", sa.Text),
     sa.Column("sender_account", sa.Text),
+    _integral("message", "message_time"),
     _one_of("direction", DIRECTIONS),
     _one_of("speaker_type", SPEAKER_TYPES),
     # NULL passes, as with every CHECK.
