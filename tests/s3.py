@@ -7,6 +7,8 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -19,6 +21,8 @@ from werkzeug.wrappers import Response
 __all__ = ["Bucket", "Server", "serving"]
 
 _NAMESPACE = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
+
+_NUMBERS = count(1)  # moto keeps the buckets of all servers of a process together
 
 
 class Server:
@@ -35,7 +39,6 @@ class Server:
         self._server = make_server("127.0.0.1", 0, self, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.port}"
         self._thread = threading.Thread(target=self._server.serve_forever)
-        self._buckets = 0
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request (WSGI)."""
@@ -71,8 +74,7 @@ class Server:
 
     def new_bucket(self) -> Bucket:
         """A bucket of its own for a test."""
-        self._buckets += 1
-        bucket = Bucket(self, f"bucket-{self._buckets}")
+        bucket = Bucket(self, f"bucket-{next(_NUMBERS)}")
         httpx.put(f"{self.url}/{bucket.name}").raise_for_status()
         self.requests.clear()
         return bucket
@@ -84,14 +86,14 @@ class Bucket:
     def __init__(self, server: Server, name: str) -> None:
         self.server = server
         self.name = name
-        #: What obstore needs to reach it. Nothing is tried twice: a test waits for no retry.
+        #: What obstore needs to reach it. It retries soon: moto answers 500 to an abort that meets a part coming in.
         self.config: dict[str, Any] = {
             "endpoint": server.url,
             "region": "us-east-1",
             "access_key_id": "test-key",
             "secret_access_key": "test-secret",
             "client_options": {"allow_http": True},
-            "retry_config": {"max_retries": 0},
+            "retry_config": {"max_retries": 5, "backoff": {"init_backoff": timedelta(milliseconds=20)}},
         }
 
     @property

@@ -8,8 +8,8 @@ What this leans on, and the tests hold, of obstore 0.12: leaving a writer with a
 does a failure of its last part or last request. `obstore.put` would not do: it pulls an iterator inside its own
 runtime, where a source that reads through obstore itself panics.
 
-What would break it: a process that is killed, or a store that cannot be reached for the abort (the exception then
-carries a note). Let the bucket expire incomplete multipart uploads (S3 and GCS: a lifecycle rule,
+What would break it: a process that is killed, a store that cannot be reached for the abort (the exception then carries
+a note), or a part that was on its way when the abort came and that S3 still takes in. Let the bucket expire incomplete multipart uploads (S3 and GCS: a lifecycle rule,
 `AbortIncompleteMultipartUpload`; Azure drops uncommitted blocks after a week). In a directory such an upload is a file
 whose name ends in `#1`. An interrupt that comes while the last request is under way is raised after it: the object is
 there then, and whole.
@@ -85,7 +85,8 @@ def _abort(writer: WritableFile, error: BaseException) -> None:
     try:
         writer.__exit__(type(error), error, error.__traceback__)
     except Exception as why:  # noqa: BLE001  # whatever it is, it is told, and must not hide the error that came first
-        error.add_note(f"The upload could not be aborted and may have left parts in the store: {why}")
+        problem = str(why).partition("\n")[0]  # the rest is for those who debug obstore
+        error.add_note(f"The upload could not be aborted and may have left parts in the store: {problem}")
 
 
 def _refuse_taken(store: ObjectStore, path: str) -> None:
