@@ -18,7 +18,6 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks import data, raw
 from benchmarks.measure import at_least, interleaved, record
 from export_engine import open_source
-from export_engine.deflate import backend
 from fixtures.datasets import write_nested
 
 THREADS = min(os.cpu_count() or 1, 2)
@@ -45,7 +44,7 @@ def test_efficiency(
     seconds = interleaved(
         benchmark,
         {
-            "raw deflate": raw.deflater(csvs.values(), backend("fast"), threads),
+            "raw deflate": raw.deflater(csvs.values(), threads),
             "export": lambda: _run(source, threads),
         },
         rounds,

@@ -16,7 +16,6 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import data, raw
 from benchmarks.measure import at_least, at_most, interleaved, record
-from export_engine.deflate import backend
 
 MIB = 1 << 20
 
@@ -37,7 +36,7 @@ def test_threads(benchmark: BenchmarkFixture, rows: int, rounds: int, per: int |
     csvs = raw.csvs(table)
     runs: dict[str, Callable[[], Any]] = {}
     for threads in (1, 2):
-        runs[f"raw deflate, {threads}"] = raw.deflater(csvs.values(), backend("fast"), threads)
+        runs[f"raw deflate, {threads}"] = raw.deflater(csvs.values(), threads)
         runs[f"export, {threads}"] = partial(_drain, table, threads)
     seconds = interleaved(benchmark, runs, rounds)
     ours, theirs = (seconds[f"{what}, 1"] / seconds[f"{what}, 2"] for what in ("export", "raw deflate"))

@@ -127,14 +127,17 @@ def pack(members: Members, data: Sequence[bytes], base: int | None = None) -> Pa
     beyond get their zip64 records.
     """
     names = [name.encode() for name in members.names]
-    tails = [_descriptor(members, at) for at in range(len(names))] if members.streamed.any() else [b""] * len(names)
-    lengths = np.array([len(name) for name in names], np.int64)
-    sizes = _LOCAL.itemsize + lengths + members.deflated_bytes + np.array([len(tail) for tail in tails], np.int64)
+    lengths = np.array(list(map(len, names)), np.int64)
+    sizes = _LOCAL.itemsize + lengths + members.deflated_bytes
+    columns = [names, data]
+    if members.streamed.any():
+        columns.append([_descriptor(members, at) for at in range(len(names))])
+        sizes += list(map(len, columns[-1]))
     ends = np.cumsum(sizes)
     starts = ends - sizes
-    local = _joined(_local(members, lengths, starts + (base or 0)), names, data, tails)
+    local = _joined(_local(members, lengths, starts + (base or 0)), *columns)
     central, extras = _central(members, lengths, starts + (base or 0))
-    records = _joined(central, names, extras)
+    records = _joined(central, names, *extras)
     if base is not None:
         return Packed(local, records, starts, starts[:0])
     spaces = _CENTRAL.itemsize + lengths
@@ -143,9 +146,8 @@ def pack(members: Members, data: Sequence[bytes], base: int | None = None) -> Pa
 
 def _joined(fixed: NDArray[np.void], *columns: Sequence[bytes]) -> bytes:
     """The fixed part of each record, followed by its own item of each column."""
-    packed, size = fixed.tobytes(), fixed.itemsize
     parts: list[bytes] = [b""] * (len(fixed) * (len(columns) + 1))
-    parts[:: len(columns) + 1] = [packed[at : at + size] for at in range(0, len(packed), size)]
+    parts[:: len(columns) + 1] = fixed.view(f"V{fixed.itemsize}").tolist()
     for place, column in enumerate(columns, 1):
         parts[place :: len(columns) + 1] = column
     return b"".join(parts)
@@ -153,7 +155,7 @@ def _joined(fixed: NDArray[np.void], *columns: Sequence[bytes]) -> bytes:
 
 def _shared(fixed: NDArray[np.void], members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
     """Fill the fields that both headers have."""
-    ascii_names = np.array([name.isascii() for name in members.names], np.bool_)
+    ascii_names = np.array(list(map(str.isascii, members.names)), np.bool_)
     fixed["version_needed"] = np.where(offsets < LIMIT_32, _VERSION, _VERSION_ZIP64)
     fixed["flags"] = np.where(ascii_names, 0, _UTF8) | np.where(members.streamed, _STREAMED, 0)
     fixed["method"] = members.methods
@@ -174,8 +176,8 @@ def _local(members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int
 
 def _central(
     members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.void], list[bytes]]:
-    """The central headers and their extra fields."""
+) -> tuple[NDArray[np.void], list[list[bytes]]]:
+    """The central headers, and the column of their extra fields where one has any."""
     fixed = np.zeros(len(members), _CENTRAL)
     fixed["signature"] = b"PK\x01\x02"
     _shared(fixed, members, lengths, offsets)
@@ -189,8 +191,8 @@ def _central(
     if len(offsets) and offsets[-1] >= LIMIT_32:
         extras = [_ZIP64_OFFSET.pack(1, 8, o) if o >= LIMIT_32 else b"" for o in offsets.tolist()]
         fixed["extra_length"] = [len(extra) for extra in extras]
-        return fixed, extras
-    return fixed, [b""] * len(members)
+        return fixed, [extras]
+    return fixed, []
 
 
 def _descriptor(members: Members, at: int) -> bytes:
@@ -259,7 +261,7 @@ class Archive:
         """End the member begun, whose CRC-32 and sizes are now known: its data descriptor."""
         name = member.names[0].encode()
         fixed, extras = _central(member, np.array([len(name)]), np.array([self._streamed_from]))
-        self._directory.append(fixed.tobytes() + name + extras[0])
+        self._directory.append(_joined(fixed, [name], *extras))
         self.members += 1
         return self.stream(_descriptor(member, 0))
 

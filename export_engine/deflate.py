@@ -2,7 +2,9 @@
 
 Knows nothing of ZIP or conversations. What it promises:
 
-- **A member of up to `PIECE` bytes is deflated by one call**, which is what small members want most.
+- **A member of up to `PIECE` bytes is deflated by one call**, which is what small members want most. The call makes a
+  gzip member (RFC 1952): a raw deflate stream between a header of fixed size and the CRC-32, so that one call gives
+  all that a ZIP member needs, and costs no more than the deflate stream alone.
 - **A longer one is cut every `PIECE` bytes of its own**, never where a batch happened to end. Each piece is deflated
   apart, with the 32 KiB before it as its dictionary, and ends in a sync flush, so that the pieces simply stand one
   after another and one giant member keeps every thread busy. The result is about as small as a single stream (RFC
@@ -16,16 +18,31 @@ backend's name, which every report carries, says so.
 
 from __future__ import annotations
 
+import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from export_engine.errors import OptionError
 
-__all__ = ["DEFLATED", "PIECE", "PRESETS", "STORED", "Backend", "Workers", "backend", "deflate_member"]
+__all__ = [
+    "DEFLATED",
+    "PIECE",
+    "PRESETS",
+    "STORED",
+    "Backend",
+    "Workers",
+    "backend",
+    "deflate_long",
+    "deflate_whole",
+]
 
 _T = TypeVar("_T")
 
@@ -39,20 +56,28 @@ STORED = 0
 DEFLATED = 8
 
 _RAW = -15
+_GZIP = 31
 _SMALLEST = 2048
+
+# What stands around the stream in a gzip member without optional fields (RFC 1952 2.3): ten bytes before it, behind
+# it CRC-32 and size of what was deflated, four bytes each.
+_GZIP_HEADER = 10
+_STREAM = itemgetter(slice(_GZIP_HEADER, -8))
+_CRC32 = itemgetter(slice(-8, -4))
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """One way to deflate.
 
-    - `whole(data)`: a complete raw stream of at most `PIECE` bytes, in the ZIP method `whole_method`.
+    - `gzip(data)`: a gzip member without optional header fields of at most `PIECE` bytes. What its ten bytes of header
+      and eight of trailer enclose is in the ZIP method `whole_method`.
     - `piece(data, dictionary, last)`: a part of a raw deflate stream, byte-aligned unless it is the last.
     - `crc32(data, start=0)`: the CRC-32 of `data`, continuing from `start`.
     """
 
     name: str
-    whole: Callable[[bytes], bytes]
+    gzip: Callable[[bytes], bytes]
     piece: Callable[[bytes, bytes, bool], bytes]
     crc32: Callable[..., int]
     whole_method: int = DEFLATED
@@ -69,7 +94,7 @@ def _piece(compressobj: Callable[..., Any], level: int, data: bytes, dictionary:
 def _zlib(level: int) -> Backend:
     return Backend(
         name=f"zlib {level}",
-        whole=partial(zlib.compress, level=level, wbits=_RAW),
+        gzip=partial(zlib.compress, level=level, wbits=_GZIP),
         piece=partial(_piece, zlib.compressobj, level),
         crc32=zlib.crc32,
     )
@@ -82,7 +107,7 @@ def _fast() -> Backend:
         return _zlib(1)
     return Backend(
         name="isal 2",
-        whole=partial(isal_zlib.compress, level=2, wbits=_RAW),
+        gzip=partial(isal_zlib.compress, level=2, wbits=_GZIP),
         piece=partial(_piece, isal_zlib.compressobj, 2),
         crc32=isal_zlib.crc32,
     )
@@ -90,13 +115,13 @@ def _fast() -> Backend:
 
 def _balanced() -> Backend:
     try:
-        from deflate import deflate_compress  # noqa: PLC0415  # optional: no wheel on some platforms
+        from deflate import gzip_compress  # noqa: PLC0415  # optional: no wheel on some platforms
         from zlib_ng import zlib_ng  # noqa: PLC0415  # optional: the same
     except ImportError:
         return _zlib(6)
     return Backend(
         name="libdeflate 5 + zlib-ng 5",
-        whole=lambda data: bytes(deflate_compress(data, 5)),
+        gzip=lambda data: bytes(gzip_compress(data, 5)),
         piece=partial(_piece, zlib_ng.compressobj, 5),
         crc32=zlib_ng.crc32,
     )
@@ -104,29 +129,34 @@ def _balanced() -> Backend:
 
 def _small() -> Backend:
     try:
-        from deflate import deflate_compress  # noqa: PLC0415  # optional: no wheel on some platforms
+        from deflate import gzip_compress  # noqa: PLC0415  # optional: no wheel on some platforms
         from zlib_ng import zlib_ng  # noqa: PLC0415  # optional: the same
     except ImportError:
         return _zlib(9)
 
-    def whole(data: bytes) -> bytes:
+    def gzip(data: bytes) -> bytes:
         # libdeflate is ahead of zlib 9 from about 2 KiB on; below it chooses its blocks worse.
-        return bytes(deflate_compress(data, 8)) if len(data) >= _SMALLEST else zlib_ng.compress(data, 9, _RAW)
+        return bytes(gzip_compress(data, 8)) if len(data) >= _SMALLEST else zlib_ng.compress(data, 9, _GZIP)
 
     return Backend(
         name="libdeflate 8 + zlib-ng 8",
-        whole=whole,
+        gzip=gzip,
         # zlib-ng's level 9 comes out larger than its 8 on this kind of text.
         piece=partial(_piece, zlib_ng.compressobj, 8),
         crc32=zlib_ng.crc32,
     )
 
 
+def _framed(data: bytes) -> bytes:
+    """Data as they are in the place of a gzip member's stream."""
+    return b"".join((bytes(_GZIP_HEADER), data, struct.pack("<2I", zlib.crc32(data), len(data))))
+
+
 def _store() -> Backend:
     # A long member is not known whole when its header is written. ZIP readers fail on the method "stored" with sizes
     # that only follow the data, so the pieces are deflate's own stored blocks.
     return Backend(
-        name="store", whole=bytes, piece=partial(_piece, zlib.compressobj, 0), crc32=zlib.crc32, whole_method=STORED
+        name="store", gzip=_framed, piece=partial(_piece, zlib.compressobj, 0), crc32=zlib.crc32, whole_method=STORED
     )
 
 
@@ -141,15 +171,19 @@ def backend(preset: str) -> Backend:
     return PRESETS[preset]()
 
 
-def deflate_member(data: bytes, using: Backend) -> tuple[bytes, int]:
-    """A whole member that is in memory: its bytes and ZIP method, the same as if it had come in pieces."""
-    if len(data) <= PIECE:
-        return using.whole(data), using.whole_method
-    pieces = [
+def deflate_whole(texts: Iterable[bytes], using: Backend) -> tuple[list[bytes], NDArray[np.uint32]]:
+    """Members of at most `PIECE` bytes: each one's data, in the ZIP method `using.whole_method`, and its CRC-32."""
+    # No bytecode between the calls: each gives the interpreter's lock back, and would have to queue for it again.
+    framed = list(map(using.gzip, texts))
+    return list(map(_STREAM, framed)), np.frombuffer(b"".join(map(_CRC32, framed)), "<u4")
+
+
+def deflate_long(data: bytes, using: Backend) -> bytes:
+    """A member of more than `PIECE` bytes that is in memory, deflated: the same bytes as if it had come in pieces."""
+    return b"".join(
         using.piece(data[at : at + PIECE], data[max(at - WINDOW, 0) : at], at + PIECE >= len(data))
         for at in range(0, len(data), PIECE)
-    ]
-    return b"".join(pieces), DEFLATED
+    )
 
 
 class Workers:

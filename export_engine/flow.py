@@ -22,7 +22,7 @@ from export_engine import long
 from export_engine.deflate import Workers
 from export_engine.grouping import Group, groups
 from export_engine.long import LongConversation, Step
-from export_engine.members import Built, Recipe, Rendered, build, render_group
+from export_engine.members import Built, Recipe, Rendered, build, render_rows
 from export_engine.sources import MAX_BYTES
 from export_engine.writer import Writer
 
@@ -77,7 +77,7 @@ class Flow:
 
     def _admit_rows(self, group: Group) -> None:
         """The same for rows of one conversation."""
-        task = self._workers.submit(partial(render_group, every_row=True), self._recipe, group)
+        task = self._workers.submit(render_rows, self._recipe, group)
         self._planned.append((partial(self._cut, group, task), True))
 
     def _cut(self, group: Group, task: Callable[[], Rendered]) -> None:

@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 
 from export_engine.archive import dos_times
-from export_engine.deflate import PIECE, WINDOW, Workers
+from export_engine.deflate import PIECE, WINDOW, Backend, Workers, deflate_whole
 from export_engine.errors import ArchiveError
 from export_engine.grouping import Group
 from export_engine.members import Recipe, Rendered
@@ -61,7 +61,7 @@ class LongConversation:
                 self._open()  # it is exported, be it as a header alone
         if self._template is None:
             return
-        csv, cuts, at, count = memoryview(rendered.csv), np.array(rendered.cuts), 0, len(rows.us)
+        csv, cuts, at, count = rendered.csv, np.array(rendered.cuts), 0, len(rows.us)
         while at < count:
             member = self._member or self._open()
             room = MEMBER_LIMIT - member.long.csv_bytes
@@ -142,7 +142,7 @@ class _Cut:
             self._deflate(bytes(self._pending), last=True)
         else:
             self.long.method = self._backend.whole_method
-            self._submit(self._workers.submit(self._backend.whole, bytes(self._pending)), len(self._pending))
+            self._submit(self._workers.submit(_whole, bytes(self._pending), self._backend), len(self._pending))
 
     def _deflate(self, data: bytes, *, last: bool) -> None:
         self._submit(self._workers.submit(self._backend.piece, data, self._dictionary, last), len(data))
@@ -150,3 +150,8 @@ class _Cut:
 
     def _submit(self, task: Callable[[], bytes], size: int) -> None:
         self._queue(lambda: self._writer.write_piece(self.long, task()), size)
+
+
+def _whole(text: bytes, using: Backend) -> bytes:
+    (data,), _ = deflate_whole([text], using)
+    return data

@@ -7,25 +7,25 @@ where in the archive does it stand?) is left to the caller.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import repeat
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from export_engine.archive import Members, Packed, dos_times, pack
-from export_engine.deflate import PIECE, Backend, deflate_member
+from export_engine.deflate import DEFLATED, PIECE, Backend, deflate_long, deflate_whole
 from export_engine.digests import digests
 from export_engine.grouping import Group
 from export_engine.naming import collision_key
-from export_engine.render import CsvFormat, created_text, guard, render, time_text
+from export_engine.render import CsvFormat, Scratch, created_text, guard, render, time_text
 from export_engine.schema import COLUMN_NAMES
 from export_engine.selection import Selected, Selection, select
 
-__all__ = ["Built", "Recipe", "Rendered", "build", "render_group"]
+__all__ = ["Built", "Recipe", "Rendered", "build", "render_rows"]
 
 _ID = COLUMN_NAMES.index("conversation_id")
 _TIME = COLUMN_NAMES.index("message_time")
@@ -38,7 +38,7 @@ class Recipe:
     `name_of` makes a member's name of contact name, contact phone and creation time; `header` is what each CSV begins
     with; `budget` is the bytes a name may have. `hashed` asks for each CSV's SHA-256. A member of more deflated bytes
     than `spool_limit` is streamed, also where it happens to be in memory: how a member is written must not depend on
-    how its rows arrived.
+    how its rows arrived. `scratch` is the workers' memory.
     """
 
     selection: Selection
@@ -49,14 +49,15 @@ class Recipe:
     budget: int
     hashed: bool
     spool_limit: int
+    scratch: Scratch = field(default_factory=Scratch)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A group's CSV, without headers; `cuts` are the bytes at which the rows numbered by its bounds begin."""
+    """A group's CSV, without headers; `cuts` are the bytes at which the rows asked for begin."""
 
     rows: Selected
-    csv: pa.Buffer
+    csv: memoryview
     cuts: list[int]
 
 
@@ -78,25 +79,32 @@ class Built:
     hashes: Sequence[str | None]
 
 
-def render_group(recipe: Recipe, group: Group, *, every_row: bool = False) -> Rendered:
-    """Choose a group's rows and render them; `every_row` gives a cut for each row instead of each conversation."""
-    chosen = select(group, recipe.selection)
-    columns = [chosen.batch.column(index) for index in range(len(COLUMN_NAMES))]
-    columns[_TIME] = time_text(chosen.us, chosen.offsets)
+def render_rows(recipe: Recipe, group: Group) -> Rendered:
+    """Choose the rows of a group of one conversation and render them, with a cut for each."""
+    rows = select(group, recipe.selection)
+    return _rendered(recipe, rows, np.arange(len(rows.us) + 1), Scratch())
+
+
+def _rendered(recipe: Recipe, rows: Selected, bounds: NDArray[np.int64], scratch: Scratch) -> Rendered:
+    columns = [rows.batch.column(index) for index in range(len(COLUMN_NAMES))]
+    columns[_TIME] = time_text(rows.us, rows.offsets)
     if recipe.form.formula_guard:
         columns = guard(columns, recipe.form)
-    bounds = np.arange(len(chosen.us) + 1) if every_row else chosen.bounds
-    csv, cuts = render(columns, bounds, recipe.form)
-    return Rendered(chosen, csv, cuts)
+    return Rendered(rows, *render(columns, bounds, recipe.form, scratch))
 
 
 def build(recipe: Recipe, group: Group) -> Built:
     """The members of a group of whole conversations."""
-    rendered = render_group(recipe, group)
-    rows, csv, header = rendered.rows, memoryview(rendered.csv), recipe.header
-    texts = [b"".join((header, csv[a:b])) for a, b in itertools.pairwise(rendered.cuts)]
-    del csv, rendered
-    data, methods = _deflated(texts, recipe.backend)
+    rows = select(group, recipe.selection)
+    rendered = _rendered(recipe, rows, rows.bounds, recipe.scratch)
+    csv, cuts = rendered.csv, rendered.cuts
+    csv_bytes = np.diff(np.array(cuts, np.int64)) + len(recipe.header)
+    # One text at a time, which then is still in the processor's cache, unless they are needed twice.
+    parts = map(csv.__getitem__, map(slice, cuts, cuts[1:]))
+    texts: Iterable[bytes] = map(b"".join, zip(repeat(recipe.header), parts, strict=False))
+    if recipe.hashed:
+        texts = kept = list(texts)
+    data, crc32s, methods = _deflated(texts, csv_bytes, recipe.backend)
     names = list(map(recipe.name_of, rows.names, rows.phones, created_text(rows.created)))
     times, dates = dos_times(rows.created)
     deflated_bytes = np.array(list(map(len, data)), np.int64)
@@ -104,10 +112,10 @@ def build(recipe: Recipe, group: Group) -> Built:
         names=names,
         times=times,
         dates=dates,
-        methods=np.array(methods, np.int64),
-        crc32s=np.array(list(map(recipe.backend.crc32, texts)), np.int64),
+        methods=methods,
+        crc32s=crc32s,
         deflated_bytes=deflated_bytes,
-        csv_bytes=np.array(list(map(len, texts)), np.int64),
+        csv_bytes=csv_bytes,
         streamed=deflated_bytes > recipe.spool_limit,
     )
     ids = rows.ids
@@ -121,14 +129,24 @@ def build(recipe: Recipe, group: Group) -> Built:
         name_digests=digests(map(collision_key, names)),
         id_digests=digests(ids),
         all_ids=ids,
-        hashes=[sha256(text).hexdigest() for text in texts] if recipe.hashed else [None] * len(texts),
+        hashes=[sha256(text).hexdigest() for text in kept] if recipe.hashed else [None] * len(data),
     )
 
 
-def _deflated(texts: list[bytes], using: Backend) -> tuple[list[bytes], list[int]]:
-    """Each text's deflated bytes and ZIP method."""
-    if max(map(len, texts), default=0) <= PIECE:
-        # No bytecode between the calls: each gives the interpreter's lock back, and would have to queue for it again.
-        return list(map(using.whole, texts)), [using.whole_method] * len(texts)
-    pairs = [deflate_member(text, using) for text in texts]
-    return [data for data, _ in pairs], [method for _, method in pairs]
+def _deflated(
+    texts: Iterable[bytes], csv_bytes: NDArray[np.int64], using: Backend
+) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.int64]]:
+    """Each text's deflated bytes, CRC-32 and ZIP method."""
+    methods = np.where(csv_bytes <= PIECE, using.whole_method, DEFLATED)
+    if not len(csv_bytes) or csv_bytes.max() <= PIECE:
+        data, crc32s = deflate_whole(texts, using)
+        return data, crc32s.astype(np.int64), methods
+    data, checks = [], []
+    for text in texts:
+        if len(text) <= PIECE:
+            (one,), (crc32,) = deflate_whole([text], using)
+        else:
+            one, crc32 = deflate_long(text, using), using.crc32(text)
+        data.append(one)
+        checks.append(int(crc32))
+    return data, np.array(checks, np.int64), methods

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
-from unicodedata import category, normalize
+from unicodedata import category, is_normalized, normalize
 
 from export_engine.errors import OptionError
 from export_engine.model import Channel
@@ -61,8 +61,8 @@ _HYPHENS = re.compile("-{2,}")
 _DEVICE_NAME = r"(?i:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]|conin\$|conout\$)(?= *(?:\.|\Z))"
 _DEVICE = re.compile(_DEVICE_NAME)
 
-# Printable ASCII that cleaning would not change: words with one blank, dot, hyphen or `. ` between them.
-_WORD = r"[!#-),+0-9;=@-\[\]-{}~]+"
+# What cleaning would not change, as far as ASCII goes: words with one blank, dot, hyphen or `. ` between them.
+_WORD = r"[!#-),+0-9;=@-\[\]-{}~\x80-\U0010ffff]+"
 _PLAIN = re.compile(rf"(?!{_DEVICE_NAME}){_WORD}(?:(?:\.? |[.-]){_WORD})*")
 
 #: What `numbered` and `part` put behind a name; never cut away by a second suffix.
@@ -127,7 +127,8 @@ def member_namer(channel: Channel, *, budget: int = DEFAULT_BUDGET) -> Callable[
     def name_of(contact_name: str | None, contact_phone: str | None, created_at: str) -> str:
         contact = contact_label(contact_name, contact_phone)
         name = f"{contact}--{created_at}{ending}"
-        return name if len(name.encode()) <= budget else _fitted(contact, created_at, label, "", budget)
+        size = len(name) if name.isascii() else len(name.encode())
+        return name if size <= budget else _fitted(contact, created_at, label, "", budget)
 
     return name_of
 
@@ -154,14 +155,15 @@ def collision_key(name: str) -> str:
     Unicode's canonical caseless match (D145): normalised and fully case folded, as a case-insensitive APFS compares.
     Upper-casing single characters, as NTFS does, joins no more than that but the dotless i.
     """
-    if name.isascii():
-        return name.lower()
-    return normalize("NFC", normalize("NFD", name).casefold())
+    return name.lower() if name.isascii() else normalize("NFC", normalize("NFD", name).casefold())
 
 
 def _label(text: str) -> str:
     """`text` cleaned and no device's name; empty when nothing is left."""
-    return text if _PLAIN.fullmatch(text) else _guarded(_clean(text))
+    # What is printable has no white space but the blank, and nothing that is dropped.
+    if _PLAIN.fullmatch(text) and (text.isascii() or (text.isprintable() and is_normalized("NFC", text))):
+        return text
+    return _guarded(_clean(text))
 
 
 def _clean(text: str) -> str:

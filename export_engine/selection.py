@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -116,10 +117,16 @@ def select(group: Group, which: Selection) -> Selected:
         offsets = offsets if len(offsets) == 1 else offsets[wanted]
     _check(batch, group.before, wanted)
     facts = pa.array(starts[kept])
-    ids, names, phones = (group.batch.column(c).take(facts).to_pylist() for c in (_CONVERSATION_ID, _NAME, _PHONE))
+    ids, names, phones = (_values(group.batch.column(c).take(facts)) for c in (_CONVERSATION_ID, _NAME, _PHONE))
     bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(rows[kept])))
     first, last = _extent(us, bounds)
     return Selected(batch, us, offsets, bounds, ids, names, phones, local_created[kept], first, last)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a text column; several times as fast as `to_pylist`."""
+    values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+    return values
 
 
 def _microseconds(column: pa.Array) -> NDArray[np.int64]:

@@ -257,12 +257,12 @@ def test_any_names_are_safe(
     assert len({naming.collision_key(each) for each in suffixed}) == 4
 
 
-@given(st.text(alphabet=st.characters(max_codepoint=127), max_size=12) | st.sampled_from([text for text, _ in CLEANED]))
+@given(
+    st.text(max_size=12) | st.text(st.characters(max_codepoint=127)) | st.sampled_from([text for text, _ in CLEANED])
+)
 def test_the_fast_path_agrees_with_the_rules(text: str) -> None:
-    """A label that the pattern lets through is one that cleaning leaves alone."""
-    if naming._PLAIN.fullmatch(text):
-        assert naming._guarded(naming._clean(text)) == text
-        assert text.isascii()
+    """A label that the fast path lets through is one that cleaning leaves alone."""
+    assert naming._label(text) == naming._guarded(naming._clean(text))
 
 
 @pytest.mark.parametrize("text", ["Jane", "O'Neil-Smith", "Dr. J. R. Smith", "+12025550123", "(42) a.b@c.de", "_x_"])

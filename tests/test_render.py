@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from export_engine.render import EXCEL, CsvFormat, created_text, guard, header, render, time_text
+from export_engine.render import EXCEL, CsvFormat, Scratch, created_text, guard, header, render, time_text
 from export_engine.schema import COLUMN_NAMES
 from export_engine.zone import MAX_US, MIN_US
 from tests.reference import COLUMNS, cell, iso
@@ -68,7 +68,7 @@ def columns_of(rows: list[Row]) -> list[pa.Array]:
 
 def whole(rows: list[Row], form: CsvFormat) -> bytes:
     """A CSV with its header."""
-    body, _ = render(columns_of(rows), np.array([0, len(rows)]), form)
+    body, _ = render(columns_of(rows), np.array([0, len(rows)]), form, Scratch())
     return header(form) + bytes(body)
 
 
@@ -146,13 +146,13 @@ def test_duckdb_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: list[
 @PATIENT
 def test_rows_and_cuts(rows: list[Row], form: CsvFormat, data: st.DataObject | None) -> None:
     """Every row's bytes are those of plain Python, and lie between its cuts, whatever bounds are asked for."""
-    body, cuts = render(columns_of(rows), np.arange(len(rows) + 1), form)
+    body, cuts = render(columns_of(rows), np.arange(len(rows) + 1), form, Scratch())
     pieces = [plain(row, form) for row in rows]
-    assert [body.to_pybytes()[start:stop] for start, stop in pairwise(cuts)] == pieces
+    assert [bytes(body)[start:stop] for start, stop in pairwise(cuts)] == pieces
     assert body.size == cuts[-1]
     if data is not None:
         bounds = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=8)))
-        same, some = render(columns_of(rows), np.array(bounds, np.int64), form)
+        same, some = render(columns_of(rows), np.array(bounds, np.int64), form, Scratch())
         assert same == body
         assert some == [cuts[bound] for bound in bounds]
 
@@ -168,9 +168,9 @@ def test_sliced_columns(rows: list[Row], form: CsvFormat, data: st.DataObject) -
         pad = data.draw(st.integers(0, 3)) if index % 5 == 0 else 0
         padded = pa.concat_arrays([pa.array(['"pad"'] * pad, pa.string()), column])
         columns.append(padded.slice(pad + start, stop - start))
-    body, cuts = render(columns, np.arange(stop - start + 1), form)
+    body, cuts = render(columns, np.arange(stop - start + 1), form, Scratch())
     pieces = [plain(row, form) for row in rows[start:stop]]
-    assert body.to_pybytes() == b"".join(pieces)
+    assert bytes(body) == b"".join(pieces)
     assert np.diff(cuts).tolist() == list(map(len, pieces))
 
 
@@ -185,8 +185,8 @@ def test_null_over_hidden_bytes(hidden: str, place: int) -> None:
     column = pa.Array.from_buffers(pa.string(), 3, [valid, *buffers[1:]])
     rows = [(value if at != place else None, *("k" * (WIDTH - 1))) for at, value in enumerate(values)]
     columns = [column, *columns_of(rows)[1:]]
-    body, cuts = render(columns, np.arange(4), CsvFormat())
-    assert body.to_pybytes() == b"".join(plain(row, CsvFormat()) for row in rows)
+    body, cuts = render(columns, np.arange(4), CsvFormat(), Scratch())
+    assert bytes(body) == b"".join(plain(row, CsvFormat()) for row in rows)
     assert np.diff(cuts).tolist() == [len(plain(row, CsvFormat())) for row in rows]
     assert guard(columns, EXCEL)[0].to_pylist() == [row[0] for row in rows]
 

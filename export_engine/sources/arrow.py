@@ -33,6 +33,9 @@ _REQUIRED = tuple(column.name for column in COLUMNS if column.required)
 _INSTANT = ROW_SCHEMA.field(CREATED_AT).type
 _TEXT = pa.string()
 
+#: How the two string types that have offsets count them.
+_OFFSETS = {pa.string(): np.dtype(np.int32), pa.large_string(): np.dtype(np.int64)}
+
 # Microseconds in a timestamp's unit; ns is handled apart.
 _UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
@@ -312,6 +315,8 @@ class _Rows:
 
     def _not_utf8(self, text: pa.Array) -> int | None:
         """Where the first value that is not UTF-8 stands; raises SourceError for damaged data."""
+        if _is_sound_utf8(text):
+            return None
         failing = _first_failing(text, lambda part: part.validate(full=True))
         if failing is None:
             return None
@@ -340,6 +345,9 @@ class _Rows:
         return pc.if_else(pa.array(lengths > 0), joined, pa.nulls(len(column), _TEXT))
 
     def _times(self, name: str, column: pa.Array) -> pa.Array:
+        if column.type == _INSTANT and not column.null_count:
+            self._bound(name, np.frombuffer(column.buffers()[1], np.int64, len(column), 8 * column.offset))
+            return column
         if pa.types.is_timestamp(column.type):
             us, naive = self._microseconds(name, column), column.type.tz is None
             local = np.full(len(us), naive)
@@ -376,8 +384,12 @@ class _Rows:
             self._refuse_at(name, at, "is not a time", "write ISO 8601, such as 2026-06-11T06:50:43.861185Z")
         return stamps.cast(pa.int64()).fill_null(0).to_numpy() - offsets, np.broadcast_to(local, len(text))
 
-    def _bound(self, name: str, us: NDArray[np.int64], valid: NDArray[np.bool_]) -> None:
-        far = ((us < MIN_US) | (us > MAX_US)) & valid
+    def _bound(self, name: str, us: NDArray[np.int64], valid: NDArray[np.bool_] | None = None) -> None:
+        if len(us) and us.min() >= MIN_US and us.max() <= MAX_US:
+            return
+        far = (us < MIN_US) | (us > MAX_US)
+        if valid is not None:
+            far &= valid
         if far.any():
             self._too_far(name, far)
 
@@ -430,6 +442,32 @@ def _parsed(text: pa.Array) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.boo
     which = zones.indices.to_numpy()
     stamps = written.cast(pa.timestamp("us"))
     return stamps, np.array([_offset(zone) for zone in names], np.int64)[which], np.array([not n for n in names])[which]
+
+
+def _is_sound_utf8(text: pa.Array) -> bool:
+    """Whether a string array's offsets rise and all its bytes are UTF-8, also between values; False where not sure.
+
+    The bytes are looked at as a whole, and then whether a value begins inside a character: several times faster than
+    value by value.
+    """
+    if text.type not in _OFFSETS or not len(text):
+        return False
+    _, offsets, data = text.buffers()
+    bounds = np.frombuffer(offsets, _OFFSETS[text.type])[text.offset : text.offset + len(text) + 1]
+    first, last = int(bounds[0]), int(bounds[-1])
+    if data is None or first < 0 or last > data.size or (bounds[1:] < bounds[:-1]).any():
+        return False
+    octets = np.frombuffer(data, np.uint8)[first:last]
+    if not len(octets) or octets.max() < 0x80:
+        return True
+    ends = pa.py_buffer(np.array([0, last - first], bounds.dtype))
+    whole = pa.Array.from_buffers(text.type, 1, [None, ends, data.slice(first, last - first)])
+    try:
+        whole.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    starts = octets[bounds[:-1][bounds[:-1] < last] - first]
+    return not (starts & 0b1100_0000 == 0b1000_0000).any()
 
 
 def _first_failing(column: pa.Array, check: Callable[[pa.Array], Any]) -> tuple[int, Exception] | None:
