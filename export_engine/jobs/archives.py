@@ -205,10 +205,10 @@ class ObjectArchives:
         return Stored(meta["size"], etag if etag.endswith('"') else f'"{etag}"', meta["last_modified"])
 
     def read(self, path: str, start: int, stop: int) -> Iterator[bytes]:
-        """An archive's bytes from `start` up to `stop` (0 ≤ start ≤ stop ≤ size), in chunks of about 256 KiB (memory's in one).
+        """An archive's bytes from `start` up to `stop` (0 ≤ start ≤ stop ≤ size).
 
-        The archive may be deleted meanwhile: a directory's is still read to its end. Raises FileNotFoundError at once,
-        and ArchiveError for a path that is none.
+        They come in chunks of about 256 KiB, memory's in one. The archive may be deleted meanwhile: a directory's is
+        still read to its end. Raises FileNotFoundError at once, and ArchiveError for a path that is none.
         """
         _checked(path)
         if start == stop:  # no store has a range without bytes

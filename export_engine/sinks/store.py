@@ -9,10 +9,11 @@ does a failure of its last part or last request. `obstore.put` would not do: it 
 runtime, where a source that reads through obstore itself panics.
 
 What would break it: a process that is killed, a store that cannot be reached for the abort (the exception then carries
-a note), or a part that was on its way when the abort came and that S3 still takes in. Let the bucket expire incomplete multipart uploads (S3 and GCS: a lifecycle rule,
-`AbortIncompleteMultipartUpload`; Azure drops uncommitted blocks after a week). In a directory such an upload is a file
-whose name ends in `#1`. An interrupt that comes while the last request is under way is raised after it: the object is
-there then, and whole.
+a note), or a part that was on its way when the abort came and that S3 still takes in. Let the bucket expire incomplete
+multipart uploads (S3 and GCS: a lifecycle rule, `AbortIncompleteMultipartUpload`; Azure drops uncommitted blocks after
+a week). In a directory such an upload is a file whose name ends in `#1`. An interrupt that comes while the last request
+is under way is raised after it: the object is there then, and whole. Files are not synced to the disk: after a power
+cut a directory may lack an archive that had been written.
 """
 
 from __future__ import annotations
