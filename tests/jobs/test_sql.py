@@ -213,7 +213,7 @@ def expected(
 
 
 @settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example empties the tables first
 )
@@ -226,6 +226,17 @@ def test_what_is_in_the_database_comes_out_of_the_archive(
     fill(source.engine, conversations, messages)
     archive = b"".join(export(source.conversations(SMS, days, zone), days, zone))
     assert read_back(archive) == expected(*given)
+
+
+@pytest.mark.parametrize(("days", "zone"), RANGES[1:8], ids=str)
+def test_days_are_those_that_the_zones_clocks_show(source: SqlConversations, days: DateRange, zone: tzinfo) -> None:
+    """Also where clocks change about midnight: nothing that shows the day is left out, at any five minutes."""
+    first = datetime.combine(days.start, datetime.min.time(), UTC) - timedelta(days=2)
+    times = [first + timedelta(minutes=5 * n, seconds=30) for n in range(5 * 288)]
+    given = [conversation("c")], [message(f"m{n:04}", "c", message_time=time) for n, time in enumerate(times)]
+    fill(source.engine, *given)
+    archive = b"".join(export(source.conversations(SMS, days, zone), days, zone))
+    assert read_back(archive) == expected(days, zone, *given)
 
 
 def test_only_the_range_is_read(source: SqlConversations) -> None:
