@@ -200,9 +200,8 @@ class ObjectArchives:
     def head(self, path: str) -> Stored:
         """What there is to know of an archive. Raises FileNotFoundError, and ArchiveError for a path that is none."""
         meta = obstore.head(self._store, _checked(path))
-        # Every store that can be opened here has ETags; a directory's come from the file's number, time and size.
-        etag = meta["e_tag"] or f"{meta['last_modified'].timestamp()}-{meta['size']}"
-        return Stored(meta["size"], etag if etag.endswith('"') else f'"{etag}"', meta["last_modified"])
+        etag = meta["e_tag"] or f'"{meta["last_modified"].timestamp()}-{meta["size"]}"'  # a store need not have one
+        return Stored(meta["size"], etag, meta["last_modified"])
 
     def read(self, path: str, start: int, stop: int) -> Iterator[bytes]:
         """An archive's bytes from `start` up to `stop` (0 ≤ start ≤ stop ≤ size).
