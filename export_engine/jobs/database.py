@@ -188,25 +188,9 @@ def open_database(url: str) -> Engine:
     Raises OptionError for a URL that is neither or a SQLite database that cannot be shared, and SQLAlchemy's
     OperationalError if the database cannot be reached.
     """
+    engine = _engine(url)
     try:
-        parsed = make_url(url)
-        parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
-    except (ArgumentError, KeyError):
-        raise OptionError(
-            "the database's URL is neither sqlite:///path/to/file.db nor postgresql://user:password@host/name",
-            option="url",
-        ) from None
-    if parsed.get_backend_name() == "sqlite":
-        if parsed.database and not (folder := Path(parsed.database).parent).is_dir():
-            raise OptionError(f"there is no folder {folder} to keep the database in: make it first", option="url")
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT.total_seconds()})
-        event.listen(engine, "connect", _leave_transactions_alone)
-        event.listen(engine, "begin", _begin)
-    else:
-        # The moves of jobs rely on what this level means: an update sees what was committed while it waited.
-        engine = create_engine(parsed, isolation_level="READ COMMITTED", pool_pre_ping=True)
-    try:
-        if parsed.get_backend_name() == "sqlite":
+        if engine.dialect.name == "sqlite":
             _keep_write_ahead_log(engine)
         _create_tables(engine)
     except BaseException:
@@ -227,6 +211,26 @@ def storable(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in value
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+        if parsed.get_backend_name() == "postgresql":
+            # The moves of jobs rely on what this level means: an update sees what was committed while it waited.
+            return create_engine(parsed, isolation_level="READ COMMITTED", pool_pre_ping=True)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT.total_seconds()})
+    except (ArgumentError, KeyError, ValueError):
+        raise OptionError(
+            "the database's URL is neither sqlite:///path/to/file.db nor postgresql://user:password@host/name",
+            option="url",
+        ) from None
+    if parsed.database and not (folder := Path(parsed.database).parent).is_dir():
+        raise OptionError(f"there is no folder {folder} to keep the database in: make it first", option="url")
+    event.listen(engine, "connect", _leave_transactions_alone)
+    event.listen(engine, "begin", _begin)
+    return engine
 
 
 def _leave_transactions_alone(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from export_engine.jobs.database import open_database
+from export_engine.jobs.store import SqlJobStore
 from tests.jobs.postgres import fresh_database, running_cluster
 
 
@@ -20,13 +21,11 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, of each kind in turn."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/jobs.db"
-    else:
-        with fresh_database(request.getfixturevalue("postgresql")) as url:
-            yield url
+        return f"sqlite:///{tmp_path}/jobs.db"
+    return fresh_database(request.getfixturevalue("postgresql"))
 
 
 @pytest.fixture
@@ -35,3 +34,9 @@ def database(database_url: str) -> Iterator[Engine]:
     engine = open_database(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def store(database: Engine) -> SqlJobStore:
+    """A job store without jobs, on each kind of database in turn."""
+    return SqlJobStore(database)

@@ -50,16 +50,12 @@ def running_cluster() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@contextmanager
-def fresh_database(cluster: str) -> Iterator[str]:
-    """The URL of a new database of a running cluster, dropped afterwards whoever is still connected."""
+def fresh_database(cluster: str) -> str:
+    """The URL of an empty database of a running cluster: a schema of its own, which takes a fraction of the time."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(f"{cluster}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        try:
-            yield f"{cluster}/{name}"
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(f"CREATE SCHEMA {name}")
+    return f"{cluster}/postgres?options=-csearch_path%3D{name}"
 
 
 def _programs() -> Path | None:

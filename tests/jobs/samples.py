@@ -10,8 +10,10 @@ from sqlalchemy import Engine, select
 
 from export_engine.jobs.database import export_job
 from export_engine.jobs.job import Job
+from export_engine.jobs.parts import Lease
+from export_engine.jobs.store import SqlJobStore
 
-__all__ = ["MINUTE", "NOW", "new_job", "rows"]
+__all__ = ["MINUTE", "NOW", "claimed", "finished", "new_job", "rows"]
 
 NOW = datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -34,3 +36,17 @@ def rows(engine: Engine) -> dict[str, dict[str, Any]]:
     """Everything the database has of every job, by its id."""
     with engine.begin() as connection:
         return {row["id"]: dict(row) for row in connection.execute(select(export_job)).mappings()}
+
+
+def claimed(store: SqlJobStore, **fields: Any) -> Lease:
+    """A job that was created and claimed `NOW` for a minute."""
+    store.create(new_job(**fields))
+    lease = store.claim(NOW, MINUTE)
+    assert lease is not None
+    return lease
+
+
+def finished(store: SqlJobStore, **fields: Any) -> Job:
+    """A job that was created, claimed and finished `NOW`."""
+    lease = claimed(store, **fields)
+    return store.finish(lease, NOW, archive=f"{lease.job.id}/{lease.token}/a.zip", file_name="a.zip")
