@@ -1,0 +1,79 @@
+"""A worker that lives in a process of its own, to be killed; and the parts that it and its survivors share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Event
+
+from sqlalchemy import Engine
+
+from export_engine import Contact, Conversation, DateRange, Message
+from export_engine.jobs.archives import ObjectArchives, open_archives
+from export_engine.jobs.database import open_database
+from export_engine.jobs.parts import WorkspaceChannel
+from export_engine.jobs.store import SqlJobStore
+from export_engine.jobs.worker import Worker
+from tests.jobs.house import CHANNEL
+from tests.jobs.memory import MemoryDirectory
+
+LEASE = timedelta(milliseconds=300)
+#: So that a few messages make an archive that goes up in more than one part.
+OPTIONS = {"compression": "store", "threads": 1}
+
+
+@dataclass
+class RangeConversations:
+    """A `ConversationSource` whose conversations depend on the range alone, read with a pause before each."""
+
+    pause: float = 0
+
+    def conversations(self, _channel: WorkspaceChannel, days: DateRange, _zone: tzinfo) -> Iterator[Conversation]:
+        """A few of some kilobytes, or, one time in four, eighty that make 16 MB: two parts."""
+        number = days.end.toordinal()
+        count, size = (80, 20_000) if number % 4 == 0 else (1 + number % 17, 500)
+        start = datetime(days.start.year, days.start.month, days.start.day, tzinfo=UTC)
+        for index in range(count):
+            time.sleep(self.pause)
+            talk = [Message(f"{index}-{row}", start, "inbound", "customer", chr(97 + row) * size) for row in range(10)]
+            yield Conversation(f"c{index}", Contact(f"Contact {index}"), talk)
+
+
+@dataclass
+class Site:
+    """A folder with jobs and archives, as every worker there opens it."""
+
+    engine: Engine
+    store: SqlJobStore
+    archives: ObjectArchives
+    worker: Worker
+
+
+def open_site(folder: Path, *, pause: float = 0) -> Site:
+    """The parts in a folder. Nothing there is too young to be swept: no two workers live at the same time."""
+    engine = open_database(f"sqlite:///{folder}/jobs.db")
+    store, archives = SqlJobStore(engine), open_archives(str(folder / "archives"))
+    worker = Worker(
+        store,
+        archives,
+        MemoryDirectory([CHANNEL]),
+        RangeConversations(pause),
+        lease=LEASE,
+        poll=timedelta(milliseconds=5),
+        retry_pause=timedelta(milliseconds=5),
+        sweep_every=timedelta(milliseconds=200),
+        orphan_age=timedelta(0),
+        export_options=OPTIONS,
+    )
+    return Site(engine, store, archives, worker)
+
+
+def work(folder: Path, begun: Connection) -> None:
+    """Work until killed; says when it begins."""
+    site = open_site(folder, pause=0.002)
+    begun.send_bytes(b"begun")
+    site.worker.run(Event())
