@@ -32,12 +32,14 @@ from export_engine.service.metrics import Metrics
 from export_engine.service.middleware import Requests
 from export_engine.service.parts import Parts
 from export_engine.service.routes import router
-from export_engine.service.schemas import ExportConversationsRequest
+from export_engine.service.schemas import RESPONSES, ExportConversationsRequest
 
 __all__ = ["GRACE", "create_app"]
 
 #: How long a running export may go on once the service is told to stop.
 GRACE = timedelta(seconds=20)
+#: What it takes a worker at most, after that, to abort the export and hand its job back.
+_HANDING_BACK = timedelta(seconds=10)
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +56,9 @@ def create_app(
     before the job is handed back. Every application has metrics of its own.
     """
     metrics = Metrics(parts.store.counts)
-    background = Background(make_worker(parts, metrics, grace=grace)) if worker else None
+    background = (
+        Background(make_worker(parts, metrics, grace=grace), patience=grace + _HANDING_BACK) if worker else None
+    )
     app = FastAPI(
         title="Export Conversations",
         version=__version__,
@@ -129,15 +133,24 @@ async def _no_route(_: Request, error: Exception) -> JSONResponse:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the body that is read by hand and without the error that is never answered."""
+    """FastAPI's document, mended: the body that is read by hand, nulls in examples, no 422 where none is answered."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]
         schemas["ExportConversationsRequest"] = ExportConversationsRequest.model_json_schema()
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        for operations in document["paths"].values():
-            if "get" in operations:
-                del operations["get"]["responses"]["422"]
+        for operation in (found for operations in document["paths"].values() for found in operations.values()):
+            told = RESPONSES[operation["operationId"]]
+            operation["responses"] = {
+                status: response | {"content": _with_examples(response["content"], told[int(status)])}
+                for status, response in sorted(operation["responses"].items())
+                if int(status) in told
+            }
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _with_examples(content: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """The content of a response with its examples as they were told: FastAPI drops what is null in them."""
+    return {kind: media | {"examples": told["content"][kind]["examples"]} for kind, media in content.items()}

@@ -38,12 +38,14 @@ def make_worker(parts: Parts, metrics: Metrics, *, grace: timedelta) -> Worker:
 
 
 class Background:
-    """A worker in a thread. It is started and stopped once."""
+    """A worker in a thread. It is started and stopped once; `patience` is how long `stop` waits for it."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, *, patience: timedelta) -> None:
         self._worker = worker
+        self._patience = patience
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="export-worker")
+        # A daemon: what hangs in a source or a store must not keep the process from its end.
+        self._thread = threading.Thread(target=self._run, name="export-worker", daemon=True)
 
     @property
     def alive(self) -> bool:
@@ -57,7 +59,9 @@ class Background:
     def stop(self) -> None:
         """Take no more jobs and wait until the one at hand is finished or handed back."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(self._patience.total_seconds())
+        if self._thread.is_alive():
+            _log.error("the worker does not end: its job is taken up again once its lease has run out")
 
     def _run(self) -> None:
         try:

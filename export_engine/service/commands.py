@@ -61,6 +61,14 @@ _PARTS = (
     _option(
         "--timezone", "Of the days that are exported.", default="UTC", show_default=True, callback=_zone, metavar="NAME"
     ),
+    _option(
+        "--grace",
+        "How long a running export may go on once it is to stop; then its job is handed back.",
+        type=click.FloatRange(min=0),
+        default=20,
+        show_default=True,
+        metavar="SECONDS",
+    ),
 )
 
 
@@ -107,6 +115,10 @@ def serve(host: str, port: int, public_url: str | None, workers: int, **settings
 
 @click.command()
 @_with(*_PARTS)
+@_option(
+    "--metrics-port", "Serve Prometheus' metrics of this worker (default: nowhere).", type=click.IntRange(1, 65535)
+)
+@_option("--host", "Address that metrics are served on.", default=_HOST, show_default=True)
 def worker(public_url: str | None, **settings: object) -> None:
     """Run a worker beside the service.
 

@@ -21,7 +21,7 @@ from export_engine.jobs.errors import InvalidRequestError, NotFoundError, Proble
 from export_engine.jobs.job import Job, accepted_document, status_document
 from export_engine.jobs.request import ExportRequest
 from export_engine.service.parts import Parts
-from export_engine.service.schemas import REQUEST_BODY, STATUS_RESPONSES, TRIGGER_RESPONSES, JobId, WorkspaceId
+from export_engine.service.schemas import POLL, REQUEST_BODY, RESPONSES, TRIGGER, JobId, WorkspaceId
 
 __all__ = ["MAX_BODY", "parts_of", "router"]
 
@@ -104,11 +104,11 @@ router = APIRouter(prefix="/api/v1/workspace/{workspace_id}/export-conversations
 
 @router.post(
     "",
-    operation_id="trigger_conversation_export",
+    operation_id=TRIGGER,
     summary="Trigger a Conversation Export",
     status_code=202,
     response_model=None,
-    responses=TRIGGER_RESPONSES,
+    responses=RESPONSES[TRIGGER],
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 def trigger(
@@ -138,10 +138,10 @@ def trigger(
 
 @router.get(
     "/{export_job_id}",
-    operation_id="get_export_job_status",
+    operation_id=POLL,
     summary="Get Export Job Status",
     response_model=None,
-    responses=STATUS_RESPONSES,
+    responses=RESPONSES[POLL],
 )
 def poll(workspace: _Workspace, export_job_id: JobId, parts: Annotated[Parts, Depends(parts_of)]) -> JSONResponse:
     """Poll an export job.

@@ -27,9 +27,10 @@ from export_engine.jobs.job import Status
 from export_engine.jobs.request import ChannelType
 
 __all__ = [
+    "POLL",
     "REQUEST_BODY",
-    "STATUS_RESPONSES",
-    "TRIGGER_RESPONSES",
+    "RESPONSES",
+    "TRIGGER",
     "ExportConversationsRequest",
     "JobId",
     "WorkspaceId",
@@ -40,6 +41,9 @@ _JOB = "79f13adf-f7dc-4744-8ad9-a16b4913e52c"
 _WHATSAPP = "a1b2c3d4-1111-2222-3333-444455556666"
 _SMS = "b2c3d4e5-7777-8888-9999-000011112222"
 _UUID = {"format": "uuid"}
+
+#: The operations' ids.
+TRIGGER, POLL = "trigger_conversation_export", "get_export_job_status"
 
 # Text, not UUID: an id that is none is answered with the API's own 401 or 404.
 WorkspaceId = Annotated[str, Path(description="Workspace ID", examples=[_WORKSPACE], json_schema_extra=_UUID)]
@@ -229,8 +233,7 @@ _COMMON: dict[int | str, dict[str, Any]] = {
     ),
 }
 
-#: What triggering an export can answer.
-TRIGGER_RESPONSES: dict[int | str, dict[str, Any]] = _COMMON | {
+_TRIGGERED: dict[int | str, dict[str, Any]] = _COMMON | {
     202: _response(
         ExportAccepted,
         "Accepted",
@@ -273,8 +276,10 @@ TRIGGER_RESPONSES: dict[int | str, dict[str, Any]] = _COMMON | {
     ),
 }
 
-#: What polling a job can answer.
-STATUS_RESPONSES: dict[int | str, dict[str, Any]] = _COMMON | {
+_POLLED: dict[int | str, dict[str, Any]] = _COMMON | {
     200: _response(ExportStatus, "The job", running=_RUNNING, finished=_FINISHED),
     404: _refusal("No such export job in this workspace.", NotFoundError("No such export job.")),
 }
+
+#: What each operation can answer, by its id.
+RESPONSES = {TRIGGER: _TRIGGERED, POLL: _POLLED}

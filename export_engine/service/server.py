@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any
 
 import click
 import uvicorn
+from fastapi import FastAPI
 
 from export_engine.jobs.keys import SqlKeys
 from export_engine.service.app import create_app
@@ -22,52 +26,62 @@ from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.logs import log_to
 from export_engine.service.metrics import Metrics
 from export_engine.service.parts import now
-from export_engine.service.settings import DEMO, Settings, database, open_parts
+from export_engine.service.settings import DEMO, Settings, open_jobs, open_parts
 
 __all__ = ["create_key", "revoke_key", "serve", "work"]
 
-#: Seconds that requests have to end once the service is told to stop.
-_GRACE = 20
 
-
-def serve(host: str, port: int, public_url: str | None, *, worker: bool, **settings: Any) -> None:
+def serve(host: str, port: int, public_url: str | None, *, worker: bool, grace: float, **settings: Any) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises ClickException if the address cannot be listened on, OptionError for a setting that cannot work.
     """
-    log_to(sys.stderr)
     with _folder(settings["data"]) as data, _listening(host, port) as listener:
-        address = public_url or f"http://{host}:{listener.getsockname()[1]}"
+        address = public_url or _address(host, listener.getsockname()[1])
         where = Settings(**settings | {"data": data})
         if where.conversations is None:
             write_demo(data / DEMO)
         with open_parts(where, address) as opened:
-            app = create_app(opened.parts, downloads=opened.downloads, worker=worker)
+            app = create_app(opened.parts, downloads=opened.downloads, worker=worker, grace=timedelta(seconds=grace))
             if where.conversations is None:
                 click.echo(_how_to_try(address, opened.keys.create(DEMO_WORKSPACE, now=now())))
-            _run(app, listener)
+            _run(app, listener, grace)
 
 
-def work(public_url: str, **settings: Any) -> None:
-    """Work on jobs until SIGTERM or SIGINT. Raises OptionError for a setting that cannot work."""
-    log_to(sys.stderr)
-    stop = threading.Event()
-    with open_parts(Settings(**settings), public_url) as opened:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        make_worker(opened.parts, Metrics(opened.parts.store.counts)).run(stop)
+def work(public_url: str, *, grace: float, host: str, metrics_port: int | None, **settings: Any) -> None:
+    """Work on jobs until SIGTERM or SIGINT.
+
+    Raises ClickException if metrics cannot be served there, OptionError for a setting that cannot work.
+    """
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_parts(Settings(**settings), public_url))
+        log_to(sys.stderr)
+        metrics = Metrics(opened.parts.store.counts)
+        if metrics_port is not None:
+            with _port_errors(host, metrics_port):
+                stack.enter_context(metrics.served(host, metrics_port))
+        make_worker(opened.parts, metrics, grace=timedelta(seconds=grace)).run(_stop_asked_for())
 
 
 def create_key(workspace_id: str, **where: Any) -> str:
     """Make a key for a workspace. Raises OptionError if the database cannot be used."""
-    with database(**where) as engine:
+    with open_jobs(**where) as engine:
         return SqlKeys(engine).create(workspace_id, now=now())
 
 
 def revoke_key(key_id: str, **where: Any) -> bool:
     """Have a key hold no more; False if there is none of that id. Raises OptionError as `create_key` does."""
-    with database(**where) as engine:
+    with open_jobs(**where) as engine:
         return SqlKeys(engine).revoke(key_id)
+
+
+def _address(host: str, port: int) -> str:
+    """Where clients on this machine reach the service."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # all addresses: which one clients use cannot be known
+        raise click.UsageError(
+            f"{host} is every address of this machine: say with --public-url which one links lead to"
+        )
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextmanager
@@ -81,30 +95,51 @@ def _folder(data: Path | None) -> Iterator[Path]:
         yield data
 
 
+def _stop_asked_for() -> threading.Event:
+    """Set by SIGTERM or SIGINT; a second one interrupts."""
+    stop = threading.Event()
+
+    def ask(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    return stop
+
+
+@contextmanager
+def _port_errors(host: str, port: int) -> Iterator[None]:
+    """Say which address could not be listened on. Raises ClickException."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; choose others"
+        ) from None
+
+
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that takes connections from now on: what is printed can be pasted at once."""
-    try:
+    with _port_errors(host, port):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; choose others with --host and --port"
-        ) from None
     with listener:
         yield listener
 
 
-def _run(app: Any, listener: socket.socket) -> None:
+def _run(app: FastAPI, listener: socket.socket, grace: float) -> None:
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,  # it would log links
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=math.ceil(grace),
     )
     server = uvicorn.Server(config)
+    log_to(sys.stderr)
     with suppress(KeyboardInterrupt):  # raised once more when all has ended in good order
         server.run(sockets=[listener])
     if not server.started:
@@ -114,7 +149,7 @@ def _run(app: Any, listener: socket.socket) -> None:
 def _how_to_try(address: str, key: str) -> str:
     """The API page's own lines, for this service and this key."""
     place = f"{address.rstrip('/')}/seax-api/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
-    return f"""Serving demo data at {address}, until Ctrl-C. Trigger an export:
+    return f"""Serving demo data at {address}, until Ctrl-C. Trigger an export (no e-mail is sent without --smtp):
 
 curl -X 'POST' \\
   '{place}' \\

@@ -33,7 +33,7 @@ from export_engine.jobs.store import SqlJobStore
 from export_engine.service.downloads import ServedArchives
 from export_engine.service.parts import Parts
 
-__all__ = ["DEMO", "SECRET_VARIABLE", "Opened", "Settings", "database", "open_parts"]
+__all__ = ["DEMO", "SECRET_VARIABLE", "Opened", "Settings", "open_jobs", "open_parts"]
 
 #: The environment variable that may hold the secret of links.
 SECRET_VARIABLE = "EXPORT_ENGINE_SECRET"  # noqa: S105  # a name, no secret
@@ -52,7 +52,7 @@ class Settings:
     conversations: str | None
     smtp: str | None
     secret_file: Path | None
-    zone: tzinfo
+    timezone: tzinfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Opened:
 
 
 @contextmanager
-def database(url: str | None, data: Path | None) -> Iterator[Engine]:
+def open_jobs(database: str | None, data: Path | None) -> Iterator[Engine]:
     """The database of jobs and keys, closed at the end. Raises OptionError if there is none or it cannot be reached."""
-    place = url or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
+    place = database or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
     with _as_option("database"):
         try:
             engine = open_database(place)
@@ -94,9 +94,9 @@ def open_parts(settings: Settings, public_url: str) -> Iterator[Opened]:
     secret = _secret(settings) if served else None
     with _as_option("archives"):
         archives = open_archives(place, secret=secret, download_url=f"{public_url.rstrip('/')}/downloads")
-    with database(settings.database, settings.data) as engine:
+    with open_jobs(settings.database, settings.data) as engine:
         keys = SqlKeys(engine)
-        parts = Parts(SqlJobStore(engine), archives, directory, source, keys, mailer, settings.zone)
+        parts = Parts(SqlJobStore(engine), archives, directory, source, keys, mailer, settings.timezone)
         yield Opened(parts, keys, archives if served else None)
 
 
@@ -139,4 +139,4 @@ def _as_option(name: str) -> Iterator[None]:
     try:
         yield
     except OptionError as error:
-        raise OptionError(str(error), option=name) from None
+        raise OptionError(str(error), option="secret_file" if error.option == "secret" else name) from None

@@ -105,7 +105,7 @@ def test_an_unexpected_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     assert "hunter2" in str(record.exc_info[1])
 
 
-def test_an_error_in_the_middle_of_a_download(tmp_path: Path) -> None:
+def test_an_error_in_the_middle_of_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection breaks, so that what has come is not taken for whole."""
 
     def torn(*_: object) -> Iterator[bytes]:
@@ -114,7 +114,7 @@ def test_an_error_in_the_middle_of_a_download(tmp_path: Path) -> None:
 
     with serving(tmp_path) as service:
         url = service.ended(service.trigger(JUNE))["presigned_url"]
-        service.archives.read = torn  # type: ignore[method-assign]  # a disk cannot be broken otherwise
+        monkeypatch.setattr(service.archives, "read", torn)
         with pytest.raises(httpx.RemoteProtocolError):
             httpx.get(url)
 

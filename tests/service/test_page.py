@@ -174,7 +174,7 @@ def test_start_date_in_the_future(idle: Service) -> None:
 @pytest.mark.parametrize("job", [None, "79f13adf-f7dc-4744-8ad9-a16b4913e52c"], ids=["trigger", "poll"])
 def test_a_missing_or_invalid_key(service: Service, key: str | None, job: str | None) -> None:
     """401, the same for every such key, and whatever else is wrong with the request."""
-    headers = {} if key is None else {"X-API-Key": key.encode("latin-1")}
+    headers = {} if key is None else {b"X-API-Key": key.encode("latin-1")}
     with httpx.Client(base_url=service.url) as client:
         path = service.path(job)
         answer = client.get(path, headers=headers) if job else client.post(path, headers=headers, content=b"{")
