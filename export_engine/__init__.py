@@ -8,7 +8,9 @@ export.write_to("archives/")
 
 from __future__ import annotations
 
-from export_engine.engine import Export, export_conversations
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from export_engine.errors import (
     ArchiveError,
     ExportError,
@@ -20,9 +22,12 @@ from export_engine.errors import (
     StateError,
 )
 from export_engine.model import Channel, Contact, Conversation, DateRange, Direction, Message, SpeakerType
-from export_engine.render import EXCEL, CsvFormat
 from export_engine.report import ExportReport, MemberRecord, Progress
-from export_engine.sources.choose import open_source
+
+if TYPE_CHECKING:
+    from export_engine.engine import Export, export_conversations
+    from export_engine.render import EXCEL, CsvFormat
+    from export_engine.sources.choose import open_source
 
 __version__ = "0.1.0"
 
@@ -51,3 +56,25 @@ __all__ = [
     "export_conversations",
     "open_source",
 ]
+
+#: Where the names stand that need pyarrow, which is loaded with the first of them.
+_LOADED_WHEN_USED = {
+    "EXCEL": "render",
+    "CsvFormat": "render",
+    "Export": "engine",
+    "export_conversations": "engine",
+    "open_source": "sources.choose",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is first asked for (PEP 562): whoever needs only the vocabulary does not wait for pyarrow."""
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -98,7 +98,8 @@ def build(recipe: Recipe, group: Group) -> Built:
     rows = select(group, recipe.selection)
     rendered = _rendered(recipe, rows, rows.bounds, recipe.scratch)
     csv, cuts = rendered.csv, rendered.cuts
-    csv_bytes = np.diff(np.array(cuts, np.int64)) + len(recipe.header)
+    ends = np.array(cuts, np.int64)
+    csv_bytes = ends[1:] - ends[:-1] + len(recipe.header)
     # One text at a time, which then is still in the processor's cache, unless they are needed twice.
     parts = map(csv.__getitem__, map(slice, cuts, cuts[1:]))
     texts: Iterable[bytes] = map(b"".join, zip(repeat(recipe.header), parts, strict=False))

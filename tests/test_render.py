@@ -149,11 +149,11 @@ def test_rows_and_cuts(rows: list[Row], form: CsvFormat, data: st.DataObject | N
     body, cuts = render(columns_of(rows), np.arange(len(rows) + 1), form, Scratch())
     pieces = [plain(row, form) for row in rows]
     assert [bytes(body)[start:stop] for start, stop in pairwise(cuts)] == pieces
-    assert body.size == cuts[-1]
+    assert len(body) == cuts[-1]
     if data is not None:
         bounds = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=8)))
         same, some = render(columns_of(rows), np.array(bounds, np.int64), form, Scratch())
-        assert same == body
+        assert bytes(same) == bytes(body)
         assert some == [cuts[bound] for bound in bounds]
 
 

@@ -34,7 +34,7 @@ _INSTANT = ROW_SCHEMA.field(CREATED_AT).type
 _TEXT = pa.string()
 
 #: How the two string types that have offsets count them.
-_OFFSETS = {pa.string(): np.dtype(np.int32), pa.large_string(): np.dtype(np.int64)}
+_OFFSETS: dict[pa.DataType, np.dtype[Any]] = {pa.string(): np.dtype(np.int32), pa.large_string(): np.dtype(np.int64)}
 
 # Microseconds in a timestamp's unit; ns is handled apart.
 _UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -467,7 +467,7 @@ def _is_sound_utf8(text: pa.Array) -> bool:
     except pa.ArrowInvalid:
         return False
     starts = octets[bounds[:-1][bounds[:-1] < last] - first]
-    return not (starts & 0b1100_0000 == 0b1000_0000).any()
+    return not bool((starts & 0b1100_0000 == 0b1000_0000).any())
 
 
 def _first_failing(column: pa.Array, check: Callable[[pa.Array], Any]) -> tuple[int, Exception] | None:

@@ -19,7 +19,7 @@ from export_engine.schema import CREATED_AT, ROW_SCHEMA
 from export_engine.sources import MAX_BYTES, MAX_ROWS
 from export_engine.zone import MAX_US, MIN_US
 
-__all__ = ["columnar"]
+__all__ = ["columnar", "line_starts"]
 
 _TEXT = pa.string()
 _INSTANT = ROW_SCHEMA.field(CREATED_AT).type
@@ -47,17 +47,28 @@ _PARSE = pajson.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior=
 _TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-][01]\d:[0-5]\d)$"
 
 
-def columnar(lines: list[bytes]) -> list[pa.RecordBatch] | None:
-    """The rows of some lines, in `ROW_SCHEMA` and bounded; None where another road has to be taken."""
-    # pyarrow 26 crashes on a line that is null; such a line must not reach it.
-    if sum(map(len, lines)) > 2 * MAX_BYTES or not all(line.lstrip()[:1] in (b"{", b"") for line in lines):
+def line_starts(block: bytes) -> list[int]:
+    """Where the lines of a block begin; none in an empty one."""
+    starts = [0]
+    while end := block.find(b"\n", starts[-1]) + 1:
+        starts.append(end)
+    if starts[-1] == len(block):
+        starts.pop()
+    return starts
+
+
+def columnar(block: bytes, starts: list[int]) -> list[pa.RecordBatch] | None:
+    """The rows of whole lines that begin at `starts`, in `ROW_SCHEMA` and bounded; None where another road is taken."""
+    if not 0 < len(block) <= 2 * MAX_BYTES:
         return None
-    block = b"".join(lines)
+    # pyarrow 26 crashes on a line that is null; such a line must not reach it, nor may any that begins otherwise.
+    if (np.frombuffer(block, np.uint8)[starts] != ord("{")).any():
+        return None
     try:
         options = pajson.ReadOptions(block_size=len(block) + 1, use_threads=False)
         table = pajson.read_json(pa.BufferReader(block), options, _PARSE)
         table.validate(full=True)
-        rows = _rows(table.combine_chunks(), len(lines) - sum(map(bytes.isspace, lines)))
+        rows = _rows(table.combine_chunks(), len(starts))
     except pa.ArrowInvalid:
         return None
     return None if rows is None else list(_bounded(rows))
@@ -65,7 +76,7 @@ def columnar(lines: list[bytes]) -> list[pa.RecordBatch] | None:
 
 def _rows(table: pa.Table, lines: int) -> pa.RecordBatch | None:
     """One row a message; None at the least doubt."""
-    if table.num_rows != lines or not lines:
+    if table.num_rows != lines:
         return None
     conversations = {name: table[name].chunk(0) for name in _SCHEMA.names}
     lists, contact = conversations["messages"], conversations["contact"]

@@ -8,6 +8,7 @@ the standard library, which accepts lone surrogates and words its errors better.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import re
@@ -24,7 +25,7 @@ import pyarrow as pa
 from export_engine.errors import RowError, SourceError
 from export_engine.model import Conversation
 from export_engine.sources import Intake, Source
-from export_engine.sources.columnar import columnar
+from export_engine.sources.columnar import columnar, line_starts
 from export_engine.sources.objects import gather
 
 __all__ = ["looks_nested", "read_nested_jsonl"]
@@ -97,8 +98,8 @@ def looks_nested(path: str | os.PathLike[str]) -> bool:
     False too for a line that is not JSON: the reader says what is wrong with it. Raises OSError of the file itself and
     SourceError for a damaged gzip file.
     """
-    with closing(_lines(path)) as lines:
-        for _, line in lines:
+    with closing(_blocks(path)) as blocks:
+        for _, line in (numbered for first, block, _ in blocks for numbered in _lines(block, first)):
             try:
                 return "messages" in msgspec.json.decode(line, type=dict[str, msgspec.Raw])
             except (ValueError, RecursionError):  # a lone surrogate, or worse
@@ -112,11 +113,11 @@ class _Nested:
 
     def batches(self, intake: Intake) -> Generator[pa.RecordBatch, None, None]:
         decoder = msgspec.json.Decoder(_Conversation)
-        with closing(_lines(self.path)) as lines:
-            while block := list(_block(lines)):
-                rows = columnar([line for _, line in block])
+        with closing(_blocks(self.path)) as blocks:
+            for first, block, starts in blocks:
+                rows = columnar(block, starts)
                 if rows is None:
-                    decoded = (_decode(decoder, line, number, self.path) for number, line in block)
+                    decoded = (_decode(decoder, line, number, self.path) for number, line in _lines(block, first))
                     yield from gather(cast("Iterable[Conversation]", decoded), intake, _line_of)
                 else:
                     yield from rows
@@ -124,16 +125,6 @@ class _Nested:
 
 def _line_of(conversation: Any) -> int:
     return cast("int", conversation.__dict__["line"])
-
-
-def _block(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Lines enough for a batch."""
-    size = 0
-    for numbered in lines:
-        yield numbered
-        size += len(numbered[1])
-        if size >= _BLOCK:
-            return
 
 
 def _decode(
@@ -149,19 +140,27 @@ def _decode(
     return conversation
 
 
-def _lines(path: str | os.PathLike[str]) -> Generator[tuple[int, bytes], None, None]:
-    """Yield the lines that are not blank, numbered from 1."""
-    number = 0
+def _blocks(path: str | os.PathLike[str]) -> Generator[tuple[int, bytes, list[int]], None, None]:
+    """Yield runs of whole lines, enough for a batch: the number of the first (from 1), the lines, where each begins."""
+    number = 1
     with _open(path) as file:
         try:
-            for number, line in enumerate(file, 1):
-                content = line.removeprefix(_BOM) if number == 1 else line
-                if not content.isspace() and content:
-                    yield number, content
+            while block := file.read(_BLOCK) + file.readline():
+                if number == 1:
+                    block = block.removeprefix(_BOM)
+                starts = line_starts(block)
+                yield number, block, starts
+                number += len(starts)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise SourceError(
-                f"{os.fspath(path)}, after line {number}: the gzip file is damaged ({error}); make or fetch it again"
-            ) from error
+            where = f"{os.fspath(path)}, after line {number - 1}"
+            raise SourceError(f"{where}: the gzip file is damaged ({error}); make or fetch it again") from error
+
+
+def _lines(block: bytes, first: int) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers."""
+    for number, line in enumerate(io.BytesIO(block), first):
+        if not line.isspace():
+            yield number, line
 
 
 def _open(path: str | os.PathLike[str]) -> IO[bytes]:
