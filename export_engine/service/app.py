@@ -65,6 +65,7 @@ def create_app(
         description="Export the conversations of a single channel over a date range: trigger, poll, download.",
         lifespan=_lifespan(background),
         redoc_url=None,
+        redirect_slashes=False,  # a path with a slash too many is unknown, as any other
     )
     app.state.parts = parts
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document

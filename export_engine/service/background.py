@@ -66,6 +66,5 @@ class Background:
     def _run(self) -> None:
         try:
             self._worker.run(self._stop)
-        except BaseException:
-            _log.critical("the worker has failed", exc_info=True)
-            raise
+        except BaseException:  # noqa: BLE001  # it outlives all but the end of its thread; health tells of that
+            _log.critical("the worker has failed: no more jobs are done here", exc_info=True)

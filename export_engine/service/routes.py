@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -27,6 +28,10 @@ __all__ = ["MAX_BODY", "parts_of", "router"]
 
 #: Bytes of a request's body; one that says all there is to say has under one thousand.
 MAX_BODY = 64 << 10
+
+#: Bytes of a body that is too large which are read all the same, and dropped: who is still sending when the connection
+#: is closed may not see the answer.
+_PATIENCE = 1 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -78,25 +83,31 @@ _Workspace = Annotated[str, Depends(_workspace)]
 
 
 async def _json(request: Request, _: _Workspace) -> Any:
-    """The body, read no further than `MAX_BODY`, and only for a key that holds."""
+    """The body, as JSON has it; read only for a key that holds."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise MediaTypeError("The body must be JSON: send the header Content-Type: application/json.")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MAX_BODY:
-        raise _too_large()
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise _too_large()
+    body = await _bounded(request)
     try:
-        return from_json(bytes(body), allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidRequestError([Problem(None, f"the body is not JSON: {error}")]) from None
 
 
-def _too_large() -> BodyTooLargeError:
-    return BodyTooLargeError(f"The body is too large: at most {MAX_BODY:,} bytes are taken.")
+async def _bounded(request: Request) -> bytearray:
+    """The body, of which no more than `MAX_BODY` is kept. Raises BodyTooLargeError."""
+    length = request.headers.get("content-length", "")
+    announced = int(length) if length.isdecimal() else 0
+    body, size = bytearray(), 0
+    if announced <= _PATIENCE:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= MAX_BODY:
+                body += chunk
+            elif size > _PATIENCE:
+                break
+    if max(announced, size) > MAX_BODY:
+        raise BodyTooLargeError(f"The body is too large: at most {MAX_BODY:,} bytes are taken.")
+    return body
 
 
 router = APIRouter(prefix="/api/v1/workspace/{workspace_id}/export-conversations", tags=["Export Conversations"])
@@ -158,8 +169,10 @@ def poll(workspace: _Workspace, export_job_id: JobId, parts: Annotated[Parts, De
 
 
 def _link(job: Job, parts: Parts) -> str | None:
-    """The download link, while it is alive."""
+    """The download link, while it is alive: links count whole seconds, so one is not made for less."""
     now = parts.clock()
-    if job.archive is None or job.file_name is None or job.expires_at is None or now >= job.expires_at:
+    if job.archive is None or job.file_name is None or job.expires_at is None:
+        return None
+    if job.expires_at - now < timedelta(seconds=1):
         return None
     return parts.archives.link(job.archive, file_name=job.file_name, now=now, expires_at=job.expires_at)

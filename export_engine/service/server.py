@@ -39,7 +39,7 @@ def serve(host: str, port: int, public_url: str | None, *, worker: bool, grace: 
     with _folder(settings["data"]) as data, _listening(host, port) as listener:
         address = public_url or _address(host, listener.getsockname()[1])
         where = Settings(**settings | {"data": data})
-        if where.conversations is None:
+        if where.conversations is None and not (data / DEMO / "channels.jsonl").exists():
             write_demo(data / DEMO)
         with open_parts(where, address) as opened:
             app = create_app(opened.parts, downloads=opened.downloads, worker=worker, grace=timedelta(seconds=grace))

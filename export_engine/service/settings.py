@@ -66,7 +66,10 @@ class Opened:
 
 @contextmanager
 def open_jobs(database: str | None, data: Path | None) -> Iterator[Engine]:
-    """The database of jobs and keys, closed at the end. Raises OptionError if there is none or it cannot be reached."""
+    """The database of jobs and keys, closed at the end.
+
+    Raises OptionError for a URL that cannot work or is missing, ExportError if the database cannot be reached.
+    """
     place = database or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
     with _as_option("database"):
         try:

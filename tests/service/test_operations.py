@@ -16,6 +16,7 @@ import pytest
 
 from export_engine import Contact, Conversation, Message
 from export_engine.jobs.job import Status
+from export_engine.jobs.worker import Worker
 from export_engine.service.demo import DEMO_WORKSPACE
 from export_engine.service.logs import REQUEST_ID, JsonFormatter
 from export_engine.service.routes import MAX_BODY
@@ -43,14 +44,14 @@ def test_two_gigabytes_announced(service: Service) -> None:
 
 def test_a_body_without_end(service: Service) -> None:
     """413 as soon as the pieces of an unannounced body are too many: the rest is not waited for."""
-    piece = b"%x\r\n%s\r\n" % (8192, b" " * 8192)
-    assert send(service, "Transfer-Encoding: chunked", piece * (MAX_BODY // 8192 + 1)).startswith(b"HTTP/1.1 413")
+    piece = b"%x\r\n%s\r\n" % (65536, b" " * 65536)
+    assert send(service, "Transfer-Encoding: chunked", piece * 17).startswith(b"HTTP/1.1 413")
 
 
 def test_a_body_as_large_as_may_be(service: Service) -> None:
     """One byte more is too many."""
     body = json.dumps({**JUNE, "channel_id": "x"}).encode().ljust(MAX_BODY)
-    for content, status in ((body, 422), (body + b" ", 413)):
+    for content, status in ((body, 422), (body + b" ", 413), (body * 15, 413)):
         headers = {"Content-Type": "application/json; charset=utf-8"}
         assert service.client.post(service.path(), content=content, headers=headers).status_code == status
 
@@ -72,6 +73,7 @@ def test_a_body_that_is_not_declared_as_json(service: Service, kind: str | None)
 
 def test_unknown_paths_and_methods(service: Service) -> None:
     """404 and 405 in the form of all errors."""
+    assert service.client.post(f"{service.path()}/", json=JUNE).status_code == 404
     assert (answer := service.client.get("/nowhere")).status_code == 404
     assert answer.json() == {"detail": {"message": "Not Found"}}
     assert (answer := service.client.delete(service.path())).status_code == 405
@@ -133,6 +135,18 @@ def test_health_without_a_database(tmp_path: Path) -> None:
     with serving(tmp_path, worker=False, store=Failing()) as service:
         answer = service.client.get("/healthz")
     assert (answer.status_code, answer.json()) == (503, {"status": "the database cannot be reached"})
+
+
+def test_health_without_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 once it has failed: jobs would be taken, and nobody would do them."""
+
+    def fail(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(Worker, "run", fail)
+    with serving(tmp_path) as service:
+        until(lambda: service.client.get("/healthz").status_code == 503)
+        assert service.client.get("/healthz").json() == {"status": "the worker has stopped"}
 
 
 def metrics(service: Service) -> dict[str, float]:

@@ -384,7 +384,9 @@ def test_the_link_dies_after_24_hours(tmp_path: Path) -> None:
         service.clock.forward(timedelta(hours=24, seconds=-1))
         assert httpx.get(url).status_code == 200
         assert httpx.get(service.client.get(service.path(job)).json()["presigned_url"]).status_code == 200
-        service.clock.forward(timedelta(seconds=1))
+        service.clock.forward(timedelta(milliseconds=500))
+        assert service.client.get(service.path(job)).json() == {**document, "presigned_url": None}
+        service.clock.forward(timedelta(milliseconds=500))
         assert httpx.get(url).status_code == 403
         later = service.client.get(service.path(job)).json()
         assert later == {**document, "presigned_url": None}
