@@ -72,11 +72,7 @@ def open_jobs(database: str | None, data: Path | None) -> Iterator[Engine]:
     """
     place = database or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
     with _as_option("database"):
-        try:
-            engine = open_database(place)
-        except OperationalError as error:
-            # The driver's own words; SQLAlchemy's would add a statement and a link.
-            raise ExportError(f"the database cannot be used: {error.orig}") from None
+        engine = open_database(place)
     try:
         yield engine
     finally:
@@ -91,22 +87,29 @@ def open_parts(settings: Settings, public_url: str) -> Iterator[Opened]:
     """
     place = settings.archives or str(_inside(settings.data, "archives", "archives"))
     served = "://" not in place or place.startswith(("file://", "memory://"))
-    directory, source = _conversations(settings)
     with _as_option("smtp"):
         mailer = mailer_from_url(settings.smtp) if settings.smtp else None
     secret = _secret(settings) if served else None
     with _as_option("archives"):
         archives = open_archives(place, secret=secret, download_url=f"{public_url.rstrip('/')}/downloads")
-    with open_jobs(settings.database, settings.data) as engine:
+    with _conversations(settings) as (directory, source), open_jobs(settings.database, settings.data) as engine:
         keys = SqlKeys(engine)
         parts = Parts(SqlJobStore(engine), archives, directory, source, keys, mailer, settings.timezone)
         yield Opened(parts, keys, archives if served else None)
 
 
-def _conversations(settings: Settings) -> tuple[ChannelDirectory, ConversationSource]:
+@contextmanager
+def _conversations(settings: Settings) -> Iterator[tuple[ChannelDirectory, ConversationSource]]:
     place = settings.conversations or str(_inside(settings.data, DEMO, "conversations"))
+    if "://" not in place:
+        yield open_files(Path(place))
+        return
     with _as_option("conversations"):
-        return open_sql(place) if "://" in place else open_files(Path(place))
+        directory, source = open_sql(place)
+    try:
+        yield directory, source
+    finally:
+        source.engine.dispose()
 
 
 def _secret(settings: Settings) -> bytes:
@@ -138,8 +141,11 @@ def _inside(data: Path | None, name: str, option: str) -> Path:
 
 @contextmanager
 def _as_option(name: str) -> Iterator[None]:
-    """Name an option as it is called here."""
+    """Name an option as it is called here, and a database that cannot be reached by its option."""
     try:
         yield
     except OptionError as error:
         raise OptionError(str(error), option="secret_file" if error.option == "secret" else name) from None
+    except OperationalError as error:
+        # The driver's own words; SQLAlchemy's would add a statement and a link.
+        raise ExportError(f"--{name}: the database cannot be used: {error.orig}") from None

@@ -252,11 +252,13 @@ def test_an_argument_that_cannot_work(arguments: list[str], message: str) -> Non
     assert f"Error: {message}" in result.stderr
 
 
-def test_a_database_that_is_not_there() -> None:
+@pytest.mark.parametrize("option", ["database", "conversations"])
+def test_a_database_that_is_not_there(option: str) -> None:
     """One line, without the password."""
-    code, _, errors = run("serve", "--port", "0", EXPORT_ENGINE_DATABASE="postgresql://u:hunter2@127.0.0.1:1/x")
+    variable = {f"EXPORT_ENGINE_{option.upper()}": "postgresql://u:hunter2@127.0.0.1:1/x"}
+    code, _, errors = run("serve", "--port", "0", **variable)
     assert (code, errors.count("\n")) == (1, 1)
-    assert errors.startswith("error: the database cannot be used: connection failed")
+    assert errors.startswith(f"error: --{option}: the database cannot be used: connection failed")
     assert "hunter2" not in errors
 
 

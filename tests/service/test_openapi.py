@@ -133,7 +133,7 @@ def test_schemathesis(idle: Service, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(Path(sys.executable).parent / "st", "run", f"{idle.url}/openapi.json"),
-            *("--header", f"X-API-Key: {idle.key}", "--seed", "20260611", "--max-examples", "15", "--no-color"),
+            *("--header", f"X-API-Key: {idle.key}", "--seed", "20260611", "--max-examples", "10", "--no-color"),
         ],
         env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.service.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
