@@ -272,6 +272,7 @@ def test_an_absurdly_long_text(field: str, character: str, length: int) -> None:
     [(named, message)] = problems(body)
     assert named == field
     assert len(message) < 600
+    assert length <= 320 or message == f"is {length} characters long: at most 320 are taken"
 
 
 def test_an_absurdly_long_name() -> None:
