@@ -1,4 +1,4 @@
-"""The command `export-engine`: export conversations from files, verify an archive, look into one.
+"""The command `export-engine`: export conversations from files, verify an archive, look into one, run the service.
 
 What was done goes to stdout; progress, warnings and errors go to stderr, progress only where that is a terminal. An
 interrupted or failed export leaves nothing behind. Text from inputs and archives reaches the terminal only through
@@ -32,6 +32,7 @@ from export_engine.model import Channel, DateRange
 from export_engine.naming import DEFAULT_BUDGET, MAX_BUDGET, MIN_BUDGET
 from export_engine.render import CsvFormat
 from export_engine.report import ExportReport, Progress
+from export_engine.service.commands import COMMANDS
 from export_engine.sources.choose import open_source
 from export_engine.verify import conversation_text, members, printable, verify_archive
 
@@ -100,6 +101,10 @@ def _failed(message: str, code: int) -> int:
 @click.version_option(__version__, prog_name="export-engine")
 def commands() -> None:
     """Conversations in, one ZIP of CSVs out."""
+
+
+for _command in COMMANDS:  # those of the service
+    commands.add_command(_command)
 
 
 # --- export --------------------------------------------------------------------------------------------------------

@@ -155,7 +155,15 @@ def collision_key(name: str) -> str:
     Unicode's canonical caseless match (D145): normalised and fully case folded, as a case-insensitive APFS compares.
     Upper-casing single characters, as NTFS does, joins no more than that but the dotless i.
     """
-    return name.lower() if name.isascii() else normalize("NFC", normalize("NFD", name).casefold())
+    if name.isascii():
+        return name.lower()
+    # Most often only the contact is not ASCII, and a hyphen neither folds nor composes with what stands beside it.
+    contact, hyphens, rest = name.partition("--")
+    return f"{_folded(contact)}{hyphens}{rest.lower()}" if rest.isascii() else _folded(name)
+
+
+def _folded(text: str) -> str:
+    return normalize("NFC", normalize("NFD", text).casefold())
 
 
 def _label(text: str) -> str:

@@ -75,7 +75,7 @@ class Scratch(threading.local):
     def of(self, size: int) -> pa.Buffer:
         """At least `size` bytes, whatever is in them."""
         if self._buffer.size < size:
-            self._buffer = pa.allocate_buffer(size)
+            self._buffer = pa.allocate_buffer(1 << size.bit_length())  # pages cost nothing before they are touched
         return self._buffer
 
 

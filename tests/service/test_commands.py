@@ -22,14 +22,13 @@ from click.testing import CliRunner, Result
 from export_engine import OptionError, cli
 from export_engine.jobs.errors import UnauthorizedError
 from export_engine.jobs.keys import SqlKeys
-from export_engine.service.commands import COMMANDS
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.settings import open_jobs
 from export_engine.verify import verify_archive
 from tests.service.running import JUNE, NOW, OTHER_WORKSPACE, SMS, ended, until
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "export_engine.service"]
+COMMAND = [sys.executable, "-m", "export_engine"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EXPORT_ENGINE")} | {
     "PYTHONPATH": str(ROOT)
 }
@@ -194,12 +193,6 @@ def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.commands, [*map(str, arguments)], env=dict.fromkeys(os.environ.keys() - ENVIRONMENT))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _commands() -> None:
-    for command in COMMANDS:
-        cli.commands.add_command(command)
-
-
 def test_keys(tmp_path: Path) -> None:
     """Made, used, revoked; what is printed is the key alone."""
     made = invoke("key", "create", "--workspace", OTHER_WORKSPACE.upper(), "--data", tmp_path)
@@ -280,7 +273,7 @@ HEAVY = {"fastapi", "starlette", "pydantic", "sqlalchemy", "uvicorn", "prometheu
     [
         "import export_engine",
         "from export_engine.service.commands import COMMANDS",
-        "from export_engine.service.__main__ import cli; cli.commands.main(['export', '-h'], standalone_mode=False)",
+        "from export_engine import cli; cli.commands.main(['export', '-h'], standalone_mode=False)",
     ],
     ids=["the library", "the commands", "the command line"],
 )
