@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -187,21 +189,47 @@ def deflate_long(data: bytes, using: Backend) -> bytes:
 
 
 class Workers:
-    """A few threads that run tasks; results are taken in the order the caller wants.
+    """A few threads that run tasks, the caller's own among them; results are taken in the order the caller wants.
 
-    With one thread there is none at all: a task runs when its result is asked for.
+    `threads - 1` threads are started. Whoever asks for a result that is not there yet meanwhile runs tasks that nobody
+    has begun, oldest first: so `threads` are at work, no more, and none stands idle where there is work. With one
+    thread a task runs when its result is asked for.
     """
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="export-engine") if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="export-engine") if threads > 1 else None
+        self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
 
     def submit(self, task: Callable[..., _T], *arguments: object) -> Callable[[], _T]:
         """Start a task; calling what is returned waits for its result or raises its exception."""
         if self._pool is None:
             return partial(task, *arguments)
-        return self._pool.submit(task, *arguments).result
+        future: Future[_T] = Future()
+        self._waiting.append((partial(task, *arguments), future))
+        self._pool.submit(self._run_next)
+        return partial(self._result, future)
+
+    def _result(self, future: Future[_T]) -> _T:
+        while not future.done() and self._run_next():
+            pass
+        return future.result()
+
+    def _run_next(self) -> bool:
+        """Run the oldest task that nobody has begun; False if there is none."""
+        try:
+            task, future = self._waiting.popleft()
+        except IndexError:
+            return False
+        try:
+            future.set_result(task())
+        except Exception as error:  # noqa: BLE001  # whoever asks for the result gets it
+            future.set_exception(error)
+        return True
 
     def close(self) -> None:
         """Forget what has not begun and wait for what has: no thread outlives this call."""
+        with suppress(IndexError):  # a worker may take the last one
+            while True:
+                self._waiting.popleft()[1].cancel()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)

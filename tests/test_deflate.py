@@ -260,7 +260,7 @@ def test_exceptions_arrive_as_raised(threads: int) -> None:
 
 def test_no_thread_outlives_close() -> None:
     """Closing waits for what runs and forgets what has not begun."""
-    workers, gate, ran = Workers(2), threading.Event(), list[int]()
+    workers, gate, ran = Workers(3), threading.Event(), list[int]()
     running = [workers.submit(gate.wait, 60) for _ in range(2)]
     waiting = [workers.submit(ran.append, number) for number in range(20)]
     assert len(ours()) == 2
@@ -275,6 +275,23 @@ def test_no_thread_outlives_close() -> None:
     assert not ours()
     assert [task() for task in running] == [True, True]
     assert not ran
+
+
+def test_who_waits_works() -> None:
+    """While a result is not there, the thread that asks for it runs what nobody has begun."""
+    workers, gate, ran = Workers(2), threading.Event(), list[threading.Thread]()
+    slow = workers.submit(gate.wait, 60)
+
+    def note() -> None:
+        ran.append(threading.current_thread())
+        gate.set()
+
+    others = [workers.submit(note) for _ in range(3)]
+    assert slow()
+    for other in others:
+        other()
+    assert ran[0] is threading.current_thread()
+    workers.close()
 
 
 def test_one_thread_is_none() -> None:
