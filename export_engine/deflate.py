@@ -188,6 +188,10 @@ def deflate_long(data: bytes, using: Backend) -> bytes:
     )
 
 
+#: Fewer tasks than these are done before a thread would have begun: no thread is started for them.
+_FEW = 3
+
+
 class Workers:
     """A few threads that run tasks, the caller's own among them; results are taken in the order the caller wants.
 
@@ -199,6 +203,7 @@ class Workers:
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="export-engine") if threads > 1 else None
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._submitted = 0
 
     def submit(self, task: Callable[..., _T], *arguments: object) -> Callable[[], _T]:
         """Start a task; calling what is returned waits for its result or raises its exception."""
@@ -206,7 +211,10 @@ class Workers:
             return partial(task, *arguments)
         future: Future[_T] = Future()
         self._waiting.append((partial(task, *arguments), future))
-        self._pool.submit(self._run_next)
+        self._submitted += 1
+        if self._submitted >= _FEW:
+            for _ in range(_FEW if self._submitted == _FEW else 1):
+                self._pool.submit(self._run_next)
         return partial(self._result, future)
 
     def _result(self, future: Future[_T]) -> _T:
