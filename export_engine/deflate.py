@@ -230,8 +230,10 @@ class Workers:
             return False
         try:
             future.set_result(task())
-        except Exception as error:  # noqa: BLE001  # whoever asks for the result gets it
-            future.set_exception(error)
+        except BaseException as error:
+            future.set_exception(error)  # whoever asks for the result gets it
+            if not isinstance(error, Exception):
+                raise  # an interrupt is for this thread, whatever it is doing
         return True
 
     def close(self) -> None:

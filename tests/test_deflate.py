@@ -294,6 +294,22 @@ def test_who_waits_works() -> None:
     workers.close()
 
 
+def test_an_interrupt_reaches_whoever_waits() -> None:
+    """It is not kept for the one that will ask for the result of the task it fell into."""
+    workers, gate = Workers(2), threading.Event()
+    slow = workers.submit(gate.wait, 60)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        workers.submit(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        slow()
+    gate.set()
+    workers.close()
+
+
 def test_one_thread_is_none() -> None:
     """With one thread a task runs in the caller's, when its result is asked for."""
     workers, ran = Workers(1), list[threading.Thread]()

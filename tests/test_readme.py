@@ -16,6 +16,7 @@ import pytest
 
 from export_engine import DateRange
 from export_engine.schema import COLUMN_NAMES
+from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from tests import reference
 
 ROOT = Path(__file__).parent.parent
@@ -106,6 +107,26 @@ def test_parquet(example: Callable[[str], dict[str, Any]]) -> None:
         [names["export"].file_name, "manifest.parquet"]
     )
     assert names["export"].report.members == 29
+
+
+def test_embedding_the_job(example: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    """Queued, worked on, finished with a link; refused with the API's status where it must be."""
+    write_demo(tmp_path / "data")
+    (tmp_path / "archives").mkdir()
+    names = example("api.trigger(")
+    body = {"phone_number": "+12025550123", "start_date": "2026-02-01", "end_date": "2026-02-28"}
+    status, document = names["post"](DEMO_WORKSPACE, body)
+    assert (status, len(document["detail"]["candidates"])) == (409, 2)
+    status, document = names["post"](DEMO_WORKSPACE, body | {"channel_type": "whatsapp"})
+    assert (status, document["status"]) == (202, "queued")
+    assert names["post"](DEMO_WORKSPACE, body | {"channel_type": "whatsapp"})[0] == 409
+    assert names["worker"].step()
+    status, found = names["get"](DEMO_WORKSPACE, document["export_job_id"])
+    assert (status, found["status"]) == (200, "finished")
+    assert found["presigned_url"].startswith("https://example.com/d/")
+    assert names["get"](DEMO_WORKSPACE, "no-job")[0] == 404
+    (archive,) = (tmp_path / "archives").rglob("*.zip")
+    assert len(names_in(archive.read_bytes(), tmp_path / "out.zip")) > 10
 
 
 def test_the_table_names_every_column_in_order() -> None:

@@ -7,20 +7,17 @@ A request is checked in one order, the same for every error: the key (401), the 
 from __future__ import annotations
 
 import logging
-import re
-from datetime import timedelta
 from typing import Annotated, Any
-from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Request, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
 from pydantic_core import from_json
 
-from export_engine.jobs.channels import find_channel
-from export_engine.jobs.errors import InvalidRequestError, NotFoundError, Problem, RequestError, UnauthorizedError
-from export_engine.jobs.job import Job, accepted_document, status_document
-from export_engine.jobs.request import ExportRequest
+from export_engine.jobs import api
+from export_engine.jobs.api import uuid_of
+from export_engine.jobs.errors import InvalidRequestError, Problem, RequestError, UnauthorizedError
+from export_engine.jobs.job import accepted_document
 from export_engine.service.parts import Parts
 from export_engine.service.schemas import POLL, REQUEST_BODY, RESPONSES, TRIGGER, JobId, WorkspaceId
 
@@ -61,18 +58,13 @@ def parts_of(request: Request) -> Parts:
     return parts
 
 
-def _uuid(text: str) -> str | None:
-    """The id in lower case, None if it is no UUID: nothing in any store can have it."""
-    return text.lower() if re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text) else None
-
-
 def _workspace(
     workspace_id: WorkspaceId,
     key: Annotated[str | None, Security(_KEY)],
     parts: Annotated[Parts, Depends(parts_of)],
 ) -> str:
     """The workspace, once the key holds for it. No key holds for what is no UUID."""
-    workspace = _uuid(workspace_id)
+    workspace = uuid_of(workspace_id)
     if workspace is None:
         raise UnauthorizedError
     parts.keys.check(key, workspace)
@@ -130,19 +122,14 @@ def trigger(
     The channel can be identified either by its `channel_id` (the phone/channel UUID) or by its `phone_number` in E.164
     format. Only one active export is allowed per channel and date range.
     """
-    now = parts.clock()
-    wanted = ExportRequest.from_mapping(body, today=now.astimezone(parts.zone).date())
-    channel = find_channel(parts.directory, workspace, wanted)
-    job = Job(
-        id=str(uuid4()),
+    job = api.trigger(
+        body,
         workspace_id=workspace,
-        channel_id=channel.id,
-        start_date=wanted.start_date,
-        end_date=wanted.end_date,
-        created_time=now,
-        notification_email=wanted.notification_email,
+        store=parts.store,
+        directory=parts.directory,
+        now=parts.clock(),
+        zone=parts.zone,
     )
-    parts.store.create(job)
     _log.info("export job queued", extra={"job": job.id, "workspace": workspace})
     return JSONResponse(accepted_document(job), 202)
 
@@ -161,18 +148,7 @@ def poll(workspace: _Workspace, export_job_id: JobId, parts: Annotated[Parts, De
     `presigned_url` contains a download link valid for 24 hours. If the job status is `failed`, `presigned_url` stays
     null and `error_message` contains the failure detail.
     """
-    job_id = _uuid(export_job_id)
-    job = None if job_id is None else parts.store.get(workspace, job_id)
-    if job is None:
-        raise NotFoundError("No such export job in this workspace.")
-    return JSONResponse(status_document(job, _link(job, parts)))
-
-
-def _link(job: Job, parts: Parts) -> str | None:
-    """The download link, while it is alive: links count whole seconds, so one is not made for less."""
-    now = parts.clock()
-    if job.archive is None or job.file_name is None or job.expires_at is None:
-        return None
-    if job.expires_at - now < timedelta(seconds=1):
-        return None
-    return parts.archives.link(job.archive, file_name=job.file_name, now=now, expires_at=job.expires_at)
+    document = api.poll(
+        export_job_id, workspace_id=workspace, store=parts.store, archives=parts.archives, now=parts.clock()
+    )
+    return JSONResponse(document)

@@ -7,8 +7,7 @@ type already. Rules on single values (null, UTF-8, times) are checked here, as t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, COLUMNS, CREATED_AT, ROW_SCHEMA
 from export_engine.sources import MAX_BYTES, MAX_ROWS, Intake, Source
+from export_engine.sources.text import first_failing, is_sound_utf8, parsed
 from export_engine.zone import MAX_US, MIN_US, from_local
 
 __all__ = ["Numbered", "from_arrow", "normalised", "numbered", "wanted_columns"]
@@ -33,20 +33,8 @@ _REQUIRED = tuple(column.name for column in COLUMNS if column.required)
 _INSTANT = ROW_SCHEMA.field(CREATED_AT).type
 _TEXT = pa.string()
 
-#: How the two string types that have offsets count them.
-_OFFSETS: dict[pa.DataType, np.dtype[Any]] = {pa.string(): np.dtype(np.int32), pa.large_string(): np.dtype(np.int64)}
-
 # Microseconds in a timestamp's unit; ns is handled apart.
 _UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
-
-# ISO 8601 date and time, to the hour or finer; digits beyond microseconds are matched and cut off. What the casts of
-# `_parsed` accept, and offsets to the second, as this library writes them for times before standard time.
-_ISO = (
-    r"^(?P<local>\d{4}-\d\d-\d\d[T ]\d\d(?::\d\d(?::\d\d(?:\.\d{1,6})?)?)?)(?P<finer>\d*)"
-    r"(?P<zone>[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d(?::?[0-5]\d)?)?)?$"
-)
-#: Length of a date alone, which is no time.
-_DATE = len("2026-06-11")
 
 
 def from_arrow(data: Any) -> Source:
@@ -315,9 +303,9 @@ class _Rows:
 
     def _not_utf8(self, text: pa.Array) -> int | None:
         """Where the first value that is not UTF-8 stands; raises SourceError for damaged data."""
-        if _is_sound_utf8(text):
+        if is_sound_utf8(text):
             return None
-        failing = _first_failing(text, lambda part: part.validate(full=True))
+        failing = first_failing(text, lambda part: part.validate(full=True))
         if failing is None:
             return None
         if "UTF8" not in str(failing[1]):
@@ -377,9 +365,9 @@ class _Rows:
     def _parsed(self, name: str, text: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Microseconds, in UTC or local, and which are local."""
         try:
-            stamps, offsets, local = _parsed(text)
+            stamps, offsets, local = parsed(text)
         except pa.ArrowInvalid:
-            failing = _first_failing(text, _parsed)
+            failing = first_failing(text, parsed)
             at = 0 if failing is None else failing[0]
             self._refuse_at(name, at, "is not a time", "write ISO 8601, such as 2026-06-11T06:50:43.861185Z")
         return stamps.cast(pa.int64()).fill_null(0).to_numpy() - offsets, np.broadcast_to(local, len(text))
@@ -414,82 +402,6 @@ class _Rows:
         )
 
 
-def _parsed(text: pa.Array) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.bool_]]:
-    """Times as written, how far east of UTC they are, in microseconds, and which are local; ArrowInvalid for no time.
-
-    The casts do nearly every column ten times faster than the expression: all with an offset, or all without. The
-    expression does the rest, and what is finer than a microsecond. Both accept the same text, so that it does not
-    matter what else is in a batch; only a date alone is to the cast a time.
-    """
-    none = np.zeros(1, np.int64)
-    shortest = pc.min(pc.binary_length(text)).as_py()
-    if shortest is None:
-        return pa.nulls(len(text), pa.timestamp("us")), none, np.zeros(1, np.bool_)
-    if shortest > _DATE:
-        for kind, local in ((_INSTANT, False), (pa.timestamp("us"), True)):
-            try:
-                return text.cast(kind), none, np.array([local])
-            except pa.ArrowInvalid:
-                continue
-    parts = pc.extract_regex(text, _ISO)
-    written, finer, zone = (pc.struct_field(parts, part) for part in ("local", "finer", "zone"))
-    # Digits that follow anything but six decimals are no fraction.
-    wrong = pc.and_(pc.not_equal(finer, ""), pc.less(pc.binary_length(written), len("2026-06-11T06:50:43.861185")))
-    if pc.any(pc.and_(text.is_valid(), pc.or_kleene(parts.is_null(), wrong))).as_py():
-        raise pa.ArrowInvalid("not an ISO 8601 time")
-    zones = zone.fill_null("").dictionary_encode()
-    names = zones.dictionary.to_pylist()
-    which = zones.indices.to_numpy()
-    stamps = written.cast(pa.timestamp("us"))
-    return stamps, np.array([_offset(zone) for zone in names], np.int64)[which], np.array([not n for n in names])[which]
-
-
-def _is_sound_utf8(text: pa.Array) -> bool:
-    """Whether a string array's offsets rise and all its bytes are UTF-8, also between values; False where not sure.
-
-    The bytes are looked at as a whole, and then whether a value begins inside a character: several times faster than
-    value by value.
-    """
-    if text.type not in _OFFSETS or not len(text):
-        return False
-    _, offsets, data = text.buffers()
-    bounds = np.frombuffer(offsets, _OFFSETS[text.type])[text.offset : text.offset + len(text) + 1]
-    first, last = int(bounds[0]), int(bounds[-1])
-    if data is None or first < 0 or last > data.size or (bounds[1:] < bounds[:-1]).any():
-        return False
-    octets = np.frombuffer(data, np.uint8)[first:last]
-    if not len(octets) or octets.max() < 0x80:
-        return True
-    ends = pa.py_buffer(np.array([0, last - first], bounds.dtype))
-    whole = pa.Array.from_buffers(text.type, 1, [None, ends, data.slice(first, last - first)])
-    try:
-        whole.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    starts = octets[bounds[:-1][bounds[:-1] < last] - first]
-    return not bool((starts & 0b1100_0000 == 0b1000_0000).any())
-
-
-def _first_failing(column: pa.Array, check: Callable[[pa.Array], Any]) -> tuple[int, Exception] | None:
-    """Index of the first value for which `check` raises ArrowInvalid, and the error, found by halving; None if none."""
-    try:
-        check(column)
-    except pa.ArrowInvalid as error:
-        failure = error
-    else:
-        return None
-    low, high = 0, len(column)
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            check(column.slice(low, middle - low))
-        except pa.ArrowInvalid as error:
-            high, failure = middle, error
-        else:
-            low = middle
-    return low, failure
-
-
 def _shown(column: pa.Array, at: int) -> Any:
     """A value for an error message; one that Python cannot hold, as the number or bytes it is."""
     try:
@@ -507,12 +419,3 @@ def _name(value: Any) -> str | None:
     return (
         value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else None if value is None else str(value)
     )
-
-
-def _offset(zone: str) -> int:
-    """Microseconds east of UTC; nothing and `Z` are none."""
-    digits = re.sub(r"\D", "", zone)
-    if not digits:
-        return 0
-    hours, minutes, seconds = (int(digits[at : at + 2] or 0) for at in (0, 2, 4))
-    return (-1 if zone[0] == "-" else 1) * ((hours * 60 + minutes) * 60 + seconds) * 1_000_000

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from export_engine.jobs.database import open_database
+from export_engine.jobs.sql import SqlConversations, SqlDirectory, open_sql
+from export_engine.jobs.sql_schema import CHANNEL, create_schema
 from export_engine.jobs.store import SqlJobStore
+from export_engine.service.demo import DEMO_CHANNELS
 from tests.jobs.postgres import fresh_database, running_cluster
 
 
@@ -40,3 +44,22 @@ def database(database_url: str) -> Iterator[Engine]:
 def store(database: Engine) -> SqlJobStore:
     """A job store without jobs, on each kind of database in turn."""
     return SqlJobStore(database)
+
+
+@pytest.fixture
+def source(database_url: str) -> Iterator[SqlConversations]:
+    """A database of each kind, with the schema and the demo's two channels."""
+    made = sa.create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
+    create_schema(made)
+    with made.begin() as connection:
+        connection.execute(CHANNEL.insert(), DEMO_CHANNELS)
+    made.dispose()
+    _, conversations = open_sql(database_url)
+    yield conversations
+    conversations.engine.dispose()
+
+
+@pytest.fixture
+def directory(source: SqlConversations) -> SqlDirectory:
+    """The channels of the same database."""
+    return SqlDirectory(source.engine)

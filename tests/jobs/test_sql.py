@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -22,82 +20,29 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
 
-from export_engine import DateRange, Export, OptionError, RowError, SourceError, export_conversations
-from export_engine.jobs import sql_schema
+from export_engine import DateRange
 from export_engine.jobs.files import open_files
 from export_engine.jobs.parts import WorkspaceChannel
-from export_engine.jobs.sql import SqlConversations, SqlDirectory, _statement, open_sql
-from export_engine.jobs.sql_schema import CHANNEL, CONVERSATION, MESSAGE, SCHEMA, create_schema
+from export_engine.jobs.sql import SqlConversations, SqlDirectory, _statement
 from export_engine.schema import COLUMN_NAMES
-from export_engine.service.demo import DEMO_CHANNELS, DEMO_WORKSPACE, write_demo
+from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.sources import MAX_BYTES
+from tests.jobs.rows import (
+    JUNE,
+    NOON,
+    NUMBER,
+    SMS,
+    WHATSAPP,
+    checked_out,
+    conversation,
+    export,
+    fill,
+    many,
+    message,
+    read_back,
+)
 from tests.reference import COLUMNS
-
-WHATSAPP, SMS = (WorkspaceChannel(**channel) for channel in DEMO_CHANNELS)
-NUMBER = "+12025550123"
-JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
-NOON = datetime(2026, 6, 11, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def source(database_url: str) -> Iterator[SqlConversations]:
-    """A database of each kind, with the schema and the demo's two channels."""
-    made = sa.create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
-    create_schema(made)
-    with made.begin() as connection:
-        connection.execute(CHANNEL.insert(), DEMO_CHANNELS)
-    made.dispose()
-    _, conversations = open_sql(database_url)
-    yield conversations
-    conversations.engine.dispose()
-
-
-@pytest.fixture
-def directory(source: SqlConversations) -> SqlDirectory:
-    """The channels of the same database."""
-    return SqlDirectory(source.engine)
-
-
-def fill(engine: sa.Engine, conversations: list[dict[str, Any]], messages: list[dict[str, Any]]) -> None:
-    """Put these rows in place of all there are."""
-    with engine.begin() as connection:
-        connection.execute(MESSAGE.delete())
-        connection.execute(CONVERSATION.delete())
-        if conversations:
-            connection.execute(CONVERSATION.insert(), conversations)
-        if messages:
-            connection.execute(MESSAGE.insert(), messages)
-
-
-def conversation(identifier: str, **more: Any) -> dict[str, Any]:
-    """A row of `conversation`."""
-    row = {"id": identifier, "channel_id": SMS.id, "contact_name": "Jane Doe", "contact_phone": None}
-    return {**row, "created_at": NOON, **more}
-
-
-def message(identifier: str, of: str, **more: Any) -> dict[str, Any]:
-    """A row of `message`."""
-    row = {"id": identifier, "conversation_id": of, "message_time": NOON, "direction": "inbound"}
-    texts = dict.fromkeys(("speaker_name", "message_text", "media_url", "status", "sender_account"))
-    return {**row, "speaker_type": "customer", **texts, **more}
-
-
-def export(given: Any, days: DateRange = JUNE, zone: tzinfo = UTC, channel: WorkspaceChannel = SMS) -> Export:
-    """An export of what a source gave."""
-    return export_conversations(
-        given, channel=channel.channel, date_range=days, zone=zone, export_id="0", compression="store", threads=1
-    )
-
-
-def read_back(archive: bytes) -> list[list[dict[str, str]]]:
-    """The rows of each CSV, by the standard library; nulls are empty."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        texts = [io.StringIO(opened.read(name).decode(), newline="") for name in opened.namelist()]
-    return [list(csv.DictReader(text, strict=True)) for text in texts]
-
 
 # --- directory -----------------------------------------------------------------------------------------------------
 
@@ -317,19 +262,6 @@ def test_the_archive_is_the_same_from_files_and_from_a_database(
 # --- connections, memory, plans ------------------------------------------------------------------------------------
 
 
-def checked_out(source: SqlConversations) -> int:
-    """How many connections are in use."""
-    pool = source.engine.pool
-    assert isinstance(pool, sa.QueuePool)
-    return pool.checkedout()
-
-
-def many(source: SqlConversations, count: int, text: str = "") -> None:
-    """That many messages, ten a conversation."""
-    said = [message(f"{n:06}", f"c{n // 10:05}", message_text=text) for n in range(count)]
-    fill(source.engine, [conversation(f"c{n:05}") for n in range(count // 10)], said)
-
-
 def test_the_connection_is_taken_when_reading_begins_and_given_back_at_the_end(source: SqlConversations) -> None:
     """An export that is made but not read holds none."""
     many(source, 1_000)
@@ -469,135 +401,3 @@ def test_300_000_messages(source: SqlConversations, database_url: str) -> None:
     rows, peak = map(int, done.stdout.split())
     assert rows == 300_000
     assert peak < 80 << 10
-
-
-# --- schema and opening --------------------------------------------------------------------------------------------
-
-
-def test_the_documented_schema_is_the_one_that_is_made() -> None:
-    """The module's description shows PostgreSQL's statements."""
-    documented = [line[4:] for line in str(sql_schema.__doc__).splitlines() if line.startswith("    ")]
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
-    made: list[sa.DDLElement] = [CreateTable(table) for table in SCHEMA.sorted_tables]
-    made += [CreateIndex(index) for table in SCHEMA.sorted_tables for index in table.indexes]
-    statements = [" ".join(str(one.compile(dialect=dialect)).split()) for one in made]
-    assert " ".join(" ".join(documented).split()).replace("( ", "(").replace(" )", ")") == " ".join(
-        f"{statement};".replace("( ", "(").replace(" )", ")") for statement in statements
-    )
-
-
-def test_views_do_as_well_as_tables(source: SqlConversations, directory: SqlDirectory, database_url: str) -> None:
-    """What counts are names and columns."""
-    many(source, 20)
-    with source.engine.begin() as connection:
-        for table in SCHEMA.sorted_tables:
-            connection.execute(sa.text(f"ALTER TABLE {table.name} RENAME TO kept_{table.name}"))
-        for table in SCHEMA.sorted_tables:
-            kept = sa.table(f"kept_{table.name}", *(sa.column(column.name) for column in table.columns))
-            view = sa.select(kept, sa.literal_column("1").label("more")).compile(source.engine)
-            connection.execute(sa.text(f"CREATE VIEW {table.name} AS {view}"))
-    views, read = open_sql(database_url)
-    assert views.find(DEMO_WORKSPACE, channel_id=SMS.id) == directory.find(DEMO_WORKSPACE, channel_id=SMS.id) == [SMS]
-    assert sum(batch.num_rows for batch in read.conversations(SMS, JUNE, UTC)) == 20
-    read.engine.dispose()
-
-
-def test_moments_come_back_as_they_went(source: SqlConversations) -> None:
-    """In UTC, to the microsecond, from both databases; naive ones are refused."""
-    moment = datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=ZoneInfo("Asia/Taipei"))
-    fill(source.engine, [conversation("c", created_at=moment)], [])
-    with source.engine.connect() as connection:
-        assert connection.scalar(sa.select(CONVERSATION.c.created_at)) == moment
-    with pytest.raises(sa.exc.StatementError, match="give it one"):
-        fill(source.engine, [conversation("c", created_at=moment.replace(tzinfo=None))], [])
-
-
-@pytest.mark.parametrize(
-    ("table", "column", "value"),
-    [
-        ("channel", "id", SMS.id.upper()),
-        ("channel", "phone_number", "12025550123"),
-        ("message", "direction", "sideways"),
-        ("message", "speaker_type", "parrot"),
-        ("message", "sender_account", "somebody@example.com"),
-    ],
-)
-def test_the_schema_holds_the_rules(source: SqlConversations, table: str, column: str, value: str) -> None:
-    """What no export could carry does not get in."""
-    fill(source.engine, [conversation("c")], [message("m", "c")])
-    change = SCHEMA.tables[table].update().values({column: value})
-    with pytest.raises(sa.exc.IntegrityError), source.engine.begin() as connection:
-        connection.execute(change)
-
-
-def test_a_database_without_the_tables(source: SqlConversations, database_url: str) -> None:
-    """Says what is missing, and how to get it."""
-    SCHEMA.drop_all(source.engine)
-    with pytest.raises(SourceError, match="has no channel, conversation, message: make the tables with"):
-        open_sql(database_url)
-
-
-def test_a_table_without_a_column(source: SqlConversations, database_url: str) -> None:
-    """Says which."""
-    with source.engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE message DROP COLUMN status"))
-    with pytest.raises(SourceError, match=r"has no message\.status: make"):
-        open_sql(database_url)
-
-
-@pytest.mark.parametrize("url", ["conversations.db", "mysql://127.0.0.1/name", "duckdb:///file.db"])
-def test_a_url_that_cannot_be_used(url: str) -> None:
-    """Says what to give, and nothing of what was given: it may hold a password."""
-    with pytest.raises(OptionError, match="give sqlite:///path") as caught:
-        open_sql(url)
-    assert url not in str(caught.value)
-
-
-def test_an_sqlite_file_that_is_not_there(tmp_path: Path) -> None:
-    """Is an error; SQLite would make an empty one."""
-    with pytest.raises(FileNotFoundError):
-        open_sql(f"sqlite:///{tmp_path}/none.db")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def loose(tmp_path: Path) -> Iterator[SqlConversations]:
-    """An SQLite database with tables of its own making, which take any value."""
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/loose.db")
-    with engine.begin() as connection:
-        for table in SCHEMA.sorted_tables:
-            connection.execute(sa.text(f"CREATE TABLE {table.name} ({', '.join(table.columns.keys())})"))
-    _, conversations = open_sql(str(engine.url))
-    engine.dispose()
-    yield conversations
-    conversations.engine.dispose()
-
-
-def test_text_for_a_moment(loose: SqlConversations) -> None:
-    """SQLite finds it in no range, so it is refused as the database is opened."""
-    with loose.engine.begin() as connection:
-        connection.execute(sa.text("INSERT INTO message (message_time) VALUES ('2026-06-11T12:00:00Z')"))
-    with pytest.raises(SourceError, match=r"has text in message\.message_time: it must be an integer"):
-        open_sql(str(loose.engine.url))
-
-
-@pytest.mark.parametrize(
-    ("table", "column", "value", "told"),
-    [
-        ("message", "message_text", 5, "5 (int) is not text"),
-        ("conversation", "contact_name", 1.5, "1.5 (float) is not text"),
-        ("conversation", "created_at", "noon", "'noon' (str) is not an integer, the microseconds since"),
-    ],
-)
-def test_a_value_of_the_wrong_type(loose: SqlConversations, table: str, column: str, value: object, told: str) -> None:
-    """Is named with its place, and the connection given back."""
-    fill(loose.engine, [conversation("c"), conversation("d")], [message("m1", "c"), message("m2", "d")])
-    loose_table = sa.table(table, sa.column("id"), sa.column(column))
-    change = loose_table.update().where(loose_table.c.id == ("d" if table == "conversation" else "m2"))
-    with loose.engine.begin() as connection:
-        connection.execute(change.values({column: value}))
-    with pytest.raises(RowError) as caught:
-        b"".join(export(loose.conversations(SMS, JUNE, UTC)))
-    assert str(caught.value).startswith(f"conversation 'd', message 'm2', row 2, column '{column}': {told}")
-    assert (caught.value.row, caught.value.column, caught.value.value) == (2, column, value)
-    assert checked_out(loose) == 0

@@ -1,0 +1,68 @@
+"""The two calls of the API without a web framework: trigger an export, poll its job.
+
+Whoever has checked the key calls these, and answers with what they return, or with the status and body of the
+RequestError they raise. Bodies are checked before anything is asked of a store, in the order of the API's tables: form
+(422), the day (400), the channel (404, 409), what runs already (409).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+from uuid import uuid4
+
+from export_engine.jobs.channels import find_channel
+from export_engine.jobs.errors import NotFoundError
+from export_engine.jobs.job import Job, status_document
+from export_engine.jobs.parts import ArchiveStore, ChannelDirectory, JobStore
+from export_engine.jobs.request import ExportRequest
+
+__all__ = ["poll", "trigger", "uuid_of"]
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def uuid_of(text: str) -> str | None:
+    """The id in lower case, None if it is no UUID: nothing in any store can have it."""
+    return text.lower() if _UUID.fullmatch(text) else None
+
+
+def trigger(
+    body: Any, *, workspace_id: str, store: JobStore, directory: ChannelDirectory, now: datetime, zone: tzinfo = UTC
+) -> Job:
+    """Queue the export that a request's body asks for; `accepted_document` of the job is the answer (202).
+
+    `now` is aware; `zone` is whose days the range and today are. Raises InvalidRequestError, FutureStartError,
+    NotFoundError, AmbiguousChannelError or ActiveExportError.
+    """
+    wanted = ExportRequest.from_mapping(body, today=now.astimezone(zone).date())
+    channel = find_channel(directory, workspace_id, wanted)
+    job = Job(
+        id=str(uuid4()),
+        workspace_id=workspace_id,
+        channel_id=channel.id,
+        start_date=wanted.start_date,
+        end_date=wanted.end_date,
+        created_time=now,
+        notification_email=wanted.notification_email,
+    )
+    store.create(job)
+    return job
+
+
+def poll(job_id: str, *, workspace_id: str, store: JobStore, archives: ArchiveStore, now: datetime) -> dict[str, Any]:
+    """The status document of a job (200), with its download link while that is alive. Raises NotFoundError."""
+    known = uuid_of(job_id)
+    job = None if known is None else store.get(workspace_id, known)
+    if job is None:
+        raise NotFoundError("No such export job in this workspace.")
+    return status_document(job, _link(job, archives, now))
+
+
+def _link(job: Job, archives: ArchiveStore, now: datetime) -> str | None:
+    if job.archive is None or job.file_name is None or job.expires_at is None:
+        return None
+    if job.expires_at - now < timedelta(seconds=1):  # links count whole seconds: one is not made for less
+        return None
+    return archives.link(job.archive, file_name=job.file_name, now=now, expires_at=job.expires_at)
