@@ -115,7 +115,10 @@ class _Text:
         offsets = _string_offsets(column)
         if not column.null_count:
             return _Text(column, offsets, _NONE)
-        nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
+        valid = np.unpackbits(
+            np.frombuffer(column.buffers()[0], np.uint8), count=column.offset + len(column), bitorder="little"
+        )
+        nulls = np.flatnonzero(valid[column.offset :] == 0)
         if (offsets[nulls] != offsets[nulls + 1]).any():
             return _Text.of(column.take(pa.array(np.arange(len(column)))))
         return _Text(column, offsets, nulls)

@@ -62,16 +62,29 @@ def columnar(block: bytes, starts: list[int]) -> list[pa.RecordBatch] | None:
     if not 0 < len(block) <= 2 * MAX_BYTES:
         return None
     # pyarrow 26 crashes on a line that is null; such a line must not reach it, nor may any that begins otherwise.
-    if (np.frombuffer(block, np.uint8)[starts] != ord("{")).any():
+    if (np.frombuffer(block, np.uint8)[starts] != ord("{")).any() or not _is_utf8(block):
         return None
     try:
         options = pajson.ReadOptions(block_size=len(block) + 1, use_threads=False)
         table = pajson.read_json(pa.BufferReader(block), options, _PARSE)
-        table.validate(full=True)
         rows = _rows(table.combine_chunks(), len(starts))
     except pa.ArrowInvalid:
         return None
     return None if rows is None else list(_bounded(rows))
+
+
+def _is_utf8(block: bytes) -> bool:
+    """Whether a block is UTF-8; then so is every string in it, which the reader does not check itself."""
+    if block.isascii():
+        return True
+    whole = pa.Array.from_buffers(
+        _TEXT, 1, [None, pa.py_buffer(np.array([0, len(block)], np.int32)), pa.py_buffer(block)]
+    )
+    try:
+        whole.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _rows(table: pa.Table, lines: int) -> pa.RecordBatch | None:
