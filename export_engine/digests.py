@@ -2,10 +2,10 @@
 
 Conversation ids and member names must be unique over an archive of any size. A Python set of strings would take two
 hundred bytes an item; here each is reduced to its 64-bit hash, kept in sorted runs that are merged as they grow. The
-hash is Python's own, SipHash with a key of this process (PEP 456): nobody can make two items share it on purpose. Its
-value decides only whether two items are equal, and never reaches the output. Two different ones share it once in about
-37 million archives of a million items; what the caller does then (a number in a name, an advice to sort) is never a
-loss.
+hash is Python's own, SipHash (PEP 456), keyed anew in each process unless PYTHONHASHSEED says otherwise: nobody can
+make two items share it on purpose. Its value decides only whether two items are equal, and never reaches the output.
+Two different ones share it once in about 37 million archives of a million items; what the caller does then (a number
+in a name, an advice to sort) is never a loss.
 """
 
 from __future__ import annotations

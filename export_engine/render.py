@@ -63,10 +63,15 @@ def header(form: CsvFormat) -> bytes:
 _ROWS_AT_A_TIME = 1024
 
 
+#: The most memory that a thread keeps to render into: several times what a batch of usual messages needs.
+_KEPT = 64 << 20
+
+
 class Scratch(threading.local):
     """Memory to render into, kept from one batch to the next: a thread's own, as large as its largest batch needed.
 
-    Fresh memory for each batch costs the kernel's clearing of it, about a tenth of the rendering.
+    Fresh memory for each batch costs the kernel's clearing of it, about a tenth of the rendering. A batch of huge texts
+    gets its own, so that it does not stay.
     """
 
     def __init__(self) -> None:
@@ -74,6 +79,8 @@ class Scratch(threading.local):
 
     def of(self, size: int) -> pa.Buffer:
         """At least `size` bytes, whatever is in them."""
+        if size > _KEPT:
+            return pa.allocate_buffer(size)
         if self._buffer.size < size:
             self._buffer = pa.allocate_buffer(1 << size.bit_length())  # pages cost nothing before they are touched
         return self._buffer

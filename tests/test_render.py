@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -287,3 +288,19 @@ def test_created_text(moments: list[int]) -> None:
     """Local microseconds as file names have them, cut to the second, from 0001-01-01 to 9999-12-31."""
     local = [datetime(1970, 1, 1) + timedelta(microseconds=us) for us in moments]  # noqa: DTZ001  # local is naive
     assert created_text(np.array(moments, np.int64)) == [f"{t.isoformat()[:10]}_{t:%H%M%S}" for t in local]
+
+
+def test_scratch_is_kept_within_bounds() -> None:
+    """A thread renders into the same memory again, unless that was huge; another thread has its own."""
+    scratch = Scratch()
+    first = scratch.of(1000)
+    assert first.size >= 1000
+    assert scratch.of(first.size).address == first.address
+    huge = scratch.of((64 << 20) + 1)
+    assert huge.size > 64 << 20
+    assert scratch.of(1).address == first.address
+    others: list[int] = []
+    thread = threading.Thread(target=lambda: others.append(scratch.of(1000).address))
+    thread.start()
+    thread.join(60)
+    assert others != [first.address]
