@@ -321,15 +321,15 @@ def peak():
 store = LocalStore(sys.argv[1])
 write_object(export(conversations(40)), store, "warm.zip")
 before = peak()
-write_object(export(conversations(200)), store, "large.zip")
-assert obstore.head(store, "large.zip")["size"] > 200 * MIB
+write_object(export(conversations(400)), store, "large.zip")
+assert obstore.head(store, "large.zip")["size"] > 400 * MIB
 print(peak() - before)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_export(tmp_path: Path) -> None:
-    """An export of 200 MiB needs no more memory than one of 40, give or take a few parts."""
+    """An export of 400 MiB needs no more memory than one of 40, give or take what is under way when."""
     run = subprocess.run(
         [sys.executable, "-c", MEMORY, tmp_path],
         cwd=Path(__file__).parents[1],
@@ -339,4 +339,4 @@ def test_memory_does_not_grow_with_the_export(tmp_path: Path) -> None:
         timeout=240,
     )
     assert run.returncode == 0, run.stderr
-    assert int(run.stdout) < 64 * MIB
+    assert int(run.stdout) < 160 * MIB
