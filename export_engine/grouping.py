@@ -48,33 +48,29 @@ class Group:
 def groups(batches: Iterator[pa.RecordBatch]) -> Iterator[Group]:
     """Cut batches into groups; a conversation is taken to end where another begins.
 
-    At most about one batch and `MAX_ROWS` rows or `MAX_BYTES` bytes are held. Raises RowError for a row without a
-    conversation id.
+    A batch is held until the next one tells whether its last conversation goes on: where it does not, the batch becomes
+    a group as it is. At most about two batches and `MAX_ROWS` rows or `MAX_BYTES` bytes are in memory. Raises RowError
+    for a row without a conversation id.
     """
-    tail = _Tail()
+    held = _Held()
     read = 0
     for batch in batches:
         bounds = _bounds(batch, read)
-        if tail.rows and batch.column(_ID)[0].as_py() == tail.conversation:
+        if held.slices and batch.column(_ID)[0].as_py() == held.last_id:
+            yield from held.whole()
             head = int(bounds[1])
-            yield from tail.extend(batch.slice(0, head))
-            read += head
-            batch, bounds = batch.slice(head), bounds[1:] - head  # noqa: PLW2901  # what is left of it
-            if not len(bounds) > 1:
-                continue
-        last = int(bounds[-2])
-        if last and tail.begins:
-            # One task more would cost more than this copy.
-            yield tail.followed_by(batch.slice(0, last), bounds[:-1])
+            yield from held.extend(batch.slice(0, head))
+            rest, bounds = batch.slice(head), bounds[1:] - head
+            if rest.num_rows and held.begins:
+                held.follow(rest, bounds)  # a task more would cost more than this copy
+            elif rest.num_rows:
+                yield from held.close()
+                held = _Held(read + head, rest, bounds)
         else:
-            yield from tail.close()
-            if last:
-                yield Group(batch.slice(0, last), bounds[:-1], read)
-        read += last
-        tail = _Tail(read)
-        yield from tail.extend(batch.slice(last))
-        read += batch.num_rows - last
-    yield from tail.close()
+            yield from held.close()
+            held = _Held(read, batch, bounds)
+        read += batch.num_rows
+    yield from held.close()
 
 
 def _bounds(batch: pa.RecordBatch, read: int) -> NDArray[np.int64]:
@@ -87,43 +83,58 @@ def _bounds(batch: pa.RecordBatch, read: int) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), ends))
 
 
-class _Tail:
-    """The rows, so far, of a conversation that may go on in the next batch."""
+class _Held:
+    """Whole conversations, and after them the rows, so far, of one that may go on in the next batch."""
 
-    def __init__(self, before: int = 0) -> None:
-        self.rows = 0
-        self.conversation: str | None = None
-        self._before = before
-        self._slices: list[pa.RecordBatch] = []
+    def __init__(
+        self, before: int = 0, batch: pa.RecordBatch | None = None, bounds: NDArray[np.int64] | None = None
+    ) -> None:
+        self.slices = [] if batch is None else [batch]
         self.begins = True
+        self._before = before
+        self._bounds = np.zeros(1, np.int64) if bounds is None else bounds
 
-    def followed_by(self, batch: pa.RecordBatch, bounds: NDArray[np.int64]) -> Group:
-        """A group of this conversation, which has ended, and those of a batch."""
-        batch = pa.concat_batches([*self._slices, batch]) if self._slices else batch
-        bounds = np.concatenate((np.zeros(1 if self.rows else 0, np.int64), bounds + self.rows))
-        return Group(batch, bounds, self._before)
+    @property
+    def last_id(self) -> str | None:
+        """The conversation that may go on."""
+        last: str | None = self.slices[-1].column(_ID)[-1].as_py()
+        return last
+
+    def whole(self) -> Iterator[Group]:
+        """Hand out the conversations that have ended: all but the last."""
+        last = int(self._bounds[-2])
+        if last:
+            batch = self._joined()
+            yield Group(batch.slice(0, last), self._bounds[:-1], self._before)
+            self.slices = [batch.slice(last)]
+            self._before += last
+            self._bounds = self._bounds[-2:] - last
 
     def extend(self, rows: pa.RecordBatch) -> Iterator[Group]:
-        """Take more rows; hand out those before them once they are too many to hold."""
-        if self._slices:
-            size = rows.nbytes + sum(held.nbytes for held in self._slices)
-            if self.rows + rows.num_rows > MAX_ROWS or size > 2 * MAX_BYTES:
+        """Take more rows of the one conversation there is; hand out those before them once they are too many to hold."""
+        if self.slices:
+            size = rows.nbytes + sum(held.nbytes for held in self.slices)
+            if int(self._bounds[-1]) + rows.num_rows > MAX_ROWS or size > 2 * MAX_BYTES:
                 yield self._group(ends=False)
+                self._before += int(self._bounds[-1])
+                self.slices = []
+                self._bounds = np.zeros(2, np.int64)
                 self.begins = False
-        if self.conversation is None:
-            self.conversation = rows.column(_ID)[0].as_py()
-        self._slices.append(rows)
-        self.rows += rows.num_rows
+        self.slices.append(rows)
+        self._bounds = np.array([0, self._bounds[-1] + rows.num_rows])
+
+    def follow(self, batch: pa.RecordBatch, bounds: NDArray[np.int64]) -> None:
+        """Take the conversations that follow the one there is, which has ended."""
+        self.slices.append(batch)
+        self._bounds = np.concatenate((np.zeros(1, np.int64), bounds + self._bounds[-1]))
 
     def close(self) -> Iterator[Group]:
-        """The conversation has ended."""
-        if self._slices:
+        """Hand out all: the last conversation has ended, too."""
+        if self.slices:
             yield self._group(ends=True)
 
     def _group(self, *, ends: bool) -> Group:
-        batch = self._slices[0] if len(self._slices) == 1 else pa.concat_batches(self._slices)
-        group = Group(batch, np.array([0, self.rows], np.int64), self._before, begins=self.begins, ends=ends)
-        self._before += self.rows
-        self._slices.clear()
-        self.rows = 0
-        return group
+        return Group(self._joined(), self._bounds, self._before, begins=self.begins, ends=ends)
+
+    def _joined(self) -> pa.RecordBatch:
+        return self.slices[0] if len(self.slices) == 1 else pa.concat_batches(self.slices)

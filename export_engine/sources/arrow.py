@@ -221,18 +221,39 @@ def _damaged(column: pa.Array, error: Exception) -> SourceError:
 
 
 def _bounded(batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
-    """Where to cut: at most `MAX_ROWS` rows and about `MAX_BYTES` bytes of text, or one row."""
-    for start in range(0, batch.num_rows, MAX_ROWS):
-        yield from _halved(batch, start, min(start + MAX_ROWS, batch.num_rows))
+    """Where to cut: at most `MAX_ROWS` rows and about `MAX_BYTES` bytes of text, or one row.
 
-
-def _halved(batch: pa.RecordBatch, low: int, high: int) -> Iterator[tuple[int, int]]:
-    if high - low > 1 and sum(_size(column.slice(low, high - low)) for column in batch.columns) > MAX_BYTES:
-        middle = (low + high) // 2
-        yield from _halved(batch, low, middle)
-        yield from _halved(batch, middle, high)
-    else:
+    Rather between conversations, where one ends nearby: what is torn here has to be put together again by a copy.
+    """
+    low, rows = 0, batch.num_rows
+    while low < rows:
+        high = min(low + MAX_ROWS, rows)
+        while high - low > 1 and sum(_size(column.slice(low, high - low)) for column in batch.columns) > MAX_BYTES:
+            high = (low + high) // 2
+        if high < rows:
+            high = _between(batch.column("conversation_id"), low, high)
         yield low, high
+        low = high
+
+
+#: How many rows to look back for the end of a conversation.
+_NEARBY = 512
+
+
+def _between(ids: pa.Array, low: int, high: int) -> int:
+    """The last row number up to `high` at which a conversation begins; `high` where none does nearby."""
+    start = max(low, high - _NEARBY)
+    nearby = ids.slice(start, high + 1 - start)
+    if isinstance(nearby, pa.DictionaryArray):
+        nearby = nearby.indices
+    try:
+        nearby.validate(full=True)  # it was read from a file, perhaps: `_Rows` says what is wrong with it
+        if pa.types.is_string_view(nearby.type):  # nothing finds runs in views
+            nearby = nearby.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return high
+    ends = pc.run_end_encode(nearby).run_ends
+    return start + ends[-2].as_py() if len(ends) > 1 else high
 
 
 def _size(column: pa.Array) -> int:
