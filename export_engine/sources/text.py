@@ -25,6 +25,8 @@ _ISO = (
     r"^(?P<local>\d{4}-\d\d-\d\d[T ]\d\d(?::\d\d(?::\d\d(?:\.\d{1,6})?)?)?)(?P<finer>\d*)"
     r"(?P<zone>[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d(?::?[0-5]\d)?)?)?$"
 )
+#: Bytes below it, taken as signed, go on with a character: 0b10xxxxxx.
+_CONTINUING = -64
 #: Length of a date alone, which is no time.
 _DATE = len("2026-06-11")
 
@@ -51,8 +53,8 @@ def is_sound_utf8(text: pa.Array) -> bool:
         whole.validate(full=True)
     except pa.ArrowInvalid:
         return False
-    starts = octets[bounds[:-1][bounds[:-1] < last] - first]
-    return not bool((starts & 0b1100_0000 == 0b1000_0000).any())
+    starts = octets.view(np.int8)[bounds[: np.searchsorted(bounds, last)] - first]
+    return bool(starts.min() >= _CONTINUING)
 
 
 def parsed(text: pa.Array) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.bool_]]:
