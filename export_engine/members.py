@@ -20,7 +20,7 @@ from export_engine.archive import Members, Packed, dos_times, pack
 from export_engine.deflate import DEFLATED, PIECE, Backend, deflate_long, deflate_whole
 from export_engine.digests import digests
 from export_engine.grouping import Group
-from export_engine.naming import collision_key
+from export_engine.naming import collision_keys
 from export_engine.render import CsvFormat, Scratch, created_text, guard, render, time_text
 from export_engine.schema import COLUMN_NAMES
 from export_engine.selection import Selected, Selection, select
@@ -127,7 +127,7 @@ def build(recipe: Recipe, group: Group) -> Built:
         members=members,
         data=data,
         packed=pack(members, data),
-        name_digests=digests(map(collision_key, names)),
+        name_digests=digests(collision_keys(names)),
         id_digests=digests(ids),
         all_ids=ids,
         hashes=[sha256(text).hexdigest() for text in kept] if recipe.hashed else [None] * len(data),

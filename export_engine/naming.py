@@ -20,7 +20,7 @@ A cleaned label is a fixed point of these steps, and so is one that was cut: NFC
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from unicodedata import category, is_normalized, normalize
 
@@ -32,7 +32,7 @@ __all__ = [
     "MAX_BUDGET",
     "MIN_BUDGET",
     "channel_label",
-    "collision_key",
+    "collision_keys",
     "contact_label",
     "member_namer",
     "numbered",
@@ -64,6 +64,10 @@ _DEVICE = re.compile(_DEVICE_NAME)
 # What cleaning would not change, as far as ASCII goes: words with one blank, dot, hyphen or `. ` between them.
 _WORD = r"[!#-),+0-9;=@-\[\]-{}~\x80-\U0010ffff]+"
 _PLAIN = re.compile(rf"(?!{_DEVICE_NAME}){_WORD}(?:(?:\.? |[.-]){_WORD})*")
+
+# The only characters (U+0345, and Greek ones that it is a part of) whose case folding depends on whether the text was
+# taken apart before: everything else may be folded as it is, and is normalised after (Unicode, section 3.13).
+_IOTA_BELOW = re.compile("[\u0345\u1f80-\u1fff]")
 
 #: What `numbered` and `part` put behind a name; never cut away by a second suffix.
 _SUFFIX = re.compile(r" \((?:part )?[0-9]{1,9}\)\Z")
@@ -151,21 +155,19 @@ def part(name: str, number: int, *, budget: int = DEFAULT_BUDGET) -> str:
     return _suffixed(name, number, "part ", budget)
 
 
-def collision_key(name: str) -> str:
-    """Key that is equal for names that a file system may take for the same one.
+def collision_keys(names: Sequence[str]) -> list[str]:
+    """Keys that are equal for names that a file system may take for the same one; no name has a line end.
 
     Unicode's canonical caseless match (D145): normalised and fully case folded, as a case-insensitive APFS compares.
     Upper-casing single characters, as NTFS does, joins no more than that but the dotless i.
     """
-    if name.isascii():
-        return name.lower()
-    # Most often only the contact is not ASCII, and a hyphen neither folds nor composes with what stands beside it.
-    contact, hyphens, rest = name.partition("--")
-    return f"{_folded(contact)}{hyphens}{rest.lower()}" if rest.isascii() else _folded(name)
-
-
-def _folded(text: str) -> str:
-    return normalize("NFC", normalize("NFD", text).casefold())
+    # All at once: what is done to a text does not reach across a line end.
+    text = "\n".join(names)
+    if text.isascii():
+        return text.lower().split("\n") if names else []
+    if _IOTA_BELOW.search(text):
+        text = normalize("NFD", text)
+    return normalize("NFC", text.casefold()).split("\n")
 
 
 def _label(text: str) -> str:

@@ -1,6 +1,6 @@
 """No two members of one name, no conversation twice: the only memory an export has of what it has written.
 
-Names are compared as the least forgiving file systems do (see `naming.collision_key`). The first to come keeps its
+Names are compared as the least forgiving file systems do (see `naming.collision_keys`). The first to come keeps its
 name, the next gets ` (2)`, in the order of the source and whatever the batches were.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from export_engine.digests import DigestSet, digests
 from export_engine.errors import GroupingError
-from export_engine.naming import collision_key, numbered
+from export_engine.naming import collision_keys, numbered
 
 __all__ = ["Uniqueness"]
 
@@ -50,7 +50,7 @@ class Uniqueness:
 
     def claim_one(self, name: str) -> str:
         """Take one name; what to call the member."""
-        claimed = self.claim([name], digests([collision_key(name)]))
+        claimed = self.claim([name], digests(collision_keys([name])))
         return claimed[0] if claimed else name
 
     def _free(self, name: str, key: int, taken: set[int]) -> str:
@@ -59,6 +59,6 @@ class Uniqueness:
             number = self._next.get(key, 2)
             self._next[key] = number + 1
             candidate = self._numbered(name, number)
-            digest = int(digests([collision_key(candidate)])[0])
+            digest = int(digests(collision_keys([candidate]))[0])
         taken.add(digest)
         return candidate

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from export_engine.digests import DigestSet, digests
 from export_engine.errors import GroupingError
 from export_engine.model import Channel
-from export_engine.naming import DEFAULT_BUDGET, MIN_BUDGET, collision_key, member_namer, numbered
+from export_engine.naming import DEFAULT_BUDGET, MIN_BUDGET, collision_keys, member_namer, numbered
 from export_engine.uniqueness import Uniqueness
 
 PATIENT = settings(deadline=None, max_examples=100)
@@ -74,7 +74,7 @@ def claim(names: Sequence[str], cuts: Sequence[int], budget: int = DEFAULT_BUDGE
     edges = sorted({0, len(names), *(cut % (len(names) + 1) for cut in cuts)})
     for start, stop in pairwise(edges):
         batch = names[start:stop]
-        given_ = unique.claim(batch, digests(map(collision_key, batch)))
+        given_ = unique.claim(batch, digests(collision_keys(batch)))
         assert given_ is None or len(given_) == len(batch)
         claimed += batch if given_ is None else given_
     return claimed

