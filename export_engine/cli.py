@@ -213,6 +213,7 @@ def export(
             name_budget=name_budget,
             threads=threads,
             strict=strict,
+            archive_hash=not quiet,
             on_progress=on_progress,
         )
         where = _to_stdout(made) if to_stdout else str(made.write_to(output, overwrite=overwrite, manifest=manifest))

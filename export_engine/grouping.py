@@ -111,7 +111,7 @@ class _Held:
             self._bounds = self._bounds[-2:] - last
 
     def extend(self, rows: pa.RecordBatch) -> Iterator[Group]:
-        """Take more rows of the one conversation there is; hand out those before them once they are too many to hold."""
+        """Take more rows of the one conversation there is; hand out those before if they are too many to hold."""
         if self.slices:
             size = rows.nbytes + sum(held.nbytes for held in self.slices)
             if int(self._bounds[-1]) + rows.num_rows > MAX_ROWS or size > 2 * MAX_BYTES:

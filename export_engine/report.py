@@ -43,15 +43,16 @@ class Progress:
 class ExportReport:
     """The facts of a finished export.
 
-    `bytes` and `sha256` are the archive's; `csv_bytes` is the sum of its CSVs. `first_time` and `last_time` are the
-    earliest and latest exported message times (aware, UTC), None without rows. `conversations` counts conversations,
-    `members` CSVs: they differ only where a conversation was `split` into parts. `backend` names the library and level
-    that deflated. `elapsed` is in seconds, from the first byte asked for to the last handed out.
+    `bytes` and, with `archive_hash`, `sha256` (hex) are the archive's; `csv_bytes` is the sum of its CSVs.
+    `first_time` and `last_time` are the earliest and latest exported message times (aware, UTC), None without rows.
+    `conversations` counts conversations, `members` CSVs: they differ only where a conversation was `split` into
+    parts. `backend` names the library and level that deflated. `elapsed` is in seconds, from the first byte asked
+    for to the last handed out.
     """
 
     file_name: str
     bytes: int
-    sha256: str
+    sha256: str | None
     members: int
     conversations: int
     rows: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
@@ -365,3 +366,12 @@ def test_an_export_of_nothing_is_an_empty_archive() -> None:
     data = b"".join(export)
     assert members(data) == []
     assert (export.report.members, export.report.rows, export.report.first_time) == (0, 0, None)
+
+
+def test_the_archives_hash() -> None:
+    """The report has it if it was asked for."""
+    export = export_conversations(some_rows(), channel=CHANNEL, date_range=JUNE, archive_hash=True)
+    assert hashlib.sha256(b"".join(export)).hexdigest() == export.report.sha256
+    export = export_conversations(some_rows(), channel=CHANNEL, date_range=JUNE)
+    assert b"".join(export)
+    assert export.report.sha256 is None

@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def test_from_queued_to_finished(house: House) -> None:
     )
     assert house.bytes_of(done) == b"".join(expected)
     assert house.happened == [("began", job.id), ("finished", job.id)]
-    assert house.reports[0].sha256 == expected.report.sha256
+    assert replace(house.reports[0], elapsed=0) == replace(expected.report, elapsed=0)
     assert house.kept() == [done.archive]
 
 
