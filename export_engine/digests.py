@@ -36,6 +36,15 @@ class DigestSet:
                 return True
         return False
 
+    def seen(self, batch: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of a batch are in the set."""
+        found = np.zeros(len(batch), np.bool_)
+        for run in self._runs:
+            at = np.searchsorted(run, batch)
+            at[at == len(run)] = 0
+            found |= run[at] == batch
+        return found
+
     def add_new(self, batch: NDArray[np.uint64]) -> bool:
         """Add a batch if all of it is new and without repeats; else add nothing and return False."""
         ordered = np.sort(batch)

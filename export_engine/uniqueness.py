@@ -44,7 +44,13 @@ class Uniqueness:
         if self._names.add_new(keys):
             return None
         taken: set[int] = set()
-        claimed = [self._free(name, key, taken) for name, key in zip(names, keys.tolist(), strict=True)]
+        claimed = []
+        for name, key, seen in zip(names, keys.tolist(), self._names.seen(keys).tolist(), strict=True):
+            if seen or key in taken:
+                claimed.append(self._free(name, key, taken))
+            else:
+                claimed.append(name)
+                taken.add(key)
         self._names.add_new(np.array(sorted(taken), np.uint64))
         return claimed
 

@@ -143,6 +143,7 @@ def test_many_small_batches_stay_few_runs() -> None:
 @example([csv_name("Jane")] * 5, [1, 2, 3, 4])
 @example([csv_name("Jane", " (2)"), csv_name("Jane"), csv_name("jane")], [])
 @example([csv_name("Jane"), csv_name("jane"), csv_name("Jane", " (2)")], [1])
+@example([csv_name("Jane"), csv_name("Jane"), csv_name("Ann"), csv_name("Ann"), csv_name("Jane", " (2)")], [1, 3])
 @example([csv_name("Straße"), csv_name("STRASSE"), csv_name("é"), csv_name("e\u0301"), csv_name("É")], [])
 @PATIENT
 def test_names_as_one_after_another(names: list[str], cuts: list[int]) -> None:
