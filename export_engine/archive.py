@@ -135,8 +135,8 @@ def pack(members: Members, data: Sequence[bytes], base: int | None = None) -> Pa
         sizes += list(map(len, columns[-1]))
     ends = np.cumsum(sizes)
     starts = ends - sizes
-    local = _joined(_local(members, lengths, starts + (base or 0)), *columns)
     central, extras = _central(members, lengths, starts + (base or 0))
+    local = _joined(_local(central, members.streamed), *columns)
     records = _joined(central, names, *extras)
     if base is not None:
         return Packed(local, records, starts, starts[:0])
@@ -153,39 +153,24 @@ def _joined(fixed: NDArray[np.void], *columns: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _shared(fixed: NDArray[np.void], members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
-    """Fill the fields that both headers have."""
-    ascii_names = np.array(list(map(str.isascii, members.names)), np.bool_)
-    fixed["version_needed"] = np.where(offsets < LIMIT_32, _VERSION, _VERSION_ZIP64)
-    fixed["flags"] = np.where(ascii_names, 0, _UTF8) | np.where(members.streamed, _STREAMED, 0)
-    fixed["method"] = members.methods
-    fixed["time"] = members.times
-    fixed["date"] = members.dates
-    fixed["name_length"] = lengths
-
-
-def _local(members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.void]:
-    fixed = np.zeros(len(members), _LOCAL)
-    fixed["signature"] = b"PK\x03\x04"
-    _shared(fixed, members, lengths, offsets)
-    for field in ("crc32", "deflated_bytes", "csv_bytes"):
-        values = members.crc32s if field == "crc32" else getattr(members, field)
-        fixed[field] = np.where(members.streamed, 0, values)
-    return fixed
-
-
 def _central(
     members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]
 ) -> tuple[NDArray[np.void], list[list[bytes]]]:
     """The central headers, and the column of their extra fields where one has any."""
+    ascii_names = np.array(list(map(str.isascii, members.names)), np.bool_)
     fixed = np.zeros(len(members), _CENTRAL)
     fixed["signature"] = b"PK\x01\x02"
-    _shared(fixed, members, lengths, offsets)
+    fixed["version_needed"] = np.where(offsets < LIMIT_32, _VERSION, _VERSION_ZIP64)
     fixed["version_made"] = fixed["version_needed"]
     fixed["system"] = _UNIX
+    fixed["flags"] = np.where(ascii_names, 0, _UTF8) | np.where(members.streamed, _STREAMED, 0)
+    fixed["method"] = members.methods
+    fixed["time"] = members.times
+    fixed["date"] = members.dates
     fixed["crc32"] = members.crc32s
     fixed["deflated_bytes"] = members.deflated_bytes
     fixed["csv_bytes"] = members.csv_bytes
+    fixed["name_length"] = lengths
     fixed["external_attributes"] = _ATTRIBUTES
     fixed["offset"] = np.minimum(offsets, LIMIT_32)
     if len(offsets) and offsets[-1] >= LIMIT_32:
@@ -193,6 +178,19 @@ def _central(
         fixed["extra_length"] = [len(extra) for extra in extras]
         return fixed, [extras]
     return fixed, []
+
+
+def _local(central: NDArray[np.void], streamed: NDArray[np.bool_]) -> NDArray[np.void]:
+    """The local headers of the same members."""
+    fixed = np.zeros(len(central), _LOCAL)
+    for field in _LOCAL.names or ():
+        fixed[field] = central[field]
+    fixed["signature"] = b"PK\x03\x04"
+    fixed["extra_length"] = 0
+    if streamed.any():
+        for field in ("crc32", "deflated_bytes", "csv_bytes"):
+            fixed[field][streamed] = 0
+    return fixed
 
 
 def _descriptor(members: Members, at: int) -> bytes:
@@ -249,8 +247,8 @@ class Archive:
         """Begin one streamed member, whose sizes are not known yet."""
         self._streamed_from = self.position
         name = member.names[0].encode()
-        fixed = _local(member, np.array([len(name)]), np.array([self.position]))
-        return self.stream(fixed.tobytes() + name)
+        central, _ = _central(member, np.array([len(name)]), np.array([self.position]))
+        return self.stream(_local(central, member.streamed).tobytes() + name)
 
     def stream(self, data: bytes) -> bytes:
         """Count bytes that go into the archive as they are: the deflated data of the member begun."""
