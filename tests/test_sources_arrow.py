@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.schema import COLUMNS, ROW_SCHEMA
-from export_engine.sources import MAX_BYTES, MAX_ROWS, Intake, Source
+from export_engine.sources import MAX_BYTES, MAX_ROWS, Intake, Source, arrow
 from export_engine.sources.arrow import from_arrow
 from export_engine.sources.files import read_ipc, read_parquet
 
@@ -263,6 +263,51 @@ def test_big_cells_are_cut_to_size(kind: pa.DataType) -> None:
     """Cells far above the bound come out whole, a few at a time; repeated ones too."""
     texts = ["x" * (3 << 20), "y" * (6 << 20), None, "z"] * 3
     assert cells(from_arrow(table(12, message_text=pa.array(texts).cast(kind))), "message_text") == texts
+
+
+ID_TYPES = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.int64(),
+    pa.dictionary(pa.int32(), pa.string()),
+]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.sampled_from(ID_TYPES), st.integers(2, 12))
+@settings(deadline=None, max_examples=50)
+def test_cuts_between_conversations(runs: list[int], kind: pa.DataType, limit: int) -> None:
+    """A batch ends where a conversation does, unless the one that goes on is all of it or began too far back."""
+    nearby = 6
+    ids = [10 + number for number, run in enumerate(runs) for _ in range(run)]
+    column = pa.array(ids, pa.int64()).cast(pa.string()).cast(pa.large_string())
+    column = column.dictionary_encode() if pa.types.is_dictionary(kind) else column.cast(kind)
+    rows = table(len(ids), conversation_id=column)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrow, "MAX_ROWS", limit)
+        patch.setattr(arrow, "_NEARBY", nearby)
+        found = batches(from_arrow(rows))
+    at = 0
+    for batch in found:
+        start, at = at, at + len(batch)
+        assert batch.column("conversation_id").to_pylist() == list(map(str, ids[start:at]))
+        if at < len(ids):
+            torn = ids[at - 1] == ids[at]
+            assert not torn or (len(batch) == limit and len({*ids[max(start, at - nearby) : at]}) == 1)
+            if not torn and len(batch) < limit:  # no later end was possible
+                assert at + ids.count(ids[at]) > start + limit
+    assert at == len(ids)
+
+
+@pytest.mark.parametrize("bad", [-1, 0, 1 << 30])
+def test_wrong_offsets_near_a_cut(bad: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for a conversation's end trusts no offset of a table that perhaps came from a file."""
+    monkeypatch.setattr(arrow, "MAX_ROWS", 4)
+    offsets = np.arange(0, 14, 2, dtype=np.int32)
+    offsets[3] = bad
+    column = pa.StringArray.from_buffers(6, pa.py_buffer(offsets), pa.py_buffer(b"aabbccddeeff"))
+    with pytest.raises(SourceError, match="column of type string is damaged"):
+        batches(from_arrow(table(6, conversation_id=column)))
 
 
 def test_slices_beyond_two_gib() -> None:
