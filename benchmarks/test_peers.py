@@ -54,6 +54,10 @@ def test_peers(benchmark: BenchmarkFixture, rows: int, rounds: int, name: str) -
 
     seconds = interleaved(benchmark, runs, rounds, warm=True)
     best = min((peer.name for peer in PEERS), key=seconds.__getitem__)
+    same = {
+        kind: min(seconds[peer.name] for peer in PEERS if peer.given == kind) / seconds[f"ours, fast, from {kind}"]
+        for kind in ("Arrow", "objects")
+    }
     usual = size["pyarrow.csv + zipfile, level 6"]  # the very same CSVs, where `csv` may write its nulls otherwise
     smallest = min(size[peer.name] for peer in PEERS)
 
@@ -73,6 +77,7 @@ def test_peers(benchmark: BenchmarkFixture, rows: int, rounds: int, name: str) -
         conversations=len(job.members),
         sizes=size,
         best=best,
+        same=same,
     )
 
 
