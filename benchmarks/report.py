@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def write_report(run: dict[str, Any], folder: Path) -> None:
     for info in found.get("test_peers", ()):
         parts += _peers(info, charts)
     parts += _efficiency(found.get("test_efficiency", []), charts)
+    parts += _stages(found.get("test_stages", []))
     parts += _scaling(found)
     for info in found.get("test_memory", ()):
         parts += _memory(info["memory"], charts)
@@ -154,6 +155,23 @@ def _efficiency(infos: list[dict[str, Any]], charts: dict[str, str]) -> Iterator
             )
             for info in infos
         ),
+    )
+
+
+def _stages(infos: list[dict[str, Any]]) -> Iterator[str]:
+    if not infos:
+        return
+    yield "## Where the time goes\n"
+    yield "One thread, from Arrow, preset `fast`; milliseconds that each stage adds to those before it.\n"
+
+    def row(what: str, times: Iterable[float]) -> tuple[str, ...]:
+        return (what, *(f"{time * 1e3:.0f}" for time in times))
+
+    yield _table(
+        ("", *(f"{info['per']} messages a conversation" for info in infos)),
+        *(row(stage, (info["stages"][stage] for info in infos)) for stage in infos[0]["stages"]),
+        row("**the whole export**", (info["whole"] for info in infos)),
+        row("raw deflate alone", (info["raw"] for info in infos)),
     )
 
 

@@ -203,7 +203,16 @@ def test_a_run_becomes_a_page(tmp_path: Path) -> None:
     folder = tmp_path / "page"
     subprocess.run([sys.executable, "-m", "benchmarks.report", saved, folder], cwd=ROOT, check=True)
     page = (folder / "RESULTS.md").read_text()
-    for title in ("Against the targets", "Peers", "Efficiency", "Scaling", "Compression", "Latency", "keep in mind"):
+    for title in (
+        "Against the targets",
+        "Peers",
+        "Efficiency",
+        "time goes",
+        "Scaling",
+        "Compression",
+        "Latency",
+        "keep in mind",
+    ):
         assert re.search(rf"^## .*{title}", page, re.MULTILINE), title
     shown = set(re.findall(r"!\[.*?\]\((.*?)\)", page))
     assert shown == {path.name for path in folder.glob("*.svg")}

@@ -1,0 +1,83 @@
+"""Stages: where the time of an export goes besides deflate.
+
+The pipeline is run up to each stage in turn, on one thread; what a stage takes is what it adds. The last of them does
+all but deflating; the whole export then adds deflate, with what holding its results costs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import UTC
+from functools import partial
+from itertools import pairwise
+
+import pyarrow as pa
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks import data, raw
+from benchmarks.measure import interleaved, record
+from export_engine.deflate import Backend
+from export_engine.grouping import groups
+from export_engine.members import Recipe, build
+from export_engine.naming import DEFAULT_BUDGET, member_namer
+from export_engine.render import CsvFormat, Scratch, header, render, time_text
+from export_engine.schema import COLUMN_NAMES
+from export_engine.selection import select, selection
+from export_engine.sources import Intake
+from export_engine.sources.arrow import from_arrow
+
+_TIME = COLUMN_NAMES.index("message_time")
+_NOTHING = bytes(18)  # a gzip member's frame around no data
+_UNDEFLATED = Backend(name="none", gzip=lambda _: _NOTHING, piece=lambda *_: b"", crc32=lambda *_: 0)
+_RECIPE = Recipe(
+    selection=selection(data.JUNE, UTC, by_creation=False),
+    form=CsvFormat(),
+    header=header(CsvFormat()),
+    backend=_UNDEFLATED,
+    name_of=member_namer(data.CHANNEL),
+    budget=DEFAULT_BUDGET,
+    hashed=False,
+    spool_limit=8 << 20,
+)
+
+
+def _read(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    return from_arrow(table).batches(Intake(UTC))
+
+
+def _rendered(table: pa.Table, scratch: Scratch) -> None:
+    for group in groups(_read(table)):
+        rows = select(group, _RECIPE.selection)
+        columns = [rows.batch.column(index) for index in range(len(COLUMN_NAMES))]
+        columns[_TIME] = time_text(rows.us, rows.offsets)
+        render(columns, rows.bounds, _RECIPE.form, scratch)
+
+
+def _drop(items: Iterator[object]) -> None:
+    deque(items, maxlen=0)
+
+
+@pytest.mark.parametrize("per", [3, 20, 200])
+def test_stages(benchmark: BenchmarkFixture, rows: int, rounds: int, per: int) -> None:
+    """What each stage adds; nothing is held against a target."""
+    table = data.table(per, rows)
+    csvs = raw.csvs(table)
+    # What each stage does, and the pipeline up to it.
+    stages: dict[str, Callable[[], None]] = {
+        "read the table: UTF-8, nulls, times": lambda: _drop(_read(table)),
+        "find where conversations end": lambda: _drop(groups(_read(table))),
+        "choose rows, check values": lambda: _drop(select(group, _RECIPE.selection) for group in groups(_read(table))),
+        "render, with times and places to cut": partial(_rendered, table, Scratch()),
+        "cut, name, lay out headers": lambda: _drop(build(_RECIPE, group) for group in groups(_read(table))),
+        "deflate with CRC-32, keep names apart, join": partial(_drain, table),
+    }
+    seconds = interleaved(benchmark, {"raw deflate": raw.deflater(csvs.values(), 1), **stages}, rounds)
+    ends = [0.0, *(seconds[name] for name in stages)]
+    added = dict(zip(stages, (stop - start for start, stop in pairwise(ends)), strict=True))
+    record(benchmark, per=per, stages=added, raw=seconds["raw deflate"], whole=ends[-1])
+
+
+def _drain(table: pa.Table) -> None:
+    data.drain(table, threads=1)
