@@ -38,6 +38,7 @@ _TEXT = pa.string()
 _INSTANT = pa.timestamp("us", tz="UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # subtracting it is how naive times are told from aware ones
+_LISTS = (list, tuple)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 #: Messages pulled at a time: cheap per message, few enough that a run of huge texts is noticed early.
@@ -119,18 +120,26 @@ def gather(
     held = _Held(intake, line_of)
     try:
         for conversation in source:
-            messages = _begin(held, conversation)
+            given = _messages(conversation)
+            # A short list needs no iterator: most conversations are one, and small enough for that to tell.
+            short = type(given) in _LISTS and 0 < len(given) <= held.pull
+            if not short:
+                messages = _iterated(held, conversation, given)
             begun = ended = False
             while not ended:
-                asked = min(held.pull, MAX_ROWS - len(held.messages))
-                ended = _hold(held, conversation, islice(messages, asked), begun=begun) < asked
-                begun = True
+                if short:
+                    _hold_list(held, conversation, given)
+                    ended = True
+                else:
+                    asked = min(held.pull, MAX_ROWS - len(held.messages))
+                    ended = _hold(held, conversation, islice(messages, asked), begun=begun) < asked
+                    begun = True
                 rows, size = (_ENOUGH_ROWS, _ENOUGH_CHARACTERS) if ended else (MAX_ROWS, MAX_BYTES)
                 if len(held.messages) >= rows or held.size >= size:
                     yield _batch(held)
                     number = held.number + len(held.messages) - len(held.empty)
                     held = _Held(intake, line_of, number, held.pull)
-            del conversation  # a huge one need not wait for the next
+            del conversation, given  # a huge one need not wait for the next
         if held.messages:
             yield _batch(held)
     except BaseException:
@@ -141,12 +150,16 @@ def gather(
         raise
 
 
-def _begin(held: _Held, conversation: Conversation) -> Iterator[Message]:
+def _messages(conversation: Conversation) -> Any:
     """Ask a conversation for its messages."""
     try:
-        messages = conversation.messages
+        return conversation.messages
     except AttributeError as error:
         _lacks(error)
+
+
+def _iterated(held: _Held, conversation: Conversation, messages: Any) -> Iterator[Message]:
+    """Begin to iterate a conversation's messages."""
     if not hasattr(messages, "__iter__"):
         raise RowError(
             f"{reprlib.repr(messages)} cannot be iterated",
@@ -157,6 +170,15 @@ def _begin(held: _Held, conversation: Conversation) -> Iterator[Message]:
             advice="give any iterable of messages, an empty one where there are none",
         )
     return iter(messages)
+
+
+def _hold_list(held: _Held, conversation: Conversation, messages: Sequence[Message]) -> None:
+    """Take all messages of a conversation: no more of them than are weighed at a time."""
+    held.messages += messages
+    held.conversations.append(conversation)
+    held.counts.append(len(messages))
+    if len(held.messages) - len(held.texts) >= held.pull:
+        _weigh(held)
 
 
 def _hold(held: _Held, conversation: Conversation, messages: Iterable[Message], *, begun: bool) -> int:
