@@ -80,12 +80,14 @@ class Backend:
 
     name: str
     gzip: Callable[[bytes], bytes]
-    piece: Callable[[bytes, bytes, bool], bytes]
+    piece: Callable[[bytes | memoryview, bytes, bool], bytes]
     crc32: Callable[..., int]
     whole_method: int = DEFLATED
 
 
-def _piece(compressobj: Callable[..., Any], level: int, data: bytes, dictionary: bytes, last: bool) -> bytes:
+def _piece(
+    compressobj: Callable[..., Any], level: int, data: bytes | memoryview, dictionary: bytes, last: bool
+) -> bytes:
     """One piece through any library with zlib's interface."""
     given = (dictionary,) if dictionary else ()
     deflater = compressobj(level, zlib.DEFLATED, _RAW, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, *given)

@@ -17,7 +17,7 @@ from export_engine.archive import dos_times
 from export_engine.deflate import PIECE, WINDOW, Backend, Workers, deflate_whole
 from export_engine.errors import ArchiveError
 from export_engine.grouping import Group
-from export_engine.members import Recipe, Rendered
+from export_engine.members import Recipe, Rendered, render_rows
 from export_engine.render import created_text
 from export_engine.writer import LongMember, Writer
 
@@ -59,15 +59,23 @@ class LongConversation:
             self._template = (name, time, date)
             if group.whole:
                 self._open()  # it is exported, be it as a header alone
-        if self._template is None:
+        if self._template is None or not len(rows.us):
             return
-        csv, cuts, at, count = rendered.csv, np.array(rendered.cuts), 0, len(rows.us)
-        while at < count:
+        member = self._member or self._open()
+        if member.long.csv_bytes + len(rendered.csv) <= MEMBER_LIMIT:
+            member.append(rendered.csv, rows.us)
+        else:
+            self._split(render_rows(self._recipe, group, by_row=True))
+
+    def _split(self, rendered: Rendered) -> None:
+        """Append rows that do not all fit in the member begun."""
+        csv, cuts, us, at = rendered.csv, np.array(rendered.cuts), rendered.rows.us, 0
+        while at < len(us):
             member = self._member or self._open()
             room = MEMBER_LIMIT - member.long.csv_bytes
             stop = int(np.searchsorted(cuts, cuts[at] + room, side="right")) - 1
             if stop > at:
-                member.append(csv[cuts[at] : cuts[stop]], rows.us[at:stop])
+                member.append(csv[cuts[at] : cuts[stop]], us[at:stop])
                 at = stop
             elif member.long.rows:
                 self._close(member)
@@ -108,10 +116,12 @@ class _Cut:
         self._workers = workers
         self._writer = writer
         self._queue = queue
-        self._pending = bytearray()
+        # What does not make a piece yet, without a copy.
+        self._held: list[memoryview] = []
+        self._size = 0
         self._dictionary = b""
         self._hash = sha256() if recipe.hashed else None
-        self._take(recipe.header)
+        self._take(memoryview(recipe.header))
 
     def append(self, csv: memoryview, us: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
         """Append whole rows and their times (UTC microseconds)."""
@@ -121,32 +131,32 @@ class _Cut:
         long.last = last if long.last is None else max(long.last, last)
         self._take(csv)
 
-    def _take(self, data: bytes | memoryview) -> None:
+    def _take(self, data: memoryview) -> None:
         self.long.crc32 = self._backend.crc32(data, self.long.crc32)
         self.long.csv_bytes += len(data)
         if self._hash is not None:
             self._hash.update(data)
-        self._pending += data
         # More must follow a piece, as the last one is made differently.
-        full = (len(self._pending) - 1) // PIECE * PIECE
-        for at in range(0, full, PIECE):
-            self._deflate(bytes(self._pending[at : at + PIECE]), last=False)
-        if full:
-            del self._pending[:full]
+        while self._size + len(data) > PIECE:
+            rest = PIECE - self._size
+            self._deflate(b"".join((*self._held, data[:rest])) if self._held else data[:rest], last=False)
+            self._held, self._size, data = [], 0, data[rest:]
+        self._held.append(data)
+        self._size += len(data)
 
     def finish(self) -> None:
         """Hand out what is left."""
         if self._hash is not None:
             self.long.sha256 = self._hash.hexdigest()
         if self._dictionary:
-            self._deflate(bytes(self._pending), last=True)
+            self._deflate(b"".join(self._held), last=True)
         else:
             self.long.method = self._backend.whole_method
-            self._submit(self._workers.submit(_whole, bytes(self._pending), self._backend), len(self._pending))
+            self._submit(self._workers.submit(_whole, b"".join(self._held), self._backend), self._size)
 
-    def _deflate(self, data: bytes, *, last: bool) -> None:
+    def _deflate(self, data: bytes | memoryview, *, last: bool) -> None:
         self._submit(self._workers.submit(self._backend.piece, data, self._dictionary, last), len(data))
-        self._dictionary = data[-WINDOW:]
+        self._dictionary = bytes(data[-WINDOW:])
 
     def _submit(self, task: Callable[[], bytes], size: int) -> None:
         self._queue(lambda: self._writer.write_piece(self.long, task()), size)

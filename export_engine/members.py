@@ -79,10 +79,10 @@ class Built:
     hashes: Sequence[str | None]
 
 
-def render_rows(recipe: Recipe, group: Group) -> Rendered:
-    """Choose the rows of a group of one conversation and render them, with a cut for each."""
+def render_rows(recipe: Recipe, group: Group, *, by_row: bool = False) -> Rendered:
+    """Choose the rows of a group of one conversation and render them, with a cut for each if `by_row`."""
     rows = select(group, recipe.selection)
-    return _rendered(recipe, rows, np.arange(len(rows.us) + 1), Scratch())
+    return _rendered(recipe, rows, np.arange(len(rows.us) + 1) if by_row else rows.bounds, Scratch())
 
 
 def _rendered(recipe: Recipe, rows: Selected, bounds: NDArray[np.int64], scratch: Scratch) -> Rendered:
