@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from export_engine import Contact, Conversation, Message
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import MAX_ROWS, Intake
+from export_engine.sources import columnar as columnar_module
 from export_engine.sources.columnar import columnar, line_starts
 from export_engine.sources.objects import from_conversations
 
@@ -54,6 +56,42 @@ def test_good_lines_give_the_objects_rows(given_ones: list[Conversation]) -> Non
     assert batches is not None
     expected = list(from_conversations(given_ones).batches(Intake(UTC)))
     assert pa.Table.from_batches(batches, ROW_SCHEMA).equals(pa.Table.from_batches(expected, ROW_SCHEMA))
+
+
+NEARLY = st.text("0123456789TZ:-.+ ", min_size=18, max_size=29) | st.builds(
+    "".join,
+    st.lists(
+        st.sampled_from(["2026", "06", "11", "23", "5", "-", "-", "T", "T", " ", ":", ":", ".", "861", "Z", "+08:00"]),
+        min_size=8,
+        max_size=16,
+    ),
+)
+ISO = st.builds(
+    "{}{}{}{}{}".format,
+    st.sampled_from(["2026-06-11", "20260611", "2026-6-11", "2026-06-11T"]),
+    st.sampled_from(["T", " ", "t", ""]),
+    st.sampled_from(["06:50:43", "06:50", "065043", "06", "06:50:60", "24:00:00", "06:50:4"]),
+    st.sampled_from(["", ".", ".8", ".861185", ".8611851", ".861185000", ",86"]),
+    st.sampled_from(["Z", "Z", "z", "", "ZZ", "+08:00", " Z"]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(ISO | NEARLY, min_size=1, max_size=2))
+@example(["2026-06-11T06:50:43Z", "2026-06-11T06:50:43.861185Z"])
+@example(["2026-06-11T06:50:43.Z"])
+@example(["2026-06-11T06:50:43.Z", "2026-06-11T06:50:43.861185Z"])
+def test_usual_times_are_those_of_the_pattern(texts: list[str]) -> None:
+    """What is neither looked at closely nor refused by the cast is what the pattern allows."""
+    array = pa.array(["not one of them", *texts]).slice(1)
+    if columnar_module._is_usual(array):
+        try:
+            array.cast(pa.timestamp("us", "UTC"))
+        except pa.ArrowInvalid:
+            return
+        assert all(re.match(columnar_module._TIME, text) for text in texts)
+    else:
+        assert not all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", text, re.ASCII) for text in texts)
 
 
 GOOD: dict[str, Any] = {

@@ -45,6 +45,7 @@ _SCHEMA = pa.schema(
 _PARSE = pajson.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error")
 # What both roads read the same: RFC 3339 with an offset, and no digits beyond microseconds.
 _TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-][01]\d:[0-5]\d)$"
+_T_AT = len("2026-06-11")
 
 
 def line_starts(block: bytes) -> list[int]:
@@ -118,13 +119,28 @@ def _rows(table: pa.Table, lines: int) -> pa.RecordBatch | None:
 
 def _instants(text: pa.Array) -> pa.Array | None:
     """The times; None if one is in another form or out of bounds."""
-    matches = pc.match_substring_regex(text, _TIME)
-    if matches.false_count:
+    if not _is_usual(text) and pc.match_substring_regex(text, _TIME).false_count:
         return None
     instants = text.cast(_INSTANT)
     us = instants.cast(pa.int64()).drop_null()
     span = pc.min_max(us).as_py()
     return None if len(us) and not MIN_US <= span["min"] <= span["max"] <= MAX_US else instants
+
+
+def _is_usual(text: pa.Array) -> bool:
+    """Whether all times are what `_TIME` allows, with `Z`, if the cast takes them; ten times faster than to match them.
+
+    The cast takes a blank for the `T`, no seconds, and no `Z`. Digits beyond microseconds it refuses.
+    """
+    if text.null_count or not len(text):
+        return False
+    _, offsets, data = text.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
+    lengths = np.diff(bounds)
+    if lengths.min() < len("2026-06-11T06:50:43Z") or lengths.max() > len("2026-06-11T06:50:43.861185Z"):
+        return False
+    octets = np.frombuffer(data, np.uint8)
+    return bool((octets[bounds[:-1] + _T_AT] == ord("T")).all() and (octets[bounds[1:] - 1] == ord("Z")).all())
 
 
 def _joined(lists: pa.Array) -> pa.Array | None:
