@@ -1,8 +1,8 @@
 """Record batches cut at conversation boundaries.
 
 Sources deliver rows in batches that end anywhere; everything after this module wants whole conversations. A `Group`
-holds some whole conversations, or, for one too long to hold, a run of its rows. Most groups are slices without a
-copy; only the conversation that a batch happened to split is put together again.
+holds some whole conversations, or, for one too long to hold, a run of its rows. A batch of the usual size that ends
+where a conversation does becomes a group without a copy; small batches are put together, and so is what a batch tore.
 """
 
 from __future__ import annotations
@@ -48,21 +48,24 @@ class Group:
 def groups(batches: Iterator[pa.RecordBatch]) -> Iterator[Group]:
     """Cut batches into groups; a conversation is taken to end where another begins.
 
-    A batch is held until the next one tells whether its last conversation goes on: where it does not, the batch becomes
-    a group as it is. At most about two batches and `MAX_ROWS` rows or `MAX_BYTES` bytes are in memory. Raises RowError
-    for a row without a conversation id.
+    A batch is held until the next one tells whether its last conversation goes on, and for as long as the next fits into
+    `MAX_ROWS` rows and `MAX_BYTES` bytes with it: a group has its costs, however few rows are in it. At most about two
+    batches and as much as that are in memory. Raises RowError for a row without a conversation id.
     """
     held = _Held()
     read = 0
     for batch in batches:
         bounds = _bounds(batch, read)
-        if held.slices and batch.column(_ID)[0].as_py() == held.last_id:
+        goes_on = bool(held.slices) and batch.column(_ID)[0].as_py() == held.last_id
+        if held.has_room(batch):
+            held.append(batch, bounds, goes_on=goes_on)
+        elif goes_on:
             yield from held.whole()
             head = int(bounds[1])
             yield from held.extend(batch.slice(0, head))
             rest, bounds = batch.slice(head), bounds[1:] - head
             if rest.num_rows and held.begins:
-                held.follow(rest, bounds)  # a task more would cost more than this copy
+                held.append(rest, bounds, goes_on=False)  # a group more would cost more than this copy
             elif rest.num_rows:
                 yield from held.close()
                 held = _Held(read + head, rest, bounds)
@@ -90,6 +93,7 @@ class _Held:
         self, before: int = 0, batch: pa.RecordBatch | None = None, bounds: NDArray[np.int64] | None = None
     ) -> None:
         self.slices = [] if batch is None else [batch]
+        self._size = 0 if batch is None else batch.nbytes
         self.begins = True
         self._before = before
         self._bounds = np.zeros(1, np.int64) if bounds is None else bounds
@@ -107,26 +111,35 @@ class _Held:
             batch = self._joined()
             yield Group(batch.slice(0, last), self._bounds[:-1], self._before)
             self.slices = [batch.slice(last)]
+            self._size = self.slices[0].nbytes
             self._before += last
             self._bounds = self._bounds[-2:] - last
 
     def extend(self, rows: pa.RecordBatch) -> Iterator[Group]:
         """Take more rows of the one conversation there is; hand out those before if they are too many to hold."""
         if self.slices:
-            size = rows.nbytes + sum(held.nbytes for held in self.slices)
-            if int(self._bounds[-1]) + rows.num_rows > MAX_ROWS or size > 2 * MAX_BYTES:
+            if int(self._bounds[-1]) + rows.num_rows > MAX_ROWS or self._size + rows.nbytes > 2 * MAX_BYTES:
                 yield self._group(ends=False)
                 self._before += int(self._bounds[-1])
-                self.slices = []
+                self.slices, self._size = [], 0
                 self._bounds = np.zeros(2, np.int64)
                 self.begins = False
         self.slices.append(rows)
+        self._size += rows.nbytes
         self._bounds = np.array([0, self._bounds[-1] + rows.num_rows])
 
-    def follow(self, batch: pa.RecordBatch, bounds: NDArray[np.int64]) -> None:
-        """Take the conversations that follow the one there is, which has ended."""
+    def has_room(self, batch: pa.RecordBatch) -> bool:
+        """Whether a batch fits into a group with what is here."""
+        if not self.slices or not self.begins or int(self._bounds[-1]) + batch.num_rows > MAX_ROWS:
+            return False
+        return bool(self._size + batch.nbytes <= MAX_BYTES)
+
+    def append(self, batch: pa.RecordBatch, bounds: NDArray[np.int64], *, goes_on: bool) -> None:
+        """Take a batch, the first conversation of which `goes_on` from the last here or follows it."""
+        rows = self._bounds[-1]
         self.slices.append(batch)
-        self._bounds = np.concatenate((np.zeros(1, np.int64), bounds + self._bounds[-1]))
+        self._size += batch.nbytes
+        self._bounds = np.concatenate((self._bounds[:-1] if goes_on else self._bounds, bounds[1:] + rows))
 
     def close(self) -> Iterator[Group]:
         """Hand out all: the last conversation has ended, too."""

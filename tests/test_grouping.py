@@ -148,8 +148,9 @@ def test_slices_are_not_copied() -> None:
     assert first.batch.column(0).buffers()[2].address == rows.column(0).buffers()[2].address
 
 
-def test_laziness() -> None:
+def test_laziness(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more is read than the batch that tells whether the conversation before it goes on."""
+    monkeypatch.setattr(grouping, "MAX_ROWS", 5)
     events: list[str] = []
 
     def source() -> Iterator[pa.RecordBatch]:
@@ -165,8 +166,9 @@ def test_laziness() -> None:
     assert events[-1].startswith("group")
 
 
-def test_a_batch_that_ends_with_a_conversation_is_not_copied() -> None:
+def test_a_batch_that_ends_with_a_conversation_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """It becomes a group as it is, once the next one has begun with another conversation."""
+    monkeypatch.setattr(grouping, "MAX_ROWS", 6)
     rows = table([3] * 6)
     made = list(groups(cut(rows, [6, 12])))
     assert [group.batch.num_rows for group in made] == [6, 6, 6]
@@ -208,8 +210,29 @@ def test_null_conversation_id(runs: list[int], cuts: list[int], data: st.DataObj
     assert caught.value.column == "conversation_id"
 
 
-def test_source_error_arrives() -> None:
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_small_batches_are_put_together(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups are as large as they may be, however small the batches, also where these tear conversations."""
+    monkeypatch.setattr(grouping, "MAX_ROWS", 15)
+    rows = table([3] * 40)
+    made = list(groups(cut(rows, list(range(0, 120, size)))))
+    assert check(made, rows) == [3] * 40
+    assert [group.batch.num_rows for group in made] in ([15] * 8, [12] * 10)
+
+
+def test_small_batches_are_put_together_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound on bytes holds for them, too."""
+    rows = table([3] * 40, "long" * 50)
+    monkeypatch.setattr(grouping, "MAX_BYTES", rows.nbytes // 4)
+    made = list(groups(cut(rows, list(range(0, 120, 3)))))
+    assert check(made, rows) == [3] * 40
+    assert len(made) in (4, 5)
+    assert all(group.batch.nbytes <= rows.nbytes // 4 for group in made)
+
+
+def test_source_error_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the source raises is what the caller gets, after what was known to be complete before it."""
+    monkeypatch.setattr(grouping, "MAX_ROWS", 2)
     problem = OSError("disk")
 
     def source() -> Iterator[pa.RecordBatch]:
