@@ -48,9 +48,9 @@ class Group:
 def groups(batches: Iterator[pa.RecordBatch]) -> Iterator[Group]:
     """Cut batches into groups; a conversation is taken to end where another begins.
 
-    A batch is held until the next one tells whether its last conversation goes on, and for as long as the next fits into
-    `MAX_ROWS` rows and `MAX_BYTES` bytes with it: a group has its costs, however few rows are in it. At most about two
-    batches and as much as that are in memory. Raises RowError for a row without a conversation id.
+    A batch is held until the next one tells whether its last conversation goes on, and for as long as the next fits
+    into `MAX_ROWS` rows and `MAX_BYTES` bytes with it: a group has its costs, however few rows are in it. At most about
+    two batches and as much as that are in memory. Raises RowError for a row without a conversation id.
     """
     held = _Held()
     read = 0
@@ -117,13 +117,13 @@ class _Held:
 
     def extend(self, rows: pa.RecordBatch) -> Iterator[Group]:
         """Take more rows of the one conversation there is; hand out those before if they are too many to hold."""
-        if self.slices:
-            if int(self._bounds[-1]) + rows.num_rows > MAX_ROWS or self._size + rows.nbytes > 2 * MAX_BYTES:
-                yield self._group(ends=False)
-                self._before += int(self._bounds[-1])
-                self.slices, self._size = [], 0
-                self._bounds = np.zeros(2, np.int64)
-                self.begins = False
+        count = int(self._bounds[-1])
+        if self.slices and (count + rows.num_rows > MAX_ROWS or self._size + rows.nbytes > 2 * MAX_BYTES):
+            yield self._group(ends=False)
+            self._before += count
+            self.slices, self._size = [], 0
+            self._bounds = np.zeros(2, np.int64)
+            self.begins = False
         self.slices.append(rows)
         self._size += rows.nbytes
         self._bounds = np.array([0, self._bounds[-1] + rows.num_rows])

@@ -32,6 +32,7 @@ _TIMES = ("message_time", CREATED_AT)
 _REQUIRED = tuple(column.name for column in COLUMNS if column.required)
 _INSTANT = ROW_SCHEMA.field(CREATED_AT).type
 _TEXT = pa.string()
+_LISTS = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType)
 
 # Microseconds in a timestamp's unit; ns is handled apart.
 _UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -180,9 +181,7 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def _is_list(type_: pa.DataType) -> bool:
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    views = (pa.types.is_list_view, pa.types.is_large_list_view)
-    return any(is_kind(type_) for is_kind in kinds + views)
+    return isinstance(type_, _LISTS)
 
 
 # --- size ----------------------------------------------------------------------------------------------------------
