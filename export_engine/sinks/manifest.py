@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from typing import BinaryIO
 
 import msgspec
@@ -22,6 +23,8 @@ _TYPES |= dict.fromkeys(("first_time", "last_time"), pa.timestamp("us", tz="UTC"
 
 #: The columns of a Parquet manifest: the fields of `MemberRecord`.
 MANIFEST_SCHEMA = pa.schema([(f.name, _TYPES.get(f.name, pa.int64())) for f in fields(MemberRecord)])
+
+_values: Callable[[MemberRecord], tuple[object, ...]] = attrgetter(*MANIFEST_SCHEMA.names)
 
 _ROW_GROUP = 8192
 
@@ -52,7 +55,7 @@ def _parquet(file: BinaryIO) -> Iterator[_Listener]:
         held.clear()
 
     def listener(record: MemberRecord) -> None:
-        held.append(astuple(record))
+        held.append(_values(record))
         if len(held) == _ROW_GROUP:
             write()
 
