@@ -65,10 +65,11 @@ class LongConversation:
         if member.long.csv_bytes + len(rendered.csv) <= MEMBER_LIMIT:
             member.append(rendered.csv, rows.us)
         else:
+            # Once in 4 GiB: rendering again costs less than looking for the ends of all rows always.
             self._split(render_rows(self._recipe, group, by_row=True))
 
     def _split(self, rendered: Rendered) -> None:
-        """Append rows that do not all fit in the member begun."""
+        """Append rows that do not all fit in the member begun. Raises ArchiveError for one that no member can hold."""
         csv, cuts, us, at = rendered.csv, np.array(rendered.cuts), rendered.rows.us, 0
         while at < len(us):
             member = self._member or self._open()

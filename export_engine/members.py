@@ -80,7 +80,10 @@ class Built:
 
 
 def render_rows(recipe: Recipe, group: Group, *, by_row: bool = False) -> Rendered:
-    """Choose the rows of a group of one conversation and render them, with a cut for each if `by_row`."""
+    """Choose the rows of a group of one conversation and render them, into memory of their own.
+
+    `cuts` are the bytes at which the conversation begins and ends, or with `by_row` each of its rows. Raises RowError.
+    """
     rows = select(group, recipe.selection)
     return _rendered(recipe, rows, np.arange(len(rows.us) + 1) if by_row else rows.bounds, Scratch())
 

@@ -63,7 +63,7 @@ _DEVICE = re.compile(_DEVICE_NAME)
 
 # What cleaning would not change, as far as ASCII goes: words with one blank, dot, hyphen or `. ` between them.
 _WORD = r"[!#-),+0-9;=@-\[\]-{}~\x80-\U0010ffff]+"
-# Few names begin with a letter that a device's does, and nothing that was matched would match otherwise.
+# Only a name that begins with a device's first letter is held against the devices; the possessive end never goes back.
 _PLAIN = re.compile(rf"(?!(?=[acnplACNPL]){_DEVICE_NAME}){_WORD}(?:(?:[ .-]|\. ){_WORD})*+")
 
 # The only characters (U+0345, and Greek ones that it is a part of) whose case folding depends on whether the text was
