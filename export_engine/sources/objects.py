@@ -122,7 +122,8 @@ def gather(
         for conversation in source:
             given = _messages(conversation)
             # A short list needs no iterator: most conversations are one, and small enough for that to tell.
-            short = type(given) in _LISTS and 0 < len(given) <= held.pull
+            room = min(held.pull, MAX_ROWS - len(held.messages))
+            short = type(given) in _LISTS and 0 < len(given) <= room
             if not short:
                 messages = _iterated(held, conversation, given)
             begun = ended = False
