@@ -9,7 +9,7 @@ numpy and of the two data sets.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -21,9 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from export_engine import Channel, Contact, Conversation, DateRange, Export, Message, export_conversations
-from export_engine.schema import CREATED_AT, ROW_SCHEMA
-from export_engine.sources import MAX_ROWS
+from export_engine import Channel, Contact, Conversation, DateRange, Export, MemberRecord, Message, export_conversations
+from export_engine.schema import CREATED_AT, MAX_BATCH_ROWS, ROW_SCHEMA
 from fixtures import datasets
 
 __all__ = ["JUNE", "DataSet", "chitchat", "conversations", "drain", "export", "repeated", "synthetic", "table"]
@@ -167,7 +166,7 @@ def repeated(pool: pa.Table, rows: int, *, one_conversation: bool = False) -> It
     Each time round the conversations get new ids and were created a second later, so that neither ids nor names
     repeat; or all of it is `one_conversation`.
     """
-    batches = pool.to_batches(max_chunksize=MAX_ROWS)
+    batches = pool.to_batches(max_chunksize=MAX_BATCH_ROWS)
     at, created = ROW_SCHEMA.get_field_index("conversation_id"), ROW_SCHEMA.get_field_index(CREATED_AT)
     for turn in range(max(1, round(rows / len(pool)))):
         for batch in batches:
@@ -209,8 +208,15 @@ def export(source: Any, days: DateRange = JUNE, **options: Any) -> Export:
     return export_conversations(source, channel=CHANNEL, date_range=days, export_id="bench", **options)
 
 
-def drain(source: Any, days: DateRange = JUNE, **options: Any) -> Export:
+def drain(
+    source: Any,
+    days: DateRange = JUNE,
+    on_member: Callable[[MemberRecord], object] | None = None,
+    **options: Any,
+) -> Export:
     """The export run to its end, its bytes dropped."""
     made = export(source, days, **options)
+    if on_member is not None:
+        made.listen(on_member)
     deque(made, maxlen=0)
     return made

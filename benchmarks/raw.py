@@ -13,7 +13,7 @@ from isal import isal_zlib
 
 from benchmarks import data
 from export_engine import DateRange
-from export_engine.deflate import PIECE, WINDOW, backend
+from export_engine.pipeline.deflate import PIECE, WINDOW, backend
 
 __all__ = ["PIECEWISE", "WHOLE", "csvs", "deflater", "pieces"]
 

@@ -21,14 +21,15 @@ from zlib_ng import zlib_ng
 
 from benchmarks import data, raw
 from benchmarks.measure import at_most, interleaved, record
-from export_engine.deflate import Backend, backend
+from export_engine.options import Compression
+from export_engine.pipeline.deflate import Backend, backend
 
 _ZLIB_LIKE: dict[str, tuple[Any, Iterable[int]]] = {
     "isal": (isal_zlib, range(4)),
     "zlib-ng": (zlib_ng, range(1, 10)),
     "zlib": (zlib, range(1, 10)),
 }
-PRESETS = ("fast", "balanced", "small")
+PRESETS: tuple[Compression, ...] = ("fast", "balanced", "small")
 
 Deflater = Callable[..., bytes]
 

@@ -18,33 +18,34 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import data, raw
 from benchmarks.measure import interleaved, record
-from export_engine.deflate import Backend
-from export_engine.grouping import groups
-from export_engine.members import Recipe, build
-from export_engine.naming import DEFAULT_BUDGET, member_namer
-from export_engine.render import CsvFormat, Scratch, header, render, time_text
+from export_engine.options import DEFAULT_NAME_BUDGET, CsvDialect
+from export_engine.pipeline.deflate import Backend
+from export_engine.pipeline.grouping import groups
+from export_engine.pipeline.members import MemberSpec, build
+from export_engine.pipeline.naming import member_namer
+from export_engine.pipeline.render import Scratch, header, render, time_text
+from export_engine.pipeline.selection import select, selection
 from export_engine.schema import COLUMN_NAMES
-from export_engine.selection import select, selection
-from export_engine.sources import Intake
-from export_engine.sources.arrow import from_arrow
+from export_engine.sources import SourceContext
+from export_engine.sources.tables import from_arrow
 
 _TIME = COLUMN_NAMES.index("message_time")
 _NOTHING = bytes(18)  # a gzip member's frame around no data
 _UNDEFLATED = Backend(name="none", gzip=lambda _: _NOTHING, piece=lambda *_: b"", crc32=lambda *_: 0)
-_RECIPE = Recipe(
+_RECIPE = MemberSpec(
     selection=selection(data.JUNE, UTC, by_creation=False),
-    form=CsvFormat(),
-    header=header(CsvFormat()),
+    dialect=CsvDialect(),
+    header=header(CsvDialect()),
     backend=_UNDEFLATED,
     name_of=member_namer(data.CHANNEL),
-    budget=DEFAULT_BUDGET,
+    budget=DEFAULT_NAME_BUDGET,
     hashed=False,
     spool_limit=8 << 20,
 )
 
 
 def _read(table: pa.Table) -> Iterator[pa.RecordBatch]:
-    return from_arrow(table).batches(Intake(UTC))
+    return from_arrow(table).batches(SourceContext(UTC))
 
 
 def _rendered(table: pa.Table, scratch: Scratch) -> None:
@@ -52,7 +53,7 @@ def _rendered(table: pa.Table, scratch: Scratch) -> None:
         rows = select(group, _RECIPE.selection)
         columns = [rows.batch.column(index) for index in range(len(COLUMN_NAMES))]
         columns[_TIME] = time_text(rows.us, rows.offsets)
-        render(columns, rows.bounds, _RECIPE.form, scratch)
+        render(columns, rows.bounds, _RECIPE.dialect, scratch)
 
 
 def _drop(items: Iterator[object]) -> None:

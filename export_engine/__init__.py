@@ -26,8 +26,8 @@ from export_engine.report import ExportReport, MemberRecord, Progress
 
 if TYPE_CHECKING:
     from export_engine.engine import Export, export_conversations
-    from export_engine.render import EXCEL, CsvFormat
-    from export_engine.sources.choose import open_source
+    from export_engine.options import EXCEL, Compression, CsvDialect, ExportOptions, RangeBy
+    from export_engine.sources.open import open_source
 
 __version__ = "0.1.0"
 
@@ -35,19 +35,22 @@ __all__ = [
     "EXCEL",
     "ArchiveError",
     "Channel",
+    "Compression",
     "Contact",
     "Conversation",
-    "CsvFormat",
+    "CsvDialect",
     "DateRange",
     "Direction",
     "Export",
     "ExportError",
+    "ExportOptions",
     "ExportReport",
     "GroupingError",
     "MemberRecord",
     "Message",
     "OptionError",
     "Progress",
+    "RangeBy",
     "RowError",
     "SchemaError",
     "SourceError",
@@ -57,13 +60,16 @@ __all__ = [
     "open_source",
 ]
 
-#: Where the names stand that need pyarrow, which is loaded with the first of them.
+#: Where the names stand that need numpy or pyarrow, which are loaded with the first of them.
 _LOADED_WHEN_USED = {
-    "EXCEL": "render",
-    "CsvFormat": "render",
+    "EXCEL": "options",
+    "Compression": "options",
+    "CsvDialect": "options",
     "Export": "engine",
+    "ExportOptions": "options",
+    "RangeBy": "options",
     "export_conversations": "engine",
-    "open_source": "sources.choose",
+    "open_source": "sources.open",
 }
 
 

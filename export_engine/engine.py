@@ -1,4 +1,4 @@
-"""The export: a source of conversations in, the bytes of one ZIP out. The only module that knows all the others.
+"""The export: a source of conversations in, the bytes of one ZIP out. Joins source, pipeline and sink.
 
 The consumer's pull drives everything. Each chunk asked for reads as much of the source as it takes, and no more than
 a bounded window ahead:
@@ -11,33 +11,49 @@ raised. What it had handed out by then has no central directory: no ZIP reader t
 
 from __future__ import annotations
 
+import asyncio
+import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from datetime import UTC, tzinfo
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from datetime import tzinfo
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
 
-from export_engine.deflate import Workers, backend
 from export_engine.errors import OptionError, StateError
-from export_engine.flow import Flow
-from export_engine.members import Recipe
 from export_engine.model import Channel, Conversation, DateRange
-from export_engine.naming import DEFAULT_BUDGET, member_namer, zip_name
-from export_engine.render import CsvFormat, header
+from export_engine.options import Compression, CsvDialect, ExportOptions, RangeBy
+from export_engine.pipeline.flow import Pipeline
+from export_engine.pipeline.members import MemberSpec, member_spec
+from export_engine.pipeline.naming import zip_name
+from export_engine.pipeline.workers import Workers
+from export_engine.pipeline.writer import Writer
 from export_engine.report import ExportReport, MemberRecord, Progress
-from export_engine.selection import selection
-from export_engine.sources import Intake, Source
-from export_engine.sources.choose import source_of
-from export_engine.writer import Writer, instant
+from export_engine.sinks.headers import download_headers
+from export_engine.sources import Source, SourceContext
+from export_engine.sources.open import source_of
+from export_engine.times import instant
 
-__all__ = ["SPOOL_LIMIT", "Export", "export_conversations"]
+__all__ = ["Export", "OptionKeywords", "export_conversations"]
 
-#: Deflated bytes of one member that are held so that its sizes can stand in its local header.
-SPOOL_LIMIT = 8 << 20
+
+class OptionKeywords(TypedDict, total=False):
+    """The fields of `ExportOptions`, as keyword arguments of `export_conversations`."""
+
+    timezone: str | tzinfo
+    range_by: RangeBy
+    compression: Compression
+    dialect: CsvDialect
+    name_budget: int
+    spool_limit: int
+    strict: bool
+    threads: int | None
+    sha256: bool
 
 
 def export_conversations(
@@ -45,19 +61,10 @@ def export_conversations(
     *,
     channel: Channel,
     date_range: DateRange,
-    zone: str | tzinfo = "UTC",
-    range_by: Literal["message_time", "created_at"] = "message_time",
-    compression: str = "fast",
-    csv_format: CsvFormat | None = None,
+    options: ExportOptions | None = None,
     export_id: str | None = None,
-    name_budget: int = DEFAULT_BUDGET,
-    threads: int | None = None,
-    spool_limit: int = SPOOL_LIMIT,
-    strict: bool = False,
-    on_member: Callable[[MemberRecord], object] | None = None,
     on_progress: Callable[[Progress], object] | None = None,
-    archive_hash: bool = False,
-    member_hashes: bool = False,
+    **keywords: Unpack[OptionKeywords],
 ) -> Export:
     """Prepare the export of one channel's conversations over a date range; nothing is read yet.
 
@@ -65,70 +72,37 @@ def export_conversations(
     record batches, any object with `__arrow_c_stream__`, or what one of the readers in `export_engine.sources`
     returned. Rows must stand together by conversation.
 
-    Options, all with the default most exports want:
-
-    - `zone`: a time zone name or `tzinfo`; days of the range, naive times and times written are in it.
-    - `range_by`: `"message_time"` exports the messages sent in the range, and conversations that have any;
-      `"created_at"` exports, whole, the conversations created in it.
-    - `compression`: `"fast"`, `"balanced"`, `"small"` or `"store"` (see `export_engine.deflate`).
-    - `csv_format`: see `CsvFormat`; `EXCEL` is ready-made.
+    - `options`: see `ExportOptions`. Its fields may be given as keywords instead (`timezone="Asia/Taipei"`), or
+      besides: then they replace those of `options`.
     - `export_id`: the ZIP name's last part, 1 to 64 of A-Z, a-z, 0-9 and `-`; random by default (8 hexadecimal digits).
-    - `name_budget`: the most UTF-8 bytes of a CSV's name, 64 to 255.
-    - `threads`: how many deflate, from 1; by default the processors this process may use, at most 8.
-    - `spool_limit`: deflated bytes of one member to hold before it is streamed (8 MiB), from 0.
-    - `strict`: refuse lone surrogates (RowError) instead of writing U+FFFD and counting them.
-    - `on_member`: called with a `MemberRecord` for each member, in order, once it is written.
-    - `on_progress`: called with a `Progress` about once for every few thousand rows.
-    - `archive_hash`: put the archive's SHA-256 into the report; it costs a few per cent of the time.
-    - `member_hashes`: put each CSV's SHA-256 into its record.
+    - `on_progress`: called with a `Progress` about once for every few thousand rows. What it raises ends the export.
 
     The bytes are the same for the same source, options and `export_id`, whatever the threads, batch sizes or kind of
     source.
 
-    Raises OptionError for an option that cannot work. Iterating raises SourceError (SchemaError, RowError,
-    GroupingError) for bad input, ArchiveError for a row that no member can hold, and whatever the source or a
-    callback raises.
+    Raises OptionError for an option that is unknown or cannot work. Iterating raises SourceError (SchemaError,
+    RowError, GroupingError) for bad input, ArchiveError for a row that no member can hold, and whatever the source or
+    a callback raises.
     """
-    tz = _zone(zone)
-    if threads is not None and threads < 1:
-        raise OptionError(f"threads is {threads}: it must be 1 or more", option="threads")
-    if spool_limit < 0:
-        raise OptionError(f"spool_limit is {spool_limit}: it must be 0 or more", option="spool_limit")
-    if range_by not in ("message_time", "created_at"):
-        raise OptionError(f"range_by {range_by!r} is unknown: message_time or created_at", option="range_by")
-    form = csv_format or CsvFormat()
+    chosen = _options(options, keywords)
     return Export(
         source_of(source),
         zip_name(channel, date_range.start, os.urandom(4).hex() if export_id is None else export_id),
-        Recipe(
-            selection=selection(date_range, tz, by_creation=range_by == "created_at"),
-            form=form,
-            header=header(form),
-            backend=backend(compression),
-            name_of=member_namer(channel, budget=name_budget),
-            budget=name_budget,
-            hashed=member_hashes,
-            spool_limit=spool_limit,
-        ),
-        Intake(tz, strict=strict),
-        threads or _processors(),
-        archive_hash,
-        on_member,
+        member_spec(chosen, channel, date_range),
+        chosen,
         on_progress,
     )
 
 
-def _zone(zone: str | tzinfo) -> tzinfo:
-    if isinstance(zone, tzinfo):
-        return zone
-    if zone.upper() in ("UTC", "Z"):
-        return UTC
-    try:
-        return ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise OptionError(
-            f"time zone {zone!r} is unknown: use a name such as America/New_York, Asia/Taipei or UTC", option="zone"
-        ) from None
+def _options(options: ExportOptions | None, keywords: OptionKeywords) -> ExportOptions:
+    """The options with the keywords in place of their own."""
+    known = [field.name for field in fields(ExportOptions)]
+    for name in keywords:
+        if name not in known:
+            like = difflib.get_close_matches(name, known, 1)
+            meant = f"did you mean {like[0]}?" if like else f"the options are {', '.join(known)}"
+            raise OptionError(f"there is no option {name}: {meant}", option=name)
+    return replace(options or ExportOptions(), **keywords)
 
 
 def _processors() -> int:
@@ -140,46 +114,96 @@ def _processors() -> int:
 class Export:
     """One export, made by `export_conversations` and used once.
 
-    Iterate it for the archive's bytes (chunks of any size, none empty) or have it written by `write_to`. `file_name`
-    is known from the start, `report` after the end. Iterating must be driven to its end or closed, as any generator;
-    closing stops the workers and closes the source.
+    Take its bytes by iterating it, with `for` or `async for` (chunks of any size, none empty), or have it written by
+    `write_to`. `file_name` and `headers` are known from the start, `report` after the end. What is begun must be driven
+    to its end or closed; closing stops the workers and closes the source, and leaving a `with` block closes.
     """
 
     def __init__(
         self,
         source: Source,
         file_name: str,
-        recipe: Recipe,
-        intake: Intake,
-        threads: int,
-        hashed: bool,
-        on_member: Callable[[MemberRecord], object] | None,
+        spec: MemberSpec,
+        options: ExportOptions,
         on_progress: Callable[[Progress], object] | None,
     ) -> None:
         self.file_name = file_name
         self._source = source
-        self._recipe = recipe
-        self._intake = intake
-        self._threads = threads
-        self._hashed = hashed
-        self._listeners = [on_member] if on_member else []
+        self._spec = spec
+        self._options = options
         self._on_progress = on_progress
-        self._started = False
+        self._listeners: list[Callable[[MemberRecord], object]] = []
+        self._state = "not begun"
+        # Weak, so that an iterator that nobody holds any more ends its work as any generator does.
+        self._running: weakref.ref[Generator[bytes, None, None]] | None = None
         self._report: ExportReport | None = None
+
+    def __repr__(self) -> str:
+        return f"<Export {self.file_name!r}, {self._state}>"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers for a response that carries the archive: Content-Type, and its name in Content-Disposition."""
+        return download_headers(self.file_name)
 
     @property
     def report(self) -> ExportReport:
         """What was exported. Raises StateError before the last chunk has been taken, or after a failure."""
         if self._report is None:
-            raise StateError("the report exists once the export has been iterated to its end")
+            raise StateError(f"the report exists once the export has been iterated to its end; it is {self._state}")
         return self._report
+
+    def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
+        """Have `listener` called with each member's record, in the archive's order, once the member is written.
+
+        With `sha256` the records carry each CSV's SHA-256, which costs time. What `listener` raises ends the export.
+        Raises StateError once the export has begun.
+        """
+        if self._state != "not begun":
+            raise StateError(f"this export is {self._state}: ask for its members before the first chunk")
+        self._spec = replace(self._spec, hashed=self._spec.hashed or sha256)
+        self._listeners.append(listener)
 
     def __iter__(self) -> Iterator[bytes]:
         """The archive's bytes, once. Raises StateError the second time."""
-        if self._started:
-            raise StateError("this export was already used: call export_conversations again for another archive")
-        self._started = True
-        return self._chunks()
+        return self._begin()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The archive's bytes, once, for an asyncio event loop that goes on meanwhile.
+
+        The work is done in a thread of its own, the source's included, a chunk at a time as they are asked for. An
+        iterator that is closed or left (a client that went away) stops it when the step under way has ended; nothing
+        waits for that.
+        """
+        chunks = self._begin()
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="export-engine-async")
+        try:
+            while chunk := await loop.run_in_executor(thread, next, chunks, b""):
+                yield chunk
+        finally:
+            # Behind the step under way, and not awaited: whoever was cancelled may not be let wait.
+            thread.submit(chunks.close)
+            thread.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Stop the work if it has begun, and close the source; a finished export stays as it is.
+
+        To be called from the thread that iterates.
+        """
+        running = self._running() if self._running else None
+        if running is not None:
+            running.close()
+        if self._state == "not begun":
+            self._state = "closed"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def write_to(
         self,
@@ -192,39 +216,47 @@ class Export:
 
         `target` is a directory, which gets the archive under its `file_name`, or a file's path. `manifest` is where to
         write the members' records, as JSON Lines or (`.parquet`) Parquet; it makes them carry SHA-256. See
-        `export_engine.sinks.file.write_archive`.
+        `export_engine.sinks.write_archive`.
         """
         from export_engine.sinks.file import write_archive  # noqa: PLC0415  # a sink is loaded when it is used
 
         return write_archive(self, target, overwrite=overwrite, manifest=manifest)
 
-    def record_members(self, listener: Callable[[MemberRecord], object]) -> None:
-        """Have `listener` called with each member's record, SHA-256 included, besides `on_member`.
+    def _begin(self) -> Generator[bytes, None, None]:
+        if self._state != "not begun":
+            raise StateError(
+                f"this export is {self._state}, and can be used once: call export_conversations again for another"
+            )
+        self._state = "running"
+        chunks = self._chunks()
+        self._running = weakref.ref(chunks)
+        return chunks
 
-        Raises StateError once the export has begun.
-        """
-        if self._started:
-            raise StateError("members can be recorded only from the start: ask before the first chunk")
-        self._recipe = replace(self._recipe, hashed=True)
-        self._listeners.append(listener)
-
-    def _chunks(self) -> Iterator[bytes]:
+    def _chunks(self) -> Generator[bytes, None, None]:
         began = perf_counter()
-        digest = sha256() if self._hashed else None
-        recipe, intake = self._recipe, self._intake
+        spec, options = self._spec, self._options
+        digest = sha256() if options.sha256 else None
+        threads = options.threads or _processors()
+        context = SourceContext(options.tzinfo, strict=options.strict)
         writer = Writer(
-            budget=recipe.budget,
-            spool_limit=recipe.spool_limit,
+            budget=options.name_budget,
+            spool_limit=options.spool_limit,
             on_member=self._tell if self._listeners else None,
             on_progress=self._on_progress,
         )
-        workers = Workers(self._threads)
-        batches = self._source.batches(intake)
+        workers = Workers(threads)
+        batches = self._source.batches(context)
         try:
-            for chunk in Flow(recipe, workers, writer, self._threads).chunks(batches):
+            for chunk in Pipeline(spec, workers, writer, threads).chunks(batches):
                 if digest is not None:
                     digest.update(chunk)
                 yield chunk
+        except GeneratorExit:
+            self._state = "closed"
+            raise
+        except BaseException:
+            self._state = "failed"
+            raise
         finally:
             workers.close()
             batches.close()
@@ -239,12 +271,13 @@ class Export:
             csv_bytes=totals.csv_bytes,
             first_time=None if totals.first is None else instant(totals.first),
             last_time=None if totals.last is None else instant(totals.last),
-            replaced_surrogates=intake.replaced_surrogates,
-            ignored_columns=intake.ignored_columns,
+            replaced_surrogates=context.replaced_surrogates,
+            ignored_columns=context.ignored_columns,
             split=tuple(totals.split),
-            backend=recipe.backend.name,
+            backend=spec.backend.name,
             elapsed=perf_counter() - began,
         )
+        self._state = "finished"
 
     def _tell(self, record: MemberRecord) -> None:
         for listener in self._listeners:

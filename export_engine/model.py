@@ -86,4 +86,4 @@ class DateRange:
 
     def __post_init__(self) -> None:
         if self.end < self.start:
-            raise OptionError(f"end {self.end} is before start {self.start}: swap them", option="date_range")
+            raise OptionError(f"end {self.end} is before start {self.start}: swap them", option="end")

@@ -43,7 +43,7 @@ class Progress:
 class ExportReport:
     """The facts of a finished export.
 
-    `bytes` and, with `archive_hash`, `sha256` (hex) are the archive's; `csv_bytes` is the sum of its CSVs.
+    `bytes` and, with `sha256`, `sha256` (hex) are the archive's; `csv_bytes` is the sum of its CSVs.
     `first_time` and `last_time` are the earliest and latest exported message times (aware, UTC), None without rows.
     `conversations` counts conversations, `members` CSVs: they differ only where a conversation was `split` into
     parts. `backend` names the library and level that deflated. `elapsed` is in seconds, from the first byte asked

@@ -1,7 +1,8 @@
 """The twelve columns, once: their names, order, Arrow types and meaning (the seed's table "CSV columns").
 
 Between a source and the renderer every row has the type of `ROW_SCHEMA`: the twelve columns, times as UTC
-microseconds, and `created_at`, which is not exported as a column but names the CSV.
+microseconds, and `created_at`, which is not exported as a column but names the CSV. Sources make record batches of
+these rows within the bounds below, the pipeline takes them, and neither knows the other: this is their one joint.
 """
 
 from __future__ import annotations
@@ -10,7 +11,17 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-__all__ = ["COLUMNS", "COLUMN_NAMES", "CREATED_AT", "DIRECTIONS", "ROW_SCHEMA", "SPEAKER_TYPES", "Column"]
+__all__ = [
+    "COLUMNS",
+    "COLUMN_NAMES",
+    "CREATED_AT",
+    "DIRECTIONS",
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_ROWS",
+    "ROW_SCHEMA",
+    "SPEAKER_TYPES",
+    "Column",
+]
 
 DIRECTIONS = ("inbound", "outbound")
 SPEAKER_TYPES = ("bot", "agent", "customer")
@@ -51,3 +62,8 @@ CREATED_AT = "created_at"
 ROW_SCHEMA = pa.schema(
     [pa.field(c.name, c.type, nullable=not c.required) for c in COLUMNS] + [pa.field(CREATED_AT, _INSTANT)]
 )
+
+#: Bounds of one record batch: small enough for a flat memory, large enough that per-batch costs vanish. A batch of a
+#: single row may have more bytes.
+MAX_BATCH_ROWS = 12288
+MAX_BATCH_BYTES = 4 << 20

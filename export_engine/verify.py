@@ -8,52 +8,42 @@ a manifest a record for each member.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import struct
-import zlib
-from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
-from unicodedata import category, normalize
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from unicodedata import normalize
+from zipfile import ZipInfo
 
-from export_engine.errors import ArchiveError, OptionError
+from export_engine.errors import ArchiveError
+from export_engine.readback import METHODS, bytes_at, directory, member_rows
 from export_engine.report import MemberRecord
 from export_engine.schema import COLUMN_NAMES, DIRECTIONS, SPEAKER_TYPES
 
-__all__ = ["MAX_PROBLEMS", "Verification", "conversation_text", "members", "printable", "verify_archive"]
+__all__ = ["MAX_PROBLEMS", "Verification", "read_member", "verify_archive"]
 
 #: How many problems are listed; the rest is only counted.
 MAX_PROBLEMS = 100
 
-_HEADER = ",".join(COLUMN_NAMES)
 _ID, _CONVERSATION, _TIME = map(COLUMN_NAMES.index, ("message_id", "conversation_id", "message_time"))
 _WORDS = {"direction": DIRECTIONS, "speaker_type": SPEAKER_TYPES}
 _VOCABULARY = [(COLUMN_NAMES.index(name), frozenset(words)) for name, words in _WORDS.items()]
-#: The most characters of a cell that `csv` takes on every platform; no string of Arrow's is longer.
-_LONGEST = 0x7FFFFFFF
-#: Bytes of a member in memory at a time, packed and unpacked, besides the line being read.
-_CHUNK = 1 << 16
 
 _LOCAL = struct.Struct("<4s5H3L2H")  # APPNOTE 4.3.7
 _DESCRIPTOR = struct.Struct("<4s3L")  # APPNOTE 4.3.9
 _END = struct.Struct("<4s4H2LH")  # APPNOTE 4.3.16
 _STREAMED, _UTF8 = 1 << 3, 1 << 11  # APPNOTE 4.4.4
-_METHODS = (ZIP_STORED, ZIP_DEFLATED)
 _UNIX, _ATTRIBUTES = 3, 0o100644 << 16  # APPNOTE 4.4.2.2, 4.4.15
 
 _CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{6}")
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f]|\A[. ]')
 _PART = re.compile(r" \(part ([0-9]+)\)(?: \([0-9]+\))?\.csv\Z")
-#: What `zipfile` raises for bytes that are no ZIP archive, or none it can read.
-_UNREADABLE = (BadZipFile, OverflowError, RuntimeError, ValueError, struct.error)
 
 _Complain = Callable[[str], object]
 _See = Callable[[bytes], object]
@@ -86,7 +76,7 @@ def verify_archive(
     Checked are the container (local and central headers, CRC-32s, no byte that belongs to nothing), the members'
     names, and each row: its cells, the vocabulary, its time, that a member is one conversation and a conversation one
     member or its `(part N)`. The manifest must list the same members in the same order with the same facts. An archive
-    written with any `CsvFormat` passes. `progress` is called with the bytes of CSV read so far and those there are.
+    written with any `CsvDialect` passes. `progress` is called with the bytes of CSV read so far and those there are.
 
     Damage is reported, never raised. Raises OSError for a file that cannot be read.
     """
@@ -104,7 +94,7 @@ def verify_archive(
     with Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            infos, start = _directory(file)
+            infos, start = directory(file)
             _check_layout(file, infos, start, complain)
             _check_names(infos, complain)
             found = []
@@ -123,172 +113,7 @@ def verify_archive(
     return Verification(len(infos), conversations, rows, size, tuple(problems))
 
 
-def members(path: str | os.PathLike[str]) -> Iterator[MemberRecord]:
-    """Each member's record, in the archive's order, as its CSV says; a member is read when its turn comes.
-
-    `conversation_id` is empty for a CSV without rows, `part` always 1. Raises ArchiveError for a file that is no ZIP
-    archive or a CSV that cannot be read.
-    """
-    with Path(path).open("rb") as file:
-        for info in _directory(file)[0]:
-            yield _read(file, info, len, len)
-
-
-def conversation_text(path: str | os.PathLike[str], which: str) -> Iterator[str]:
-    """One conversation as lines to read: `2026-06-11 06:50  agent Jane > text`, what follows indented by 18 blanks.
-
-    `which` is a member's name, a conversation's id (all its parts are read then), or what only one name begins with or
-    contains. The lines are `printable`. Raises OptionError (`conversation`) if it means none or several, ArchiveError
-    as `members` does.
-    """
-    with Path(path).open("rb") as file:
-        for info in _find(file, which):
-            for row in _rows(file, info):
-                if len(row) == len(COLUMN_NAMES):
-                    yield from _message_lines(dict(zip(COLUMN_NAMES, row, strict=True)))
-
-
-def printable(text: str) -> str:
-    r"""Spell what a terminal could obey as escapes, as in `\x1b`: controls, line ends, formats except joiners."""
-    if text.isprintable():
-        return text
-    kept = "\u200c\u200d"
-    return "".join(c if c.isprintable() or c in kept or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
-
-
-def _message_lines(message: dict[str, str]) -> Iterator[str]:
-    time = message["message_time"][:16].replace("T", " ")
-    speaker = f"{message['speaker_type']} {message['speaker_name']}".rstrip()
-    first, *others = re.split("\r\n|\n", message["message_text"])
-    yield printable(f"{time:16}  {speaker} > {first}")
-    for line in (*others, *filter(None, message["media_url"].split(","))):
-        yield f"{'':18}{printable(line)}"
-
-
-def _find(file: IO[bytes], which: str) -> list[ZipInfo]:
-    """The members that `which` means: see `conversation_text`."""
-    infos = _directory(file)[0]
-    tests: list[Callable[[ZipInfo], bool]] = [
-        lambda info: info.filename == which,
-        lambda info: _conversation(file, info) == which,
-        lambda info: info.filename.startswith(which),
-        lambda info: which in info.filename,
-    ]
-    for kind, test in enumerate(tests):
-        found = [info for info in infos if test(info)]
-        if len(found) == 1 or (found and kind == 1):
-            return found
-        if found:
-            some = ", ".join(repr(info.filename) for info in found[:5])
-            raise OptionError(f"{which!r} is in {len(found)} names: say more of one of {some}", option="conversation")
-    raise OptionError(f"no member has {which!r} as conversation id or in its name", option="conversation")
-
-
-def _conversation(file: IO[bytes], info: ZipInfo) -> str | None:
-    """The id in a member's first row, None without one."""
-    first = next(_rows(file, info), [])
-    return first[_CONVERSATION] if len(first) == len(COLUMN_NAMES) else None
-
-
-# --- reading -------------------------------------------------------------------------------------------------------
-
-
-def _directory(file: IO[bytes]) -> tuple[list[ZipInfo], int]:
-    """The members by the central directory, and where that begins."""
-    try:
-        with ZipFile(file) as archive:
-            return archive.infolist(), archive.start_dir
-    except _UNREADABLE as error:
-        raise ArchiveError(f"{file.name} is no whole ZIP archive ({error}): if cut short, fetch it again") from error
-
-
-def _at(file: IO[bytes], offset: int, count: int) -> bytes:
-    """`count` bytes from `offset`, fewer where the file has no such place."""
-    size = os.fstat(file.fileno()).st_size
-    file.seek(min(max(offset, 0), size))
-    return file.read(min(count, size))
-
-
-def _unpacked(file: IO[bytes], info: ZipInfo, see: _See) -> Iterator[bytes]:
-    """A member's bytes, all shown to `see`. Raises ArchiveError, at the end for a size or CRC-32 that is not right."""
-    size = crc32 = 0
-    try:
-        pieces = _packed(file, info)
-        for data in _inflated(pieces) if info.compress_type == ZIP_DEFLATED else pieces:
-            size, crc32 = size + len(data), zlib.crc32(data, crc32)
-            see(data)
-            yield data
-    except zlib.error as error:
-        raise ArchiveError(f"{info.filename!r} cannot be unpacked: {error}") from error
-    if (size, crc32) != (info.file_size, info.CRC):
-        raise ArchiveError(f"{info.filename!r} is damaged: its size or its CRC-32 is not what the directory says")
-
-
-def _packed(file: IO[bytes], info: ZipInfo) -> Iterator[bytes]:
-    fixed = _at(file, info.header_offset, _LOCAL.size).ljust(_LOCAL.size)
-    begin = info.header_offset + sum(_LOCAL.unpack(fixed)[-2:], _LOCAL.size)
-    for at in range(0, info.compress_size, _CHUNK):
-        wanted = min(_CHUNK, info.compress_size - at)
-        piece = _at(file, begin + at, wanted)
-        if len(piece) < wanted or info.compress_type not in _METHODS:
-            raise zlib.error("it goes on behind the end of the file, or in a method that is not deflate")
-        yield piece
-
-
-def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    for piece in pieces:
-        left = piece
-        while left:
-            yield inflater.decompress(left, _CHUNK)
-            left = inflater.unconsumed_tail
-    yield inflater.flush()
-    if not inflater.eof or inflater.unused_data:
-        raise zlib.error("the deflated data do not end where they should")
-
-
-def _rows(file: IO[bytes], info: ZipInfo, see: _See = len) -> Iterator[list[str]]:
-    """The rows behind a member's header. Raises ArchiveError, after reading on for damage that would explain it."""
-    chunks = _unpacked(file, info, see)
-    lines = _lines(chunks)
-    try:
-        header = next(lines, "")
-        if header.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r") != _HEADER:
-            raise ArchiveError(f"{info.filename!r}: the header is not the twelve columns but {header[:200]!r}")
-        reader = csv.reader(lines, strict=True)
-        while (row := _next(reader)) is not None:
-            yield row
-    except (csv.Error, UnicodeDecodeError) as error:
-        for _ in chunks:
-            pass
-        raise ArchiveError(f"{info.filename!r}: the CSV cannot be read: {error}") from error
-
-
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    decode = getincrementaldecoder("utf-8")().decode
-    held: list[str] = []
-    for chunk in chunks:
-        first, *others = decode(chunk).split("\n")
-        held.append(first)
-        if others:
-            yield "".join((*held, "\n"))
-            yield from (f"{line}\n" for line in others[:-1])
-            held = others[-1:]
-    decode(b"", final=True)
-    if any(held):
-        raise csv.Error("the last line has no end")
-
-
-def _next(reader: Iterator[list[str]]) -> list[str] | None:
-    """The next row. The limit on a cell is the whole process's, so it is raised no longer than reading takes."""
-    limit = csv.field_size_limit(_LONGEST)
-    try:
-        return next(reader, None)
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _read(file: IO[bytes], info: ZipInfo, see: _See, complain: _Complain) -> MemberRecord:
+def read_member(file: IO[bytes], info: ZipInfo, see: _See, complain: _Complain) -> MemberRecord:
     """Read a member, checking its rows."""
     number = 0
     row: list[str] = []
@@ -300,7 +125,7 @@ def _read(file: IO[bytes], info: ZipInfo, see: _See, complain: _Complain) -> Mem
         cell = row[column] if len(row[column]) <= 80 else f"{row[column][:80]}..."
         complain(f"{info.filename!r}: row {number}, column {COLUMN_NAMES[column]!r}: {cell!r} {problem}")
 
-    for number, row in enumerate(_rows(file, info, see), 1):
+    for number, row in enumerate(member_rows(file, info, see), 1):
         if len(row) != len(COLUMN_NAMES):
             complain(f"{info.filename!r}: row {number} has {len(row)} cells, not {len(COLUMN_NAMES)}")
             continue
@@ -343,13 +168,13 @@ def _check_layout(file: IO[bytes], infos: list[ZipInfo], start: int, complain: _
             complain(f"{info.filename!r} begins at byte {info.header_offset}, not {at}: a gap, an overlap or a prefix")
         at = _check_headers(file, info, complain)
         name_size = len(info.orig_filename.encode(_encoding(info)))
-        if _at(file, record + 28, 6) != struct.pack("<3H", name_size, len(info.extra), 0):  # APPNOTE 4.3.12
+        if bytes_at(file, record + 28, 6) != struct.pack("<3H", name_size, len(info.extra), 0):  # APPNOTE 4.3.12
             complain(f"{info.filename!r}: the directory's record has a length that cannot be")
         record += 46 + name_size + len(info.extra)
     if start != at:
         complain(f"the directory begins at byte {start}, not {at}: a gap, an overlap or a prefix")
     size = file.seek(0, os.SEEK_END)
-    end = _END.unpack(_at(file, size - _END.size, _END.size))
+    end = _END.unpack(bytes_at(file, size - _END.size, _END.size))
     count = min(len(infos), 0xFFFF)
     if end[0] != b"PK\x05\x06" or end[-1]:
         complain("there are bytes behind the end of the archive, or a comment")
@@ -359,7 +184,7 @@ def _check_layout(file: IO[bytes], infos: list[ZipInfo], start: int, complain: _
 
 def _check_headers(file: IO[bytes], info: ZipInfo, complain: _Complain) -> int:
     """Compare what stands before and behind a member with the directory; returns where the member ends."""
-    fixed = _at(file, info.header_offset, _LOCAL.size)
+    fixed = bytes_at(file, info.header_offset, _LOCAL.size)
     if len(fixed) < _LOCAL.size or fixed[:4] != b"PK\x03\x04":
         complain(f"{info.filename!r}: there is no local header at byte {info.header_offset}")
         return info.header_offset
@@ -369,7 +194,7 @@ def _check_headers(file: IO[bytes], info: ZipInfo, complain: _Complain) -> int:
     streamed = bool(info.flag_bits & _STREAMED)
     year, month, day, hour, minute, second = info.date_time
     for what, here, there in (
-        ("name", _at(file, begin, name_size), info.orig_filename.encode(_encoding(info))),
+        ("name", bytes_at(file, begin, name_size), info.orig_filename.encode(_encoding(info))),
         ("version", version, info.extract_version),
         ("flags", flags, info.flag_bits),
         ("method", method, info.compress_type),
@@ -381,7 +206,7 @@ def _check_headers(file: IO[bytes], info: ZipInfo, complain: _Complain) -> int:
         if here != there:
             complain(f"{info.filename!r}: the local header's {what} is {here!r}, by the directory {there!r}")
     unusual = info.flag_bits & ~(_STREAMED | _UTF8) or (info.extra and info.header_offset < 0xFFFFFFFF)
-    if unusual or info.compress_type not in _METHODS:
+    if unusual or info.compress_type not in METHODS:
         complain(f"{info.filename!r}: not every reader knows its method, flags or extra fields")
     made = (info.create_system, info.create_version, info.external_attr)
     if made != (_UNIX, info.extract_version, _ATTRIBUTES) or info.volume or info.internal_attr or info.reserved:
@@ -389,7 +214,7 @@ def _check_headers(file: IO[bytes], info: ZipInfo, complain: _Complain) -> int:
     end: int = begin + name_size + extra_size + info.compress_size
     if not streamed:
         return end
-    if _at(file, end, _DESCRIPTOR.size) != _DESCRIPTOR.pack(b"PK\x07\x08", *known):
+    if bytes_at(file, end, _DESCRIPTOR.size) != _DESCRIPTOR.pack(b"PK\x07\x08", *known):
         complain(f"{info.filename!r}: the data descriptor disagrees with the directory")
     return end + _DESCRIPTOR.size
 
@@ -433,7 +258,7 @@ def _check_members(
                 progress(done, total)
 
         try:
-            record = _read(file, info, see, complain)
+            record = read_member(file, info, see, complain)
         except ArchiveError as error:
             complain(str(error))
             continue

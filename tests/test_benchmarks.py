@@ -28,7 +28,7 @@ from benchmarks.charts import Axis, Bar, Series, bars, plot
 from benchmarks.job import Null, Work, check, work
 from benchmarks.measure import Check, interleaved
 from benchmarks.peers import PEERS, Peer
-from export_engine.deflate import PIECE
+from export_engine.pipeline.deflate import PIECE
 
 ROOT = Path(__file__).parent.parent
 

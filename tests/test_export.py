@@ -24,17 +24,16 @@ from export_engine import (
     Channel,
     Contact,
     Conversation,
-    CsvFormat,
+    CsvDialect,
     DateRange,
     Message,
     export_conversations,
-    grouping,
-    long,
     open_source,
 )
+from export_engine.pipeline import grouping, long
 from export_engine.schema import ROW_SCHEMA
-from export_engine.sources import Intake
-from export_engine.sources.choose import source_of
+from export_engine.sources import SourceContext
+from export_engine.sources.open import source_of
 from tests import reference
 
 CHANNEL = Channel("SMS Support", "+12025550123")
@@ -88,12 +87,12 @@ def members(archive: bytes) -> list[tuple[str, bytes]]:
 
 
 def rows_of(conversations: Iterable[Conversation], zone: tzinfo) -> pa.Table:
-    return pa.Table.from_batches(source_of(conversations).batches(Intake(zone)), ROW_SCHEMA)
+    return pa.Table.from_batches(source_of(conversations).batches(SourceContext(zone)), ROW_SCHEMA)
 
 
 def archive(source: object, zone: tzinfo | str = UTC, days: DateRange = JUNE, **options: object) -> bytes:
     return b"".join(
-        export_conversations(source, channel=CHANNEL, date_range=days, zone=zone, export_id="x", **options)  # type: ignore[arg-type]  # many kinds of option
+        export_conversations(source, channel=CHANNEL, date_range=days, timezone=zone, export_id="x", **options)  # type: ignore[arg-type]  # many kinds of option
     )
 
 
@@ -114,7 +113,7 @@ def test_every_byte_is_the_reference_s(
         made,
         zone,
         range_by="created_at" if by_creation else "message_time",
-        csv_format=CsvFormat(bom=bom, line_end=line_end, formula_guard=guard),  # type: ignore[arg-type]  # a literal
+        dialect=CsvDialect(bom=bom, line_end=line_end, formula_guard=guard),  # type: ignore[arg-type]  # a literal
     )
     expected = reference.csvs(
         made, CHANNEL, JUNE, ZONES[zone], by_creation=by_creation, bom=bom, line_end=line_end, guard=guard
@@ -130,13 +129,13 @@ def test_any_cutting_and_any_threads_give_the_same_bytes(
     """How rows are batched, and how many threads deflate, leaves no trace."""
 
     def cut() -> Iterator[pa.RecordBatch]:
-        for batch in source_of(made).batches(Intake(ZONES[zone])):
+        for batch in source_of(made).batches(SourceContext(ZONES[zone])):
             for start in range(0, batch.num_rows, step):
                 yield batch.slice(start, step)
 
     class Cut:
-        def batches(self, intake: Intake) -> Iterator[pa.RecordBatch]:
-            assert intake.zone is ZONES[zone] or intake.zone == ZONES[zone]
+        def batches(self, context: SourceContext) -> Iterator[pa.RecordBatch]:
+            assert context.timezone is ZONES[zone] or context.timezone == ZONES[zone]
             return cut()
 
     assert archive(Cut(), zone, threads=threads) == archive(made, zone, threads=1)
@@ -252,9 +251,9 @@ def test_a_conversation_goes_on_in_another_part_at_a_row_end(
             channel=CHANNEL,
             date_range=JUNE,
             export_id="x",
-            on_member=records.append,
             threads=2,
         )
+        export.listen(records.append)
         data = b"".join(export)
         results[data] = export.report.split, export.report.conversations, export.report.members, tuple(records)
     assert len(results) == 1
@@ -281,7 +280,7 @@ def test_a_conversation_goes_on_in_another_part_at_a_row_end(
 
 def test_a_long_conversation_partly_or_wholly_outside_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fragments without a row in the range leave no trace, and it has no member if none has one."""
-    monkeypatch.setattr(grouping, "MAX_ROWS", 10)
+    monkeypatch.setattr(grouping, "MAX_BATCH_ROWS", 10)
     start = datetime(2026, 5, 31, 23, 50, tzinfo=UTC)
     made = list(reference.some(3, start, timedelta(days=-1), rows=300))
     for range_by in ("message_time", "created_at"):
@@ -370,7 +369,7 @@ def test_an_export_of_nothing_is_an_empty_archive() -> None:
 
 def test_the_archives_hash() -> None:
     """The report has it if it was asked for."""
-    export = export_conversations(some_rows(), channel=CHANNEL, date_range=JUNE, archive_hash=True)
+    export = export_conversations(some_rows(), channel=CHANNEL, date_range=JUNE, sha256=True)
     assert hashlib.sha256(b"".join(export)).hexdigest() == export.report.sha256
     export = export_conversations(some_rows(), channel=CHANNEL, date_range=JUNE)
     assert b"".join(export)

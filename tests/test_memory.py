@@ -48,7 +48,7 @@ def rss(field):
 class Rows:
     def __init__(self, make, count):
         self.make, self.count, self.handed = make, count, 0
-    def batches(self, intake):
+    def batches(self, context):
         for self.handed in range(1, self.count + 1):
             yield self.make(self.handed - 1)
 

@@ -13,10 +13,12 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import pyarrow.parquet as pq
 import pytest
 
-from export_engine import EXCEL, Channel, Contact, Conversation, CsvFormat, DateRange, Message, export_conversations
+from export_engine import EXCEL, Channel, Contact, Conversation, CsvDialect, DateRange, Message, export_conversations
 from export_engine.errors import ArchiveError, OptionError
+from export_engine.inspect import conversation_text, members, printable
+from export_engine.options import Compression
 from export_engine.report import ExportReport
-from export_engine.verify import MAX_PROBLEMS, conversation_text, members, printable, verify_archive
+from export_engine.verify import MAX_PROBLEMS, verify_archive
 
 JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
 START = datetime(2026, 6, 3, 9, 15)  # noqa: DTZ001  # in the export's zone
@@ -47,7 +49,7 @@ def talk(number: int, texts: Sequence[str | None], name: str | None = None) -> C
     )
 
 
-TALKS = [
+SAMPLES = [
     talk(1, ["Hello", 'He said "yes",\r\nthen\nno', None, ""]),
     talk(2, ["=1+1", "nul:\0 escape:\x1b[31m", "two\u2028lines"], "=Jane"),
     talk(3, []),
@@ -66,18 +68,18 @@ class Made:
 
 def make(
     folder: Path,
-    talks: Sequence[Conversation] = TALKS,
+    talks: Sequence[Conversation] = SAMPLES,
     *,
-    form: CsvFormat | None = None,
+    form: CsvDialect | None = None,
     ending: str = ".jsonl",
-    compression: str = "fast",
+    compression: Compression = "fast",
     spool_limit: int = 8 << 20,
 ) -> Made:
     export = export_conversations(
         talks,
         channel=Channel("SMS Support"),
         date_range=JUNE,
-        csv_format=form,
+        dialect=form or CsvDialect(),
         export_id="x",
         compression=compression,
         spool_limit=spool_limit,
@@ -133,14 +135,14 @@ def problems(path: Path, manifest: Path | None = None) -> str:
 @pytest.mark.parametrize(
     "form",
     [
-        CsvFormat(),
+        CsvDialect(),
         EXCEL,
-        CsvFormat(line_end="\n"),
-        CsvFormat(bom=True, line_end="\n", formula_guard=True, bare_e164=True),
+        CsvDialect(line_end="\n"),
+        CsvDialect(bom=True, line_end="\n", formula_guard=True, bare_e164=True),
     ],
     ids=["default", "excel", "lf", "all"],
 )
-def test_every_format_passes(tmp_path: Path, form: CsvFormat, ending: str) -> None:
+def test_every_format_passes(tmp_path: Path, form: CsvDialect, ending: str) -> None:
     """An archive as it was written has no problems, with its manifest too, and the counts are the report's."""
     made = make(tmp_path, form=form, ending=ending)
     found = verify_archive(made.path, made.manifest)
@@ -151,7 +153,7 @@ def test_every_format_passes(tmp_path: Path, form: CsvFormat, ending: str) -> No
 
 
 @pytest.mark.parametrize("compression", ["fast", "balanced", "small", "store"])
-def test_streamed_members_pass(tmp_path: Path, compression: str) -> None:
+def test_streamed_members_pass(tmp_path: Path, compression: Compression) -> None:
     """Data descriptors are read as well."""
     made = make(tmp_path, compression=compression, spool_limit=0)
     with ZipFile(made.path) as archive:
@@ -161,7 +163,7 @@ def test_streamed_members_pass(tmp_path: Path, compression: str) -> None:
 
 def test_parts_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A conversation in several members is one conversation, where the names say which part each is."""
-    monkeypatch.setattr("export_engine.long.MEMBER_LIMIT", 2000)
+    monkeypatch.setattr("export_engine.pipeline.long.MEMBER_LIMIT", 2000)
     made = make(tmp_path, [talk(1, ["x" * 300] * 20), talk(2, ["the other"])])
     found = verify_archive(made.path, made.manifest)
     assert found.problems == ()
@@ -217,7 +219,7 @@ def test_any_byte_changed(tmp_path: Path, spool_limit: int) -> None:
 
     Stored, that is: the last byte of deflated data may have bits that mean nothing.
     """
-    made = make(tmp_path, TALKS[2:], compression="store", spool_limit=spool_limit)
+    made = make(tmp_path, SAMPLES[2:], compression="store", spool_limit=spool_limit)
     assert verify_archive(made.path).ok
     data = bytearray(made.path.read_bytes())
     unnoticed = []
@@ -488,7 +490,7 @@ def test_an_id_goes_before_a_part_of_a_name(tmp_path: Path) -> None:
 
 def test_all_parts_of_a_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its id a conversation is read through all its members."""
-    monkeypatch.setattr("export_engine.long.MEMBER_LIMIT", 2000)
+    monkeypatch.setattr("export_engine.pipeline.long.MEMBER_LIMIT", 2000)
     made = make(tmp_path, [talk(1, [f"text {number}" for number in range(40)])])
     assert len([line for line in conversation_text(made.path, "talk-1") if "text" in line]) == 40
     assert made.report.members > 1

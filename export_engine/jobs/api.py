@@ -15,7 +15,7 @@ from uuid import uuid4
 from export_engine.jobs.channels import find_channel
 from export_engine.jobs.errors import NotFoundError
 from export_engine.jobs.job import Job, status_document
-from export_engine.jobs.parts import ArchiveStore, ChannelDirectory, JobStore
+from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, JobStore
 from export_engine.jobs.request import ExportRequest
 
 __all__ = ["poll", "trigger", "uuid_of"]
@@ -29,14 +29,14 @@ def uuid_of(text: str) -> str | None:
 
 
 def trigger(
-    body: Any, *, workspace_id: str, store: JobStore, directory: ChannelDirectory, now: datetime, zone: tzinfo = UTC
+    body: Any, *, workspace_id: str, store: JobStore, directory: ChannelDirectory, now: datetime, timezone: tzinfo = UTC
 ) -> Job:
     """Queue the export that a request's body asks for; `accepted_document` of the job is the answer (202).
 
-    `now` is aware; `zone` is whose days the range and today are. Raises InvalidRequestError, FutureStartError,
+    `now` is aware; `timezone` is whose days the range and today are. Raises InvalidRequestError, FutureStartError,
     NotFoundError, AmbiguousChannelError or ActiveExportError.
     """
-    wanted = ExportRequest.from_mapping(body, today=now.astimezone(zone).date())
+    wanted = ExportRequest.from_mapping(body, today=now.astimezone(timezone).date())
     channel = find_channel(directory, workspace_id, wanted)
     job = Job(
         id=str(uuid4()),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from export_engine.jobs.errors import AmbiguousChannelError, NotFoundError
-from export_engine.jobs.parts import ChannelDirectory, WorkspaceChannel
+from export_engine.jobs.ports import ChannelDirectory, WorkspaceChannel
 from export_engine.jobs.request import ExportRequest
 
 __all__ = ["COARSE_TYPES", "find_channel", "resolve_channel"]

@@ -52,7 +52,7 @@ class ExportRequest:
     notification_email: str | None = None
 
     @property
-    def days(self) -> DateRange:
+    def date_range(self) -> DateRange:
         """The range, as an export takes it."""
         return DateRange(self.start_date, self.end_date)
 

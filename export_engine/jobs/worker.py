@@ -18,29 +18,30 @@ asked for it is told at once. Any number of workers, in threads, processes and m
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from threading import Event
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from export_engine.engine import Export, export_conversations
 from export_engine.errors import ExportError
 from export_engine.jobs.errors import LeaseLostError, NotFoundError
 from export_engine.jobs.failures import failure_message
 from export_engine.jobs.job import Job
-from export_engine.jobs.parts import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Lease, Mailer
-from export_engine.jobs.watch import Watch
-from export_engine.model import Channel, DateRange
+from export_engine.jobs.lease import LeaseKeeper
+from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Lease, Mailer
+from export_engine.model import DateRange
+from export_engine.options import ExportOptions
 from export_engine.report import ExportReport
 
-__all__ = ["Happening", "Observer", "Worker"]
+__all__ = ["JobEvent", "Observer", "Worker"]
 
 #: What a worker tells its observer of a job: its export `began` and then `finished`, `failed`, was `handed_back` or had
 #: its lease `lost`; its people were `told`, or could not be (`untold`).
-Happening = Literal["began", "finished", "failed", "handed_back", "lost", "told", "untold"]
+JobEvent = Literal["began", "finished", "failed", "handed_back", "lost", "told", "untold"]
 
 #: Called with each happening, in the worker's thread: for metrics. The report is there if the job finished.
-Observer = Callable[[Happening, Job, ExportReport | None], object]
+Observer = Callable[[JobEvent, Job, ExportReport | None], object]
 
 _STORE_TRIES = 5
 _MAIL_TRIES = 3
@@ -57,18 +58,14 @@ class Worker:
     """Does export jobs, one at a time. Run several for more.
 
     - `mailer`: tells people when their job has ended; without one nobody is told, and notices stay for another worker.
-    - `zone`: whose days the jobs' ranges are.
+    - `options`: how exports are made; its time zone is that of the jobs' ranges.
     - `clock`: the time, aware and in UTC.
     - `lease`: how long a job stays with a worker that shows no sign of life; it is renewed at a third of that.
     - `poll`: how long to wait when there is nothing to do.
     - `grace`: how long an export may go on after the worker was asked to stop.
     - `retry_pause`: how long to wait before the second try of the store or the mail server; it doubles with each.
     - `sweep_every`, `orphan_age`: how often `run` sweeps, and how old an archive without a job must be to be deleted.
-    - `export_options`: options of `export_conversations`, but for `channel`, `date_range`, `zone`, `export_id` and
-      `on_progress`, which are the worker's.
     - `observe`: told what happens, see `Observer`; what it raises is logged.
-
-    Raises OptionError, or TypeError, for export options that cannot work.
     """
 
     def __init__(
@@ -79,7 +76,7 @@ class Worker:
         source: ConversationSource,
         *,
         mailer: Mailer | None = None,
-        zone: tzinfo = UTC,
+        options: ExportOptions | None = None,
         clock: Callable[[], datetime] = _now,
         lease: timedelta = timedelta(minutes=2),
         poll: timedelta = timedelta(seconds=1),
@@ -87,16 +84,12 @@ class Worker:
         retry_pause: timedelta = timedelta(seconds=1),
         sweep_every: timedelta = timedelta(minutes=5),
         orphan_age: timedelta = timedelta(days=1),
-        export_options: Mapping[str, Any] | None = None,
         observe: Observer | None = None,
     ) -> None:
         self._store, self._archives, self._directory, self._source = store, archives, directory, source
-        self._mailer, self._zone, self._clock, self._observe = mailer, zone, clock, observe
+        self._mailer, self._options, self._clock, self._observe = mailer, options or ExportOptions(), clock, observe
         self._lease, self._poll, self._grace, self._retry_pause = lease, poll, grace, retry_pause
         self._sweep_every, self._orphan_age = sweep_every, orphan_age
-        self._options = dict(export_options or {})
-        # Options that cannot work are refused here, not by each job.
-        self._export_of([], Channel("any"), DateRange(date.min, date.min), "0", lambda _: None)
 
     def run(self, stop: Event) -> None:
         """Do jobs until `stop` is set, and sweep now and then; whatever goes wrong is logged and outlived.
@@ -146,7 +139,7 @@ class Worker:
         if lease is None:
             return False
         self._happened("began", lease.job)
-        watch = Watch(self._store, lease, length=self._lease, clock=self._clock, stop=stop, grace=self._grace)
+        watch = LeaseKeeper(self._store, lease, length=self._lease, clock=self._clock, stop=stop, grace=self._grace)
         with watch:
             try:
                 export = self._open(lease.job, watch)
@@ -158,25 +151,18 @@ class Worker:
                 self._end_well(lease, path, export, stop)
         return True
 
-    def _open(self, job: Job, watch: Watch) -> Export:
+    def _open(self, job: Job, watch: LeaseKeeper) -> Export:
         found = self._directory.find(job.workspace_id, channel_id=job.channel_id)
         if not found:
             raise NotFoundError("The channel is not there any more.")
-        days = DateRange(job.start_date, job.end_date)
-        source = self._source.conversations(found[0], days, self._zone)
-        return self._export_of(source, found[0].channel, days, job.id[:8], watch.check)
-
-    def _export_of(
-        self, source: Any, channel: Channel, days: DateRange, export_id: str, check: Callable[[object], None]
-    ) -> Export:
+        date_range = DateRange(job.start_date, job.end_date)
         return export_conversations(
-            source,
-            channel=channel,
-            date_range=days,
-            zone=self._zone,
-            export_id=export_id,
-            on_progress=check,
-            **self._options,
+            self._source.conversations(found[0], date_range, self._options.tzinfo),
+            channel=found[0].channel,
+            date_range=date_range,
+            options=self._options,
+            export_id=job.id[:8],
+            on_progress=watch.check,
         )
 
     def _end_well(self, lease: Lease, path: str, export: Export, stop: Event) -> None:
@@ -194,7 +180,7 @@ class Worker:
         else:
             self._happened("finished", job, export.report)
 
-    def _end_badly(self, lease: Lease, watch: Watch, error: Exception, stop: Event) -> None:
+    def _end_badly(self, lease: Lease, watch: LeaseKeeper, error: Exception, stop: Event) -> None:
         try:
             if watch.verdict == "lost":
                 self._happened("lost", lease.job)
@@ -270,7 +256,7 @@ class Worker:
             _log.exception("a worker goes on after an error")
             return None
 
-    def _happened(self, happening: Happening, job: Job, report: ExportReport | None = None) -> None:
+    def _happened(self, happening: JobEvent, job: Job, report: ExportReport | None = None) -> None:
         if self._observe is not None:
             observe = self._observe
             self._outlived(lambda: observe(happening, job, report))

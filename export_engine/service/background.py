@@ -7,7 +7,7 @@ import threading
 from datetime import timedelta
 
 from export_engine.jobs.job import Job
-from export_engine.jobs.worker import Happening, Worker
+from export_engine.jobs.worker import JobEvent, Worker
 from export_engine.report import ExportReport
 from export_engine.service.metrics import Metrics
 from export_engine.service.parts import Parts
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 def make_worker(parts: Parts, metrics: Metrics, *, grace: timedelta) -> Worker:
     """A worker on the service's parts; see `Worker` for `grace`."""
 
-    def observe(happening: Happening, job: Job, report: ExportReport | None) -> None:
+    def observe(happening: JobEvent, job: Job, report: ExportReport | None) -> None:
         metrics.job_happened(happening, report)
         _log.info("export job %s", happening, extra={"job": job.id, "workspace": job.workspace_id})
 
@@ -30,7 +30,7 @@ def make_worker(parts: Parts, metrics: Metrics, *, grace: timedelta) -> Worker:
         parts.directory,
         parts.source,
         mailer=parts.mailer,
-        zone=parts.zone,
+        options=parts.options,
         clock=parts.clock,
         grace=grace,
         observe=observe,

@@ -1,8 +1,8 @@
 """Demo data: one workspace with the two channels of the API's page, so that its own `curl` lines find something.
 
-The layout is that of `export_engine.jobs.files`. Everything is made up and the same each time; times lie in the
-ranges that the page asks for: February 2026 on WhatsApp Sales, 2026-06-01 to 2026-06-10 on SMS Support. One talk
-there is the page's own example of a CSV's name: created in April, still going on in June.
+The layout is that of `export_engine.jobs.backends.files`. Everything is made up and the same each time; times lie in
+the ranges that the page asks for: February 2026 on WhatsApp Sales, 2026-06-01 to 2026-06-10 on SMS Support. One
+conversation there is the page's own example of a CSV's name: created in April, still going on in June.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
 
-from export_engine.jobs.archives import Stored
+from export_engine.jobs.backends.archives import Stored
 from export_engine.jobs.errors import NotFoundError
 
 __all__ = ["ServedArchives", "downloads_router"]

@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from export_engine.jobs.job import Status
-from export_engine.jobs.worker import Happening
+from export_engine.jobs.worker import JobEvent
 from export_engine.report import ExportReport
 
 __all__ = ["Metrics"]
@@ -43,7 +43,7 @@ class Metrics:
         registry.register(_Jobs(count_jobs))
         ProcessCollector(registry=registry)
 
-    def job_happened(self, happening: Happening, report: ExportReport | None) -> None:
+    def job_happened(self, happening: JobEvent, report: ExportReport | None) -> None:
         """Count what a worker tells."""
         self.exports.labels(happening).inc()
         if report is not None:

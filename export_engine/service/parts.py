@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
 from export_engine.jobs.job import Status
-from export_engine.jobs.parts import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Mailer
+from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Mailer
+from export_engine.options import ExportOptions
 
 __all__ = ["CountedJobStore", "Keys", "Parts", "now"]
 
@@ -38,8 +39,8 @@ class Keys(Protocol):
 class Parts:
     """The parts of one service.
 
-    `zone` (default UTC) is the time zone of the days in requests and of the exports; `mailer` None means that nobody is
-    told by e-mail; `clock` gives aware times. Each part is used from several threads at once.
+    `options` shape the exports; their time zone is also that of the days in requests. `mailer` None means that nobody
+    is told by e-mail; `clock` gives aware times. Each part is used from several threads at once.
     """
 
     store: CountedJobStore
@@ -48,5 +49,5 @@ class Parts:
     source: ConversationSource
     keys: Keys
     mailer: Mailer | None = None
-    zone: tzinfo = UTC
+    options: ExportOptions = field(default_factory=ExportOptions)
     clock: Callable[[], datetime] = now

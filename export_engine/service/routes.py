@@ -128,7 +128,7 @@ def trigger(
         store=parts.store,
         directory=parts.directory,
         now=parts.clock(),
-        zone=parts.zone,
+        timezone=parts.options.tzinfo,
     )
     _log.info("export job queued", extra={"job": job.id, "workspace": workspace})
     return JSONResponse(accepted_document(job), 202)

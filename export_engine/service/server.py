@@ -19,7 +19,7 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
-from export_engine.jobs.keys import SqlKeys
+from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.service.app import create_app
 from export_engine.service.background import make_worker
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo

@@ -15,21 +15,21 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import tzinfo
 from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from export_engine.errors import ExportError, OptionError
-from export_engine.jobs.archives import open_archives
-from export_engine.jobs.database import open_database
-from export_engine.jobs.files import open_files
-from export_engine.jobs.keys import SqlKeys
-from export_engine.jobs.mail import mailer_from_url
-from export_engine.jobs.parts import ChannelDirectory, ConversationSource
-from export_engine.jobs.sql import open_sql
-from export_engine.jobs.store import SqlJobStore
+from export_engine.jobs.backends.archives import open_archives
+from export_engine.jobs.backends.database import open_database
+from export_engine.jobs.backends.files import open_files
+from export_engine.jobs.backends.keys import SqlKeys
+from export_engine.jobs.backends.mail import mailer_from_url
+from export_engine.jobs.backends.sql import open_sql
+from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.ports import ChannelDirectory, ConversationSource
+from export_engine.options import ExportOptions
 from export_engine.service.downloads import ServedArchives
 from export_engine.service.parts import Parts
 
@@ -52,7 +52,7 @@ class Settings:
     conversations: str | None
     smtp: str | None
     secret_file: Path | None
-    timezone: tzinfo
+    options: ExportOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def open_parts(settings: Settings, public_url: str) -> Iterator[Opened]:
         archives = open_archives(place, secret=secret, download_url=f"{public_url.rstrip('/')}/downloads")
     with _conversations(settings) as (directory, source), open_jobs(settings.database, settings.data) as engine:
         keys = SqlKeys(engine)
-        parts = Parts(SqlJobStore(engine), archives, directory, source, keys, mailer, settings.timezone)
+        parts = Parts(SqlJobStore(engine), archives, directory, source, keys, mailer, settings.options)
         yield Opened(parts, keys, archives if served else None)
 
 

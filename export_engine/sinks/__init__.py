@@ -19,6 +19,6 @@ class Streamable(Protocol):
         """Yield the archive's bytes, once."""
         ...
 
-    def record_members(self, listener: Callable[[MemberRecord], object]) -> None:
+    def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
         """Have `listener` called with each member's record; to be asked for before the first byte."""
         ...

@@ -46,7 +46,7 @@ def write_archive(
                     Path(manifest).suffix, stack.enter_context(_appearing(Path(manifest), overwrite=overwrite))
                 )
             )
-            export.record_members(record)
+            export.listen(record, sha256=True)
         for chunk in export:
             file.write(chunk)
     return path

@@ -27,9 +27,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from export_engine.errors import RowError, SchemaError, SourceError
-from export_engine.schema import COLUMN_NAMES, CREATED_AT
-from export_engine.sources import MAX_BYTES, MAX_ROWS, Intake, Source
-from export_engine.sources.arrow import Numbered, normalised, numbered, wanted_columns
+from export_engine.schema import COLUMN_NAMES, CREATED_AT, MAX_BATCH_BYTES, MAX_BATCH_ROWS
+from export_engine.sources import Source, SourceContext
+from export_engine.sources.tables import Numbered, normalised, numbered, wanted_columns
 
 __all__ = ["read_csv", "read_flat_jsonl", "read_ipc", "read_parquet"]
 
@@ -82,8 +82,8 @@ class _File:
     path: _Path
     read: Any
 
-    def batches(self, intake: Intake) -> Generator[pa.RecordBatch, None, None]:
-        return cast("Generator[pa.RecordBatch, None, None]", self.read(os.fspath(self.path), intake))
+    def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
+        return cast("Generator[pa.RecordBatch, None, None]", self.read(os.fspath(self.path), context))
 
 
 @contextmanager
@@ -103,14 +103,14 @@ def _told(path: str, kind: str, batches: Iterator[pa.RecordBatch]) -> Iterator[p
         yield from batches
 
 
-def _parquet(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
+def _parquet(path: str, context: SourceContext) -> Iterator[pa.RecordBatch]:
     kind = "a Parquet file"
     with _reading(path, kind):
         opened = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
     with opened as file:
-        wanted = wanted_columns(file.schema_arrow.names, intake)
+        wanted = wanted_columns(file.schema_arrow.names, context)
         schema = pa.schema([file.schema_arrow.field(name) for name in wanted])
-        yield from normalised(schema, numbered(_told(path, kind, _row_groups(file, wanted))), intake)
+        yield from normalised(schema, numbered(_told(path, kind, _row_groups(file, wanted))), context)
 
 
 def _row_groups(file: pq.ParquetFile, wanted: list[str]) -> Iterator[pa.RecordBatch]:
@@ -119,11 +119,11 @@ def _row_groups(file: pq.ParquetFile, wanted: list[str]) -> Iterator[pa.RecordBa
         group = file.metadata.row_group(at)
         chunks = map(group.column, range(group.num_columns))
         size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in wanted)
-        rows = max(1, min(MAX_ROWS, MAX_BYTES * group.num_rows // max(size, 1)))
+        rows = max(1, min(MAX_BATCH_ROWS, MAX_BATCH_BYTES * group.num_rows // max(size, 1)))
         yield from file.iter_batches(rows, row_groups=[at], columns=wanted, use_threads=False)
 
 
-def _ipc(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
+def _ipc(path: str, context: SourceContext) -> Iterator[pa.RecordBatch]:
     kind = "an Arrow IPC file or stream"
     with _reading(path, kind):
         mapped = pa.memory_map(path)
@@ -133,13 +133,13 @@ def _ipc(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
             file.seek(0)
             schema = (pa.ipc.open_file(file) if whole else pa.ipc.open_stream(file)).schema
             file.seek(0)
-        wanted = wanted_columns(schema.names, intake)
+        wanted = wanted_columns(schema.names, context)
         # Columns that are left out are not decompressed either.
         options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name) for name in wanted])
         with _reading(path, kind):
             reader = pa.ipc.open_file(file, options=options) if whole else pa.ipc.open_stream(file, options=options)
         batches = map(reader.get_batch, range(reader.num_record_batches)) if whole else iter(reader)
-        yield from normalised(reader.schema, numbered(_told(path, kind, batches)), intake)
+        yield from normalised(reader.schema, numbered(_told(path, kind, batches)), context)
 
 
 class _Quotes(io.RawIOBase):
@@ -158,16 +158,16 @@ class _Quotes(io.RawIOBase):
         return data
 
 
-def _csv(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
+def _csv(path: str, context: SourceContext) -> Iterator[pa.RecordBatch]:
     kind = "a CSV file with a header"
     with _reading(path, kind), _open(path) as file, _header_text(file) as text:
         names = next(filter(None, csv.reader(text)), [])
     if not names:
         raise SourceError(f"{path} cannot be read as {kind}: it is empty; its first line must name the columns")
-    wanted = wanted_columns(names, intake)
+    wanted = wanted_columns(names, context)
     schema = pa.schema([(name, pa.string()) for name in wanted])
     with closing(_csv_rows(path, wanted)) as rows:  # an error's traceback would keep it, and the file, alive
-        yield from normalised(schema, numbered(_told(path, kind, rows)), intake)
+        yield from normalised(schema, numbered(_told(path, kind, rows)), context)
 
 
 def _header_text(file: IO[bytes]) -> io.TextIOWrapper:
@@ -239,23 +239,23 @@ _Row = msgspec.defstruct("_Row", [(name, _kind(name), None) for name in _KEYS], 
 _DECODER = msgspec.json.Decoder(_Row)
 
 
-def _flat_jsonl(path: str, intake: Intake) -> Iterator[pa.RecordBatch]:
+def _flat_jsonl(path: str, context: SourceContext) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([(name, pa.string()) for name in _KEYS])
     with closing(_blocks(path)) as blocks:
         first = next(blocks, None)
         if first is None:
             return
-        _check_keys(path, first[1], intake)
+        _check_keys(path, first[1], context)
 
         def batches() -> Iterator[Numbered]:
             number, block = first
             while block:
                 rows, numbers = _rows(path, number, block)
-                columns = [_column(name, rows, numbers, intake) for name in _KEYS]
+                columns = [_column(name, rows, numbers, context) for name in _KEYS]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema), numbers
                 number, block = next(blocks, (0, b""))
 
-        yield from normalised(schema, batches(), intake)
+        yield from normalised(schema, batches(), context)
 
 
 def _blocks(path: str) -> Generator[tuple[int, bytes], None, None]:
@@ -269,7 +269,7 @@ def _blocks(path: str) -> Generator[tuple[int, bytes], None, None]:
             number += block.count(b"\n")
 
 
-def _check_keys(path: str, block: bytes, intake: Intake) -> None:
+def _check_keys(path: str, block: bytes, context: SourceContext) -> None:
     """Hold the keys of the first line against the columns."""
     line = block.lstrip().split(b"\n", 1)[0]
     try:
@@ -284,7 +284,7 @@ def _check_keys(path: str, block: bytes, intake: Intake) -> None:
     doubled = [key for key, count in Counter(keys).items() if count > 1]
     if doubled:
         raise SchemaError(f"{path}: the key {doubled[0]!r} is there twice in a line: keep one", column=doubled[0])
-    wanted_columns(keys, intake)
+    wanted_columns(keys, context)
 
 
 def _rows(path: str, number: int, block: bytes) -> tuple[list[Any], Sequence[int]]:
@@ -334,7 +334,7 @@ def _mistyped(path: str, number: int, line: bytes, error: Exception) -> SourceEr
     )
 
 
-def _column(name: str, rows: list[Any], numbers: Sequence[int], intake: Intake) -> pa.Array:
+def _column(name: str, rows: list[Any], numbers: Sequence[int], context: SourceContext) -> pa.Array:
     values = list(map(attrgetter(name), rows))
     if name in _IDS and not all(type(value) is str for value in values):
         values = [str(value) if isinstance(value, int) else value for value in values]
@@ -343,7 +343,7 @@ def _column(name: str, rows: list[Any], numbers: Sequence[int], intake: Intake) 
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
-        mended = [_mended(name, value, row, at, intake) for value, row, at in zip(values, rows, numbers, strict=True)]
+        mended = [_mended(name, value, row, at, context) for value, row, at in zip(values, rows, numbers, strict=True)]
         return pa.array(mended, pa.string())
 
 
@@ -355,14 +355,14 @@ def _joined(value: Any, row: Any, number: int) -> str | None:
     return ",".join(url.replace(",", "%2C") for url in value) or None
 
 
-def _mended(name: str, value: str | None, row: Any, number: int, intake: Intake) -> str | None:
+def _mended(name: str, value: str | None, row: Any, number: int, context: SourceContext) -> str | None:
     """The text with U+FFFD for lone surrogates, counted; RowError with `strict`."""
     if value is None:
         return None
     mended, count = _SURROGATE.subn("\ufffd", value)
-    if count and intake.strict:
+    if count and context.strict:
         raise _refused(name, value, row, number, "has a lone surrogate", "mend the text, or export without strict")
-    intake.replaced_surrogates += count
+    context.replaced_surrogates += count
     return mended
 
 

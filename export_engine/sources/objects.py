@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from export_engine.errors import RowError, SchemaError
 from export_engine.model import Conversation, Message
-from export_engine.schema import CREATED_AT, ROW_SCHEMA
-from export_engine.sources import MAX_BYTES, MAX_ROWS, Intake, Source
-from export_engine.zone import MAX_US, MIN_US, from_local
+from export_engine.schema import CREATED_AT, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
+from export_engine.sources import Source, SourceContext
+from export_engine.times import MAX_US, MIN_US, from_local
 
 __all__ = ["from_conversations", "gather"]
 
@@ -46,8 +46,8 @@ _BLOCK = 64
 #: Characters that a row is taken to have beside its text, URLs and contact: identifiers, names, status.
 _ROW_CHARACTERS = 200
 #: What is enough to end a batch with a conversation.
-_ENOUGH_ROWS = MAX_ROWS * 3 // 4
-_ENOUGH_CHARACTERS = MAX_BYTES * 3 // 4
+_ENOUGH_ROWS = MAX_BATCH_ROWS * 3 // 4
+_ENOUGH_CHARACTERS = MAX_BATCH_BYTES * 3 // 4
 
 _OF_CONVERSATION = frozenset({"conversation_id", "contact_name", "contact_phone", CREATED_AT})
 
@@ -78,15 +78,15 @@ def from_conversations(conversations: Iterable[Conversation]) -> Source:
 class _Conversations:
     conversations: Iterable[Conversation]
 
-    def batches(self, intake: Intake) -> Generator[pa.RecordBatch, None, None]:
-        return gather(self.conversations, intake)
+    def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
+        return gather(self.conversations, context)
 
 
 @dataclass(slots=True)
 class _Held:
     """The rows of the next batch, and what their errors need to say where they stand."""
 
-    intake: Intake
+    context: SourceContext
     line_of: Callable[[Any], int] | None
     #: Number, in the source, of the first message.
     number: int = 1
@@ -108,7 +108,7 @@ class _Held:
 
 
 def gather(
-    conversations: Iterable[Conversation], intake: Intake, line_of: Callable[[Any], int] | None = None
+    conversations: Iterable[Conversation], context: SourceContext, line_of: Callable[[Any], int] | None = None
 ) -> Generator[pa.RecordBatch, None, None]:
     """Yield the batches of `conversations`, as `from_conversations` describes.
 
@@ -117,12 +117,12 @@ def gather(
     """
     source = iter(conversations)
     messages: Iterator[Message] = iter(())
-    held = _Held(intake, line_of)
+    held = _Held(context, line_of)
     try:
         for conversation in source:
             given = _messages(conversation)
             # A short list needs no iterator: most conversations are one, and small enough for that to tell.
-            room = min(held.pull, MAX_ROWS - len(held.messages))
+            room = min(held.pull, MAX_BATCH_ROWS - len(held.messages))
             short = type(given) in _LISTS and 0 < len(given) <= room
             if not short:
                 messages = _iterated(held, conversation, given)
@@ -132,14 +132,14 @@ def gather(
                     _hold_list(held, conversation, given)
                     ended = True
                 else:
-                    asked = min(held.pull, MAX_ROWS - len(held.messages))
+                    asked = min(held.pull, MAX_BATCH_ROWS - len(held.messages))
                     ended = _hold(held, conversation, islice(messages, asked), begun=begun) < asked
                     begun = True
-                rows, size = (_ENOUGH_ROWS, _ENOUGH_CHARACTERS) if ended else (MAX_ROWS, MAX_BYTES)
+                rows, size = (_ENOUGH_ROWS, _ENOUGH_CHARACTERS) if ended else (MAX_BATCH_ROWS, MAX_BATCH_BYTES)
                 if len(held.messages) >= rows or held.size >= size:
                     yield _batch(held)
                     number = held.number + len(held.messages) - len(held.empty)
-                    held = _Held(intake, line_of, number, held.pull)
+                    held = _Held(context, line_of, number, held.pull)
             del conversation, given  # a huge one need not wait for the next
         if held.messages:
             yield _batch(held)
@@ -237,7 +237,7 @@ def _weigh(held: _Held) -> None:
     except (TypeError, ValueError):
         pass  # a value without a length: it is refused, with its place, when its column is made
     held.size += weight
-    held.pull = max(1, min(_BLOCK, 2 * held.pull, MAX_BYTES // 4 * len(rows) // weight))
+    held.pull = max(1, min(_BLOCK, 2 * held.pull, MAX_BATCH_BYTES // 4 * len(rows) // weight))
 
 
 def _batch(held: _Held) -> pa.RecordBatch:
@@ -299,7 +299,7 @@ def _mended(held: _Held, column: str, values: Sequence[Any]) -> list[Any]:
     mended = list(values)
     for at, value in enumerate(values):
         if isinstance(value, str) and _SURROGATE.search(value):
-            if held.intake.strict:
+            if held.context.strict:
                 problem, advice = (
                     "holds a lone surrogate, which UTF-8 cannot",
                     "mend the text, or export without strict",
@@ -307,7 +307,7 @@ def _mended(held: _Held, column: str, values: Sequence[Any]) -> list[Any]:
                 raise _refusal(held, column, at, value, problem, advice)
             mended[at], count = _SURROGATE.subn("\ufffd", value)
             if at or not held.continued or column not in _OF_CONVERSATION:
-                held.intake.replaced_surrogates += count
+                held.context.replaced_surrogates += count
     return mended
 
 
@@ -334,9 +334,9 @@ def _joined(urls: Sequence[str]) -> str:
 def _instants(held: _Held, column: str, times: Sequence[Any], empty: Sequence[int] = ()) -> pa.TimestampArray:
     """Make a column of times, null at the `empty` positions whatever time stands there."""
     try:
-        since = _microseconds(times, held.intake.zone)
+        since = _microseconds(times, held.context.timezone)
     except (TypeError, ValueError) as error:
-        at = _first_bad(times, lambda one: _microseconds(one, held.intake.zone), error)
+        at = _first_bad(times, lambda one: _microseconds(one, held.context.timezone), error)
         if isinstance(times[at], datetime):
             problem, advice = "is outside 0001-01-02 to 9999-12-30", "correct it"
         else:

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from export_engine.jobs.database import open_database
-from export_engine.jobs.sql import SqlConversations, SqlDirectory, open_sql
-from export_engine.jobs.sql_schema import CHANNEL, create_schema
-from export_engine.jobs.store import SqlJobStore
+from export_engine.jobs.backends.database import open_database
+from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory, open_sql
+from export_engine.jobs.backends.sql_schema import CHANNEL, create_schema
+from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.service.demo import DEMO_CHANNELS
 from tests.jobs.postgres import fresh_database, running_cluster
 

@@ -12,18 +12,18 @@ from threading import Event
 
 from sqlalchemy import Engine
 
-from export_engine import Contact, Conversation, DateRange, Message
-from export_engine.jobs.archives import ObjectArchives, open_archives
-from export_engine.jobs.database import open_database
-from export_engine.jobs.parts import WorkspaceChannel
-from export_engine.jobs.store import SqlJobStore
+from export_engine import Contact, Conversation, DateRange, ExportOptions, Message
+from export_engine.jobs.backends.archives import ObjectArchives, open_archives
+from export_engine.jobs.backends.database import open_database
+from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.jobs.worker import Worker
-from tests.jobs.house import CHANNEL
+from tests.jobs.fakes import CHANNEL
 from tests.jobs.memory import MemoryDirectory
 
 LEASE = timedelta(milliseconds=300)
 #: So that a few messages make an archive that goes up in more than one part.
-OPTIONS = {"compression": "store", "threads": 1}
+OPTIONS = ExportOptions(compression="store", threads=1)
 
 
 @dataclass
@@ -67,7 +67,7 @@ def open_site(folder: Path, *, pause: float = 0) -> Site:
         retry_pause=timedelta(milliseconds=5),
         sweep_every=timedelta(milliseconds=200),
         orphan_age=timedelta(0),
-        export_options=OPTIONS,
+        options=OPTIONS,
     )
     return Site(engine, store, archives, worker)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
-from export_engine.jobs.parts import WorkspaceChannel
+from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.model import Conversation, DateRange
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from export_engine import DateRange, Export, export_conversations
-from export_engine.jobs.parts import WorkspaceChannel
-from export_engine.jobs.sql import SqlConversations
-from export_engine.jobs.sql_schema import CONVERSATION, MESSAGE
+from export_engine.jobs.backends.sql import SqlConversations
+from export_engine.jobs.backends.sql_schema import CONVERSATION, MESSAGE
+from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.service.demo import DEMO_CHANNELS
 
 __all__ = [
@@ -64,7 +64,7 @@ def message(identifier: str, of: str, **more: Any) -> dict[str, Any]:
 def export(given: Any, days: DateRange = JUNE, zone: tzinfo = UTC, channel: WorkspaceChannel = SMS) -> Export:
     """An export of what a source gave."""
     return export_conversations(
-        given, channel=channel.channel, date_range=days, zone=zone, export_id="0", compression="store", threads=1
+        given, channel=channel.channel, date_range=days, timezone=zone, export_id="0", compression="store", threads=1
     )
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from export_engine.jobs.database import export_job
+from export_engine.jobs.backends.database import export_job
+from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.jobs.job import Job
-from export_engine.jobs.parts import Lease
-from export_engine.jobs.store import SqlJobStore
+from export_engine.jobs.ports import Lease
 
 __all__ = ["MINUTE", "NOW", "claimed", "finished", "new_job", "rows"]
 

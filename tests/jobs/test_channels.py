@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from export_engine.jobs.channels import COARSE_TYPES, find_channel, resolve_channel
 from export_engine.jobs.errors import AmbiguousChannelError, NotFoundError
-from export_engine.jobs.parts import WorkspaceChannel
+from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.jobs.request import CHANNEL_TYPES, ExportRequest
 from tests.jobs.memory import MemoryDirectory
 

@@ -73,7 +73,7 @@ def test_the_pages_second_example() -> None:
         channel_type="whatsapp",
         notification_email="agent@example.com",
     )
-    assert request.days == DateRange(date(2026, 2, 1), date(2026, 2, 28))
+    assert request.date_range == DateRange(date(2026, 2, 1), date(2026, 2, 28))
 
 
 def test_neither_channel_id_nor_phone_number() -> None:
@@ -233,7 +233,7 @@ def test_an_international_address(written: str, kept: str) -> None:
 def test_the_first_and_the_last_day() -> None:
     """All that a calendar has."""
     body = BY_ID | {"start_date": "0001-01-01", "end_date": "9999-12-31"}
-    assert ExportRequest.from_mapping(body, today=TODAY).days == DateRange(date.min, date.max)
+    assert ExportRequest.from_mapping(body, today=TODAY).date_range == DateRange(date.min, date.max)
 
 
 @pytest.mark.parametrize("body", [None, [], [BY_ID], "start_date", 1, 1.5, True])

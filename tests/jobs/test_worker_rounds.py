@@ -10,11 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from export_engine import export_conversations
-from export_engine.jobs.archives import LinkError
+from export_engine import ExportOptions, export_conversations
+from export_engine.jobs.backends.archives import LinkError
+from export_engine.jobs.backends.mail import SmtpMailer
 from export_engine.jobs.job import Status
-from export_engine.jobs.mail import SmtpMailer
-from tests.jobs.house import CHANNEL, DAYS, LEASE, Flaky, House, open_house, run_until, talk
+from tests.jobs.fakes import CHANNEL, DAYS, LEASE, Flaky, House, open_house, run_until, talk
 from tests.jobs.smtp import Mailbox, mail_server
 
 
@@ -117,7 +117,7 @@ def test_more_expired_archives_than_are_given_at_once(house: House) -> None:
     for number in range(230):
         house.trigger(end_date=date(2026, 7, 1) + timedelta(days=number))
     house.source.make = list
-    worker = house.worker(export_options={"threads": 1})
+    worker = house.worker(options=ExportOptions(threads=1))
     while worker.step():
         pass
     assert len(house.kept()) == 230

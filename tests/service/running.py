@@ -16,8 +16,9 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from export_engine.jobs.archives import ObjectArchives
-from export_engine.jobs.keys import SqlKeys
+from export_engine import ExportOptions
+from export_engine.jobs.backends.archives import ObjectArchives
+from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.service.app import GRACE, create_app
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.parts import Parts
@@ -150,7 +151,7 @@ def serving(
     clock = Clock()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with open_parts(Settings(folder, None, None, None, smtp, None, UTC), url) as opened:
+        with open_parts(Settings(folder, None, None, None, smtp, None, ExportOptions()), url) as opened:
             assert isinstance(opened.downloads, ObjectArchives)
             used = replace(opened.parts, **{"clock": clock} | parts)
             key = opened.keys.create(DEMO_WORKSPACE, now=NOW)

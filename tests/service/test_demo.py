@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from export_engine import DateRange, export_conversations
+from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.channels import find_channel
 from export_engine.jobs.errors import AmbiguousChannelError
-from export_engine.jobs.files import open_files
 from export_engine.jobs.request import ExportRequest
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 
@@ -44,8 +44,8 @@ def test_the_pages_requests_find_dozens_of_conversations(
     directory, source = open_files(demo)
     request = ExportRequest.from_mapping(body, today=TODAY)
     channel = find_channel(directory, DEMO_WORKSPACE, request)
-    given = source.conversations(channel, request.days, UTC)
-    export = export_conversations(given, channel=channel.channel, date_range=request.days)
+    given = source.conversations(channel, request.date_range, UTC)
+    export = export_conversations(given, channel=channel.channel, date_range=request.date_range)
     path = export.write_to(tmp_path)
     assert path.name.startswith(name)
     assert export.report.conversations >= 36
@@ -60,8 +60,8 @@ def test_the_pages_name_of_a_csv_is_in_the_archive(demo: Path, tmp_path: Path) -
     directory, source = open_files(demo)
     request = ExportRequest.from_mapping(JUNE, today=TODAY)
     channel = find_channel(directory, DEMO_WORKSPACE, request)
-    given = source.conversations(channel, request.days, UTC)
-    path = export_conversations(given, channel=channel.channel, date_range=request.days).write_to(tmp_path)
+    given = source.conversations(channel, request.date_range, UTC)
+    path = export_conversations(given, channel=channel.channel, date_range=request.date_range).write_to(tmp_path)
     with zipfile.ZipFile(path) as archive:
         text = archive.read("Jane Doe--2026-04-08_032443--SMS Support (+12025550123).csv").decode()
     assert text.count("2026-06-02T") == 2

@@ -1,0 +1,86 @@
+"""What the commands have in common: exit codes, how a wrong option is told, sizes and times as people read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from rich.filesize import decimal
+
+from export_engine.errors import OptionError
+from export_engine.inspect import printable
+
+__all__ = [
+    "DONE",
+    "EPILOG",
+    "FAILED",
+    "FILE",
+    "INTERRUPTED",
+    "PROBLEMS",
+    "USAGE",
+    "Command",
+    "failed",
+    "minute_text",
+    "size_text",
+]
+
+DONE, FAILED, USAGE, PROBLEMS, INTERRUPTED = 0, 1, 2, 3, 130
+
+EPILOG = """\b
+Exit codes:
+  0    done
+  1    failed: input that cannot be exported, a full disk, a file that exists already
+  2    wrong usage
+  3    verify found problems
+  130  interrupted; nothing is left behind"""
+
+#: A file that is there.
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _WrongOptionError(click.ClickException):
+    """An option or argument that cannot work, named as this command calls it."""
+
+    exit_code = USAGE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it as every error is printed."""
+        del file
+        failed(self.message, self.exit_code)
+
+
+class Command(click.Command):
+    """A command whose options are called as the library calls them: its errors name the option."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises a ClickException for an OptionError."""
+        try:
+            return super().invoke(ctx)
+        except OptionError as error:
+            raise _WrongOptionError(f"{_flag(self, error.option)}: {error}") from None
+
+
+def _flag(command: click.Command, option: str) -> str:
+    """What the command calls an option of the library."""
+    for parameter in command.params:
+        if parameter.name == option:
+            return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+    return f"--{option.replace('_', '-')}"
+
+
+def failed(message: str, code: int) -> int:
+    """Print an error; returns its exit code."""
+    click.echo(f"error: {printable(' '.join(message.splitlines()))}", err=True)
+    return code
+
+
+def size_text(number: int) -> str:
+    """A number of bytes: `33.5 kB`."""
+    return decimal(number).replace("bytes", "B").replace("byte", "B")
+
+
+def minute_text(time: datetime | None) -> str:
+    """A time to the minute; nothing for None."""
+    return f"{time:%Y-%m-%d %H:%M}" if time else ""

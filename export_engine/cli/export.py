@@ -1,0 +1,138 @@
+"""`export-engine export`: a channel's conversations from files to one archive."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.console import Console
+from rich.progress import Progress as Display
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from export_engine.cli.common import EPILOG, FILE, Command, minute_text, size_text
+from export_engine.cli.options import export_options
+from export_engine.engine import Export, export_conversations
+from export_engine.inspect import printable
+from export_engine.model import Channel, DateRange
+from export_engine.options import ExportOptions
+from export_engine.report import ExportReport, Progress
+from export_engine.sources.open import open_source
+
+__all__ = ["export"]
+
+_DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.command(cls=Command, epilog=EPILOG)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
+@click.option("--channel-name", help="The channel's name.")
+@click.option("--channel-phone", help="The channel's phone number.")
+@click.option("--channel-id", help="The channel's id. At least one of the three is needed.")
+@click.option("--start", required=True, type=_DAY, metavar="YYYY-MM-DD", help="First day of the range.")
+@click.option("--end", required=True, type=_DAY, metavar="YYYY-MM-DD", help="Last day of the range, included.")
+@click.option(
+    "--output", default=".", metavar="PATH", help="A directory (default: here), a file's path, or - for stdout."
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@export_options(environment=False)
+@click.option("--manifest", type=click.Path(path_type=Path), help="Also list the CSVs in a .jsonl or .parquet file.")
+@click.option("--export-id", "--id", help="Last part of the ZIP's name (default: 8 random hexadecimal digits).")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["parquet", "ipc", "csv", "jsonl"]),
+    help="What the inputs are (default: as their endings say).",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def export(
+    inputs: tuple[Path, ...],
+    channel_name: str | None,
+    channel_phone: str | None,
+    channel_id: str | None,
+    start: datetime,
+    end: datetime,
+    output: str,
+    overwrite: bool,
+    manifest: Path | None,
+    export_id: str | None,
+    kind: Literal["parquet", "ipc", "csv", "jsonl"] | None,
+    quiet: bool,
+    options: ExportOptions,
+) -> None:
+    """Export a channel's conversations.
+
+    Those with messages in a range of days become one ZIP with a CSV each. INPUT are Parquet, Arrow IPC, CSV or JSON
+    Lines files, read one after the other; the rows of a conversation must stand together. The archive is called
+    <channel>_<YYYY-MM>_<id>.zip unless --output says otherwise.
+    """
+    if not (channel_name or channel_phone or channel_id):
+        raise click.UsageError("say whose conversations these are: --channel-name, --channel-phone or --channel-id")
+    to_stdout = output == "-"
+    if to_stdout and manifest:
+        raise click.UsageError("--manifest needs an archive in a file: give --output a path")
+    if to_stdout and sys.stdout.isatty():
+        raise click.UsageError("an archive would garble the terminal: redirect stdout, or give --output a path")
+    with _export_display(quiet=quiet) as on_progress:
+        made = export_conversations(
+            open_source(*inputs, format=kind),
+            channel=Channel(channel_name, channel_phone, channel_id),
+            date_range=DateRange(start.date(), end.date()),
+            options=replace(options, sha256=not quiet),
+            export_id=export_id,
+            on_progress=on_progress,
+        )
+        where = _to_stdout(made) if to_stdout else str(made.write_to(output, overwrite=overwrite, manifest=manifest))
+    if quiet:
+        return
+    if not made.report.conversations:
+        click.echo("warning: no conversation falls in this range; unzip calls an empty archive an error", err=True)
+    if not to_stdout or sys.stderr.isatty():
+        click.echo(_summary(where, made.report), err=to_stdout)
+
+
+def _to_stdout(made: Export) -> str:
+    for chunk in made:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+    return made.file_name
+
+
+def _summary(where: str, report: ExportReport) -> str:
+    """The archive's path in the first line, the facts below it."""
+    rate = report.rows / report.elapsed if report.elapsed else 0
+    facts = {
+        "conversations": f"{report.conversations:,}",
+        "messages": f"{report.rows:,}",
+        "span": f"{minute_text(report.first_time)} to {minute_text(report.last_time)} UTC" if report.first_time else "",
+        "size": f"{size_text(report.bytes)} for {size_text(report.csv_bytes)} of CSV, "
+        f"{report.csv_bytes / report.bytes:.2f}:1",
+        "time": f"{report.elapsed:.2f} s, {rate:,.0f} messages/s, {report.backend}",
+        "sha256": report.sha256,
+        "replaced": f"{report.replaced_surrogates:,} lone surrogates by U+FFFD" if report.replaced_surrogates else "",
+        "ignored": f"columns {', '.join(report.ignored_columns)}" if report.ignored_columns else "",
+        "split": f"conversations {', '.join(report.split)}" if report.split else "",
+    }
+    return "\n".join([printable(where), *(f"  {name:13}  {printable(fact)}" for name, fact in facts.items() if fact)])
+
+
+@contextmanager
+def _export_display(*, quiet: bool) -> Iterator[Callable[[Progress], object] | None]:
+    """What to tell of progress, None where there is no terminal to show it on."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Display(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task("reading", total=None)
+
+        def tell(now: Progress) -> None:
+            counts = f"{now.members:,} conversations, {now.rows_written:,} messages"
+            display.update(task, description=f"{counts}, {size_text(now.bytes_written)}")
+
+        yield tell

@@ -1,0 +1,34 @@
+"""`export-engine key`: the API keys of the service."""
+
+from __future__ import annotations
+
+import click
+
+from export_engine.cli.common import EPILOG, Command
+from export_engine.cli.options import with_options
+from export_engine.cli.service import DATA, DATABASE, server
+
+__all__ = ["key"]
+
+
+@click.group(epilog=EPILOG)
+def key() -> None:
+    """Make and revoke API keys."""
+
+
+@key.command(cls=Command, epilog=EPILOG)
+@with_options(DATA, DATABASE)
+@click.option("--workspace", required=True, type=click.UUID, metavar="UUID", help="The workspace it holds for.")
+def create(workspace: object, **where: object) -> None:
+    """Make a key for a workspace and print it; it cannot be read again later."""
+    click.echo(server().create_key(str(workspace), **where))
+
+
+@key.command(cls=Command, epilog=EPILOG)
+@with_options(DATA, DATABASE)
+@click.argument("key_id", metavar="KEY_ID")
+def revoke(key_id: str, **where: object) -> None:
+    """Have a key hold no more. KEY_ID is its middle part: of ek_0123456789abcdef_..., 0123456789abcdef."""
+    if not server().revoke_key(key_id, **where):
+        raise click.ClickException("there is no key of that id: give the part between ek_ and the next _")
+    click.echo("revoked")

@@ -1,0 +1,49 @@
+"""`export-engine verify`: whether an archive is what it should be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Display
+
+from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, size_text
+from export_engine.inspect import printable
+from export_engine.verify import verify_archive
+
+__all__ = ["verify"]
+
+
+@click.command(cls=Command, epilog=EPILOG)
+@click.argument("archive", type=FILE)
+@click.option("--manifest", type=FILE, help="The manifest written with the archive (.jsonl or .parquet).")
+def verify(archive: Path, manifest: Path | None) -> int:
+    """Check an archive, to every row in it.
+
+    That is the ZIP, the names, each CSV's rows, and whether a manifest says the same.
+    """
+    with _verify_display() as progress:
+        found = verify_archive(archive, manifest, progress=progress)
+    click.echo(
+        f"{found.members:,} CSVs, {found.conversations:,} conversations, {found.rows:,} messages, "
+        f"{size_text(found.bytes)}: {'no problems' if found.ok else 'problems found'}"
+    )
+    for problem in found.problems:
+        click.echo(f"  {printable(problem)}")
+    return DONE if found.ok else PROBLEMS
+
+
+@contextmanager
+def _verify_display() -> Iterator[Callable[[int, int], object] | None]:
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("reading"), BarColumn(), TimeElapsedColumn())
+    with Display(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task("reading")
+        yield lambda done, total: display.update(task, completed=done, total=total)

@@ -1,0 +1,234 @@
+"""Channels and conversations out of a SQL database: SQLite or PostgreSQL, with the tables of `sql_schema`.
+
+How it is read, and why memory stays bounded: by one statement, so by one state of the database, through a server-side
+cursor (SQLite's cursors step through their rows anyway), in pieces of bounded rows and, after the first few, of bounded
+bytes. The statement walks a channel's conversations along `conversation_order` and, within each, the range's messages
+along `message_order`. Both databases see that this is nearly the order asked for, and sort one conversation at a time
+("Incremental Sort", "RIGHT PART OF ORDER BY"), never the whole. What it costs is a look into the index for each
+conversation of the channel, be it outside the range: 3 microseconds each where the index is in memory. Without the two
+indexes, the database sorts everything on its own disk first.
+
+A connection is held while an archive is read. PostgreSQL keeps old rows for that long; SQLite should be in WAL mode
+(`PRAGMA journal_mode=WAL`), or those who write wait for the export.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from export_engine.errors import OptionError, RowError, SourceError
+from export_engine.jobs.backends.database import storable
+from export_engine.jobs.backends.sql_schema import CHANNEL, CONVERSATION, MESSAGE, SCHEMA, has_instants
+from export_engine.jobs.ports import WorkspaceChannel
+from export_engine.model import DateRange
+from export_engine.schema import CREATED_AT, MAX_BATCH_BYTES, ROW_SCHEMA
+
+__all__ = ["SqlConversations", "SqlDirectory", "open_sql"]
+
+#: Rows fetched at first: few, as they may be huge, and so that the first bytes of an archive leave soon.
+_FIRST_ROWS = 256
+#: Rows fetched at most. Three times as many took three times the memory, as Python objects, and were no faster.
+_MOST_ROWS = 4096
+_MICROSECONDS = "an integer, the microseconds since 1970-01-01 in UTC"
+#: The ends of the calendar.
+_FIRST, _LAST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))  # noqa: DTZ901  # given one here
+
+
+def open_sql(url: str) -> tuple[SqlDirectory, SqlConversations]:
+    """The channels and conversations of a database; both share an engine, whose `dispose()` lets go of it.
+
+    `url` is `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`. Raises OptionError for another,
+    FileNotFoundError for an SQLite file that is not there, SourceError for a database without the tables and columns,
+    SQLAlchemy's OperationalError for one that cannot be reached.
+    """
+    try:
+        place = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise _unusable() from None
+    if place.drivername == "postgresql":
+        place = place.set(drivername="postgresql+psycopg")
+    if place.get_backend_name() not in ("postgresql", "sqlite"):
+        raise _unusable()
+    if place.get_backend_name() == "sqlite" and place.database and not _is_there(place.database):
+        # SQLite would make an empty one of it.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place.database)
+    engine = sa.create_engine(place, pool_pre_ping=True)
+    try:
+        _check_tables(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlDirectory(engine), SqlConversations(engine)
+
+
+def _unusable() -> OptionError:
+    advice = "give sqlite:///path/to/file.db or postgresql://user:password@host/name"
+    return OptionError(f"conversations cannot be read from a database with such a URL: {advice}", option="url")
+
+
+def _is_there(database: str) -> bool:
+    return database == ":memory:" or database.startswith("file:") or Path(database).exists()
+
+
+def _check_tables(engine: sa.Engine) -> None:
+    """Raise SourceError unless every table or view has its columns."""
+    found = sa.inspect(engine)
+    missing = []
+    for table in SCHEMA.sorted_tables:
+        if found.has_table(table.name):
+            names = {column["name"] for column in found.get_columns(table.name)}
+            missing += [f"{table.name}.{column.name}" for column in table.columns if column.name not in names]
+        else:
+            missing.append(table.name)
+    if missing:
+        raise SourceError(
+            f"{engine.url!r} has no {', '.join(missing)}: make the tables with create_schema of "
+            "export_engine.jobs.backends.sql_schema, or views with their names and columns"
+        )
+    if not has_instants(engine.dialect):
+        with engine.connect() as connection:
+            kind = connection.scalar(sa.select(sa.func.typeof(MESSAGE.c.message_time)).limit(1))
+        if kind not in (None, "integer"):  # such times lie in no range: every export would be empty
+            raise SourceError(
+                f"{engine.url!r} has {kind} in message.message_time: it must be {_MICROSECONDS}; convert it"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SqlDirectory:
+    """The channels of the table `channel`."""
+
+    engine: sa.Engine
+
+    def find(
+        self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
+    ) -> list[WorkspaceChannel]:
+        """The workspace's channels with that id, or with that phone number, by id; exactly one of the two is given."""
+        column, value = (CHANNEL.c.id, channel_id) if phone_number is None else (CHANNEL.c.phone_number, phone_number)
+        if not storable(workspace_id):
+            return []
+        statement = sa.select(CHANNEL).where(CHANNEL.c.workspace_id == workspace_id, column == value)
+        with self.engine.connect() as connection:
+            rows = connection.execute(statement.order_by(CHANNEL.c.id))
+            return [WorkspaceChannel(r.id, r.workspace_id, r.type, r.name, r.phone_number) for r in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class SqlConversations:
+    """The conversations of the tables `conversation` and `message`."""
+
+    engine: sa.Engine
+
+    def conversations(
+        self, channel: WorkspaceChannel, date_range: DateRange, timezone: tzinfo
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """The channel's messages of those days, in batches with the export's columns.
+
+        They come by their conversation's `created_at`, its id, their time and their id. Those of the days alone are
+        read, so an export by `created_at` must not be made of them.
+
+        The connection is taken at the first batch, and given back at the end, on an error and by `close()`. Errors
+        while reading: RowError for a value of another type than its column should have (SQLite lets it in), and
+        SQLAlchemy's, whose texts hold the statement.
+        """
+        statement = _statement(self.engine.dialect, channel.id, date_range, timezone)
+        with (
+            self.engine.connect().execution_options(stream_results=True) as connection,
+            connection.execute(statement) as result,  # an open server-side cursor would outlive its transaction
+        ):
+            done, size = 0, _FIRST_ROWS
+            while rows := result.fetchmany(size):
+                batch = _batch(rows, done)
+                yield batch
+                done += len(rows)
+                size = max(1, min(2 * size, _MOST_ROWS, MAX_BATCH_BYTES * len(rows) // batch.nbytes))
+
+
+def _statement(dialect: sa.Dialect, channel_id: str, date_range: DateRange, timezone: tzinfo) -> sa.Select[Any]:
+    """Select the columns of `ROW_SCHEMA`, in its order; moments as microseconds, the quickest to make arrays of."""
+    c, m = CONVERSATION.c, MESSAGE.c
+    first, after = _span(date_range, timezone)
+    columns: dict[str, sa.ColumnElement[Any]] = {
+        **m,
+        "message_id": m.id,
+        "speaker_name": sa.func.coalesce(m.speaker_name, sa.case((m.speaker_type == "customer", c.contact_name))),
+        "message_time": _microseconds(m.message_time, dialect),
+        CREATED_AT: _microseconds(c.created_at, dialect),
+        "contact_name": c.contact_name,
+        "contact_phone": c.contact_phone,
+    }
+    chosen = [columns[name].label(name) for name in ROW_SCHEMA.names]
+    return (
+        sa.select(*chosen)
+        .join_from(CONVERSATION, MESSAGE, m.conversation_id == c.id)
+        .where(c.channel_id == channel_id, m.message_time >= first, m.message_time < after)
+        .order_by(c.created_at, c.id, m.message_time, m.id)
+    )
+
+
+def _microseconds(column: sa.ColumnElement[datetime], dialect: sa.Dialect) -> sa.ColumnElement[int]:
+    if has_instants(dialect):
+        return sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger)
+    return sa.type_coerce(column, sa.BigInteger)
+
+
+def _span(date_range: DateRange, timezone: tzinfo) -> tuple[datetime, datetime]:
+    """From when, and until before when, a message may show one of the days on the zone's clocks.
+
+    At the edges it may be wider than the days, never narrower: where clocks change about midnight, the earlier
+    beginning and the later end are taken, and the export leaves out what does not show one of the days.
+    """
+    return min(_midnights(date_range.start, timezone)), max(_midnights(date_range.end, timezone, days_on=1))
+
+
+def _midnights(day: date, timezone: tzinfo, days_on: int = 0) -> Iterator[datetime]:
+    """The beginning of a day, or of one further on, by the offset before and by that after a change of clocks."""
+    for fold in (0, 1):
+        try:
+            midnight = datetime.combine(day + timedelta(days_on), time(fold=fold), timezone)
+            yield midnight.astimezone(UTC)
+        except OverflowError:  # within a day of the end of the calendar
+            yield _LAST if day.year > 1 else _FIRST
+
+
+def _batch(rows: Sequence[Sequence[Any]], before: int) -> pa.RecordBatch:
+    """Make the record batch, a column at a time; `before` counts the rows that went before."""
+    arrays = []
+    for field, values in zip(ROW_SCHEMA, zip(*rows, strict=True), strict=True):
+        try:
+            arrays.append(pa.array(values, field.type))
+        except (pa.ArrowException, ValueError) as error:
+            raise _refusal(field, rows, values, before) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=ROW_SCHEMA)
+
+
+def _refusal(field: pa.Field, rows: Sequence[Sequence[Any]], values: Sequence[Any], before: int) -> RowError:
+    """Say which of the values is of the wrong type."""
+    at = next(at for at, value in enumerate(values) if not _fits(value, field.type))
+    what = "text" if field.type == pa.string() else _MICROSECONDS
+    return RowError(
+        f"{values[at]!r} ({type(values[at]).__name__}) is not {what}",
+        column=field.name,
+        value=values[at],
+        conversation_id=str(rows[at][1]),
+        message_id=str(rows[at][0]),
+        row=before + at + 1,
+        advice="correct it in the database, or cast it in a view",
+    )
+
+
+def _fits(value: Any, type_: pa.DataType) -> bool:
+    try:
+        pa.array([value], type_)
+    except (pa.ArrowException, ValueError):
+        return False
+    return True

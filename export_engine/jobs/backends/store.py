@@ -1,0 +1,230 @@
+"""Where jobs are kept: a table on SQLite or PostgreSQL that many threads, processes and machines work at together.
+
+What it guarantees, and by what:
+
+- One active export per workspace, channel and range: a partial unique index. Nobody looks first and inserts then.
+- A job is in one worker's hands at a time: a claim picks a row and marks it in one transaction, which on PostgreSQL
+  locks the row and lets others skip it (`FOR UPDATE SKIP LOCKED`), and on SQLite is the only one that writes.
+- A worker that is late changes nothing: each claim sets a token of its own, and each later move is one UPDATE that asks
+  for that token. Whoever took the job over has another; a job that has ended has none.
+- No job is stuck: a lease that is not renewed runs out, and the job is claimed again, until its attempts are used up.
+
+A lease that has run out still holds until another worker takes the job: then nothing is lost by a worker that was
+merely slow. What would break it: clocks of workers that differ by as much as a lease is long (a job would be taken from
+a worker that lives; its result is refused, so the job is still exported once), and a SQLite file on a network drive.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, RowMapping, Table, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from export_engine.errors import OptionError
+from export_engine.jobs.backends.database import ACTIVE, KEPT, UNTOLD, export_job, storable, writing
+from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
+from export_engine.jobs.job import LINK_LIFE, Job, Status, advance
+from export_engine.jobs.ports import Lease
+
+__all__ = ["EXPIRED_AT_ONCE", "SqlJobStore"]
+
+#: How many jobs one call of `expired` gives at most.
+EXPIRED_AT_ONCE = 100
+
+_COLUMNS = export_job.c
+_JOB = [_COLUMNS[field.name] for field in fields(Job)]
+_UNIQUE = [_COLUMNS.workspace_id, _COLUMNS.channel_id, _COLUMNS.start_date, _COLUMNS.end_date]
+_NO_LEASE = {"token": None, "lease_until": None}
+_INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+
+class SqlJobStore:
+    """A `JobStore` on the database that `open_database` opened.
+
+    `max_attempts` (at least 1) is how often a job is begun before it is given up; workers that handed it back are not
+    counted. Safe to share between threads. Raises OptionError, and SQLAlchemy's OperationalError from any method if the
+    database is not there; nothing has changed then.
+    """
+
+    def __init__(self, engine: Engine, *, max_attempts: int = 3) -> None:
+        if max_attempts < 1:
+            raise OptionError(f"a job is tried at least once, not {max_attempts} times", option="max_attempts")
+        self._engine = engine
+        self._writing = writing(engine)
+        self._max_attempts = max_attempts
+
+    def create(self, job: Job) -> None:
+        """Keep a queued job.
+
+        Raises ActiveExportError if one of that workspace, channel and range has not ended, and TransitionError for a
+        job that is not queued.
+        """
+        if job.status is not Status.QUEUED:
+            raise TransitionError(f"a job begins queued, it cannot begin {job.status}")
+        insert = _INSERT[self._engine.dialect.name](export_job).values(asdict(job))
+        # Only this one conflict is the caller's; any other (an id used twice) is raised.
+        insert = insert.on_conflict_do_nothing(index_elements=_UNIQUE, index_where=ACTIVE)
+        with self._writing.begin() as connection:
+            kept = connection.execute(insert.returning(_COLUMNS.id)).one_or_none()
+        if kept is None:
+            raise ActiveExportError
+
+    def get(self, workspace_id: str, job_id: str) -> Job | None:
+        """The job, if the workspace has it. Any text may be asked for."""
+        if not (storable(workspace_id) and storable(job_id)):
+            return None
+        query = select(*_JOB).where(_COLUMNS.id == job_id, _COLUMNS.workspace_id == workspace_id)
+        with self._engine.begin() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _job(row)
+
+    def claim(self, now: datetime, lease: timedelta) -> Lease | None:
+        """Take the oldest job (by `created_time`, then `id`) that is queued, or started under a lease that has run out.
+
+        The lease is new: it has a token of its own and lasts until `now + lease`. A job whose lease has run out after
+        its last allowed attempt becomes failed instead, and the next one is looked at.
+        """
+        while (taken := self._claim_or_give_up(now, lease)) is not None:
+            if isinstance(taken, Lease):
+                return taken
+        return None
+
+    def renew(self, lease: Lease, now: datetime, length: timedelta) -> None:
+        """Keep a job until `now + length`. Raises LeaseLostError."""
+        self._move(lease, {"lease_until": now + length})
+
+    def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:
+        """The archive is there. Raises LeaseLostError, and then changes nothing."""
+        status = advance(Status.STARTED, Status.FINISHED)
+        ended = {"status": status, "finished_time": now, "archive": archive, "file_name": file_name}
+        return self._move(lease, ended | _NO_LEASE)
+
+    def fail(self, lease: Lease, now: datetime, error_message: str) -> Job:
+        """The export has failed for good. Raises LeaseLostError, and then changes nothing.
+
+        What a database cannot hold of the message (a NUL, half of a surrogate pair) becomes U+FFFD or `?`.
+        """
+        message = error_message.replace("\0", "\ufffd").encode(errors="replace").decode()
+        ended = {"status": advance(Status.STARTED, Status.FAILED), "finished_time": now, "error_message": message}
+        return self._move(lease, ended | _NO_LEASE)
+
+    def hand_back(self, lease: Lease) -> None:
+        """The worker has to stop: queue the job again, its attempt not counted. Raises LeaseLostError."""
+        status = advance(Status.STARTED, Status.QUEUED)
+        self._move(lease, {"status": status, "attempts": _COLUMNS.attempts - 1} | _NO_LEASE)
+
+    def take_notice(self, now: datetime) -> Job | None:
+        """The job that ended first of those whose e-mail nobody has taken on; each is handed out once, ever."""
+        query = select(_COLUMNS.id).where(UNTOLD).order_by(_COLUMNS.finished_time, _COLUMNS.id).limit(1)
+        with self._writing.begin() as connection:
+            job_id = connection.execute(query.with_for_update(skip_locked=True)).scalar_one_or_none()
+            if job_id is None:
+                return None
+            taken = update(export_job).where(_COLUMNS.id == job_id).values(notified_time=now).returning(*_JOB)
+            return _job(connection.execute(taken).mappings().one())
+
+    def expired(self, now: datetime) -> list[Job]:
+        """Finished jobs whose link is dead and whose archive has not been forgotten, first those that ended first.
+
+        At most `EXPIRED_AT_ONCE`: forget their archives and ask again for the rest.
+        """
+        query = (
+            select(*_JOB)
+            .where(KEPT, _COLUMNS.finished_time <= now - LINK_LIFE)
+            .order_by(_COLUMNS.finished_time, _COLUMNS.id)
+            .limit(EXPIRED_AT_ONCE)
+        )
+        with self._engine.begin() as connection:
+            return [_job(row) for row in connection.execute(query).mappings()]
+
+    def forget_archive(self, job_id: str) -> None:
+        """Note that an expired job's archive has been deleted; a job without one stays as it is."""
+        with self._writing.begin() as connection:
+            connection.execute(update(export_job).where(_COLUMNS.id == job_id).values(archive=None))
+
+    def keeps(self, archive: str) -> bool:
+        """Whether some job's archive has that path. Any text may be asked for."""
+        return storable(archive) and self._any(KEPT, _COLUMNS.archive == archive)
+
+    def active(self, archive: str) -> bool:
+        """Whether that path belongs to a live lease: it begins with `<job id>/<token>/`. Any text may be asked for."""
+        job_id, _, rest = archive.partition("/")
+        token, slash, _ = rest.partition("/")
+        if not (slash and storable(job_id) and storable(token)):
+            return False
+        return self._any(_COLUMNS.id == job_id, _COLUMNS.token == token)
+
+    def counts(self) -> dict[Status, int]:
+        """How many jobs there are in each status, for metrics."""
+        query = select(_COLUMNS.status, func.count().label("jobs")).group_by(_COLUMNS.status)
+        with self._engine.begin() as connection:
+            counted = {row.status: row.jobs for row in connection.execute(query)}
+        return {status: counted.get(status, 0) for status in Status}
+
+    def _claim_or_give_up(self, now: datetime, length: timedelta) -> Lease | Job | None:
+        """The oldest job to be had, claimed; or the job that was it, given up; or None if there is none."""
+        query = (
+            select(_COLUMNS.id, _COLUMNS.status, _COLUMNS.attempts)
+            .where(ACTIVE, or_(_COLUMNS.lease_until.is_(None), _COLUMNS.lease_until <= now))
+            .order_by(_COLUMNS.created_time, _COLUMNS.id)
+            .limit(1)
+        )
+        with self._writing.begin() as connection:
+            found = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+            if found is None:
+                return None
+            if found.status is Status.STARTED and found.attempts >= self._max_attempts:
+                move = _given_up(found.attempts, now)
+            else:
+                move = _claimed(found.status, found.attempts, now + length)
+            taken = update(export_job).where(_COLUMNS.id == found.id).values(move).returning(*_JOB)
+            job = _job(connection.execute(taken).mappings().one())
+        return Lease(job, move["token"]) if job.status is Status.STARTED else job
+
+    def _move(self, lease: Lease, values: Mapping[str, Any]) -> Job:
+        """Change the job if the lease still holds, in one statement."""
+        move = update(export_job).where(_COLUMNS.id == lease.job.id, _COLUMNS.token == lease.token).values(values)
+        with self._writing.begin() as connection:
+            row = connection.execute(move.returning(*_JOB)).mappings().one_or_none()
+        if row is None:
+            raise LeaseLostError(
+                f"job {lease.job.id} has ended or was taken over by another worker: drop what was made of it"
+            )
+        return _job(row)
+
+    def _any(self, *conditions: ColumnElement[bool]) -> bool:
+        with self._engine.begin() as connection:
+            return connection.execute(select(_COLUMNS.id).where(*conditions).limit(1)).first() is not None
+
+
+def _job(row: RowMapping) -> Job:
+    return Job(**row)
+
+
+def _claimed(status: Status, attempts: int, until: datetime) -> dict[str, Any]:
+    """What a claim changes. A job whose worker has gone is queued and started again in one step."""
+    queued = status if status is Status.QUEUED else advance(status, Status.QUEUED)
+    return {
+        "status": advance(queued, Status.STARTED),
+        "attempts": attempts + 1,
+        "token": secrets.token_hex(16),
+        "lease_until": until,
+    }
+
+
+def _given_up(attempts: int, now: datetime) -> dict[str, Any]:
+    """What changes for a job that was interrupted once too often."""
+    times = "once" if attempts == 1 else f"{attempts} times"
+    return {
+        "status": advance(Status.STARTED, Status.FAILED),
+        "finished_time": now,
+        "error_message": f"The export was interrupted {times} and has been given up. Trigger it again.",
+    } | _NO_LEASE

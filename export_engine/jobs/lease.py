@@ -1,0 +1,83 @@
+"""A job's lease, kept while its export runs, and whether that export may go on.
+
+A thread of its own renews the lease at a third of its length, so that two renewals may fail before it runs out. The
+export asks after every few thousand rows (`check` as its `on_progress`) and is ended there: when the lease is lost, or
+when the worker has been asked to stop and the grace is over. A source or an archive store that hangs is not
+interrupted: the job stays this worker's as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from threading import Event, Thread
+from types import TracebackType
+from typing import Literal, Self
+
+from export_engine.jobs.errors import LeaseLostError
+from export_engine.jobs.ports import JobStore, Lease
+
+__all__ = ["EndedEarlyError", "LeaseKeeper"]
+
+_log = logging.getLogger(__name__)
+
+
+class EndedEarlyError(Exception):
+    """Raised into an export to end it; `LeaseKeeper.verdict` says why."""
+
+
+class LeaseKeeper:
+    """Keeps a lease while the block runs.
+
+    `stop` is set when the worker has to stop; the export may go on for `grace` from when it first notices. `verdict`
+    is None, or why the export was ended: `lost` (its lease is another's, or the job has ended) or `stopped`.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        lease: Lease,
+        *,
+        length: timedelta,
+        clock: Callable[[], datetime],
+        stop: Event,
+        grace: timedelta,
+    ) -> None:
+        self.verdict: Literal["lost", "stopped"] | None = None
+        self._store, self._lease, self._length, self._clock = store, lease, length, clock
+        self._stop, self._grace = stop, grace
+        self._noticed: datetime | None = None
+        self._over = Event()
+        self._thread = Thread(target=self._keep, name=f"lease-{lease.job.id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def check(self, _progress: object = None) -> None:
+        """Raise EndedEarlyError if the export must not go on."""
+        if self.verdict is None and self._stop.is_set():
+            now = self._clock()
+            self._noticed = self._noticed or now
+            if now - self._noticed >= self._grace:
+                self.verdict = "stopped"
+        if self.verdict is not None:
+            raise EndedEarlyError(self.verdict)
+
+    def _keep(self) -> None:
+        while not self._over.wait(self._length.total_seconds() / 3):
+            try:
+                self._store.renew(self._lease, self._clock(), self._length)
+            except LeaseLostError:
+                self.verdict = "lost"
+                return
+            except Exception:  # noqa: BLE001  # whatever a store raises, the lease is worth another try
+                # The next beat asks again; if the lease runs out meanwhile, whoever takes the job makes this one void.
+                _log.warning("the lease of export job %s could not be renewed", self._lease.job.id, exc_info=True)

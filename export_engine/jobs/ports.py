@@ -1,0 +1,149 @@
+"""What an export job needs of the world around it, as protocols: a service puts its own behind them.
+
+Real implementations stand beside this module; everything that takes a time is given it, so that no part has a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Protocol
+
+from export_engine.jobs.job import Job
+from export_engine.model import Channel, DateRange
+from export_engine.sinks import Streamable
+
+__all__ = ["ArchiveStore", "ChannelDirectory", "ConversationSource", "JobStore", "Lease", "Mailer", "WorkspaceChannel"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceChannel:
+    """A channel of a workspace. `type` is its detailed type, such as `LOCAL` or `WHATSAPP_BUSINESS_PLATFORM`."""
+
+    id: str
+    workspace_id: str
+    type: str
+    name: str | None = None
+    phone_number: str | None = None
+
+    @property
+    def channel(self) -> Channel:
+        """The channel as an export takes it."""
+        return Channel(self.name, self.phone_number, self.id)
+
+
+class ChannelDirectory(Protocol):
+    """Which channels a workspace has."""
+
+    def find(
+        self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
+    ) -> list[WorkspaceChannel]:
+        """The workspace's channels with that id, or with that phone number; exactly one of the two is given."""
+        ...
+
+
+class ConversationSource(Protocol):
+    """Where a channel's conversations are."""
+
+    def conversations(self, channel: WorkspaceChannel, date_range: DateRange, timezone: tzinfo) -> Any:
+        """What `export_conversations` takes as its source: lazily read, grouped by conversation.
+
+        It may hold more than the range; the export takes its own part. Called again for a job's second attempt.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A job that a worker has taken, until it is renewed no more. `token` is new for each attempt."""
+
+    job: Job
+    token: str
+
+
+class JobStore(Protocol):
+    """Where jobs are kept. Moves are atomic, also between processes and machines."""
+
+    def create(self, job: Job) -> None:
+        """Keep a queued job. Raises ActiveExportError if one of that workspace, channel and range has not ended."""
+        ...
+
+    def get(self, workspace_id: str, job_id: str) -> Job | None:
+        """The job, if the workspace has it."""
+        ...
+
+    def claim(self, now: datetime, lease: timedelta) -> Lease | None:
+        """Take the oldest job that is queued, or started under a lease that has run out.
+
+        A job whose lease has run out after its last allowed attempt becomes failed instead.
+        """
+        ...
+
+    def renew(self, lease: Lease, now: datetime, length: timedelta) -> None:
+        """Keep a job for another `length`. Raises LeaseLostError."""
+        ...
+
+    def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:
+        """The archive is there. Raises LeaseLostError, and then changes nothing."""
+        ...
+
+    def fail(self, lease: Lease, now: datetime, error_message: str) -> Job:
+        """The export has failed for good. Raises LeaseLostError, and then changes nothing."""
+        ...
+
+    def hand_back(self, lease: Lease) -> None:
+        """The worker has to stop: queue the job again, its attempt not counted. Raises LeaseLostError."""
+        ...
+
+    def take_notice(self, now: datetime) -> Job | None:
+        """A job that has ended and whose e-mail nobody has taken on yet; each is handed out once."""
+        ...
+
+    def expired(self, now: datetime) -> list[Job]:
+        """Finished jobs whose link is dead and whose archive has not been forgotten."""
+        ...
+
+    def forget_archive(self, job_id: str) -> None:
+        """Note that an expired job's archive has been deleted."""
+        ...
+
+    def keeps(self, archive: str) -> bool:
+        """Whether some job's archive has that path."""
+        ...
+
+    def active(self, archive: str) -> bool:
+        """Whether that path belongs to a live lease: it begins with `<job id>/<token>/`."""
+        ...
+
+
+class ArchiveStore(Protocol):
+    """Where archives are kept until their links die. Paths are `<job id>/<token>/<file name>`."""
+
+    def write(self, path: str, export: Streamable) -> None:
+        """Stream an export up; its object appears whole, once the export has ended well, or not at all."""
+        ...
+
+    def link(self, path: str, *, file_name: str, now: datetime, expires_at: datetime) -> str:
+        """A URL that downloads the archive as `file_name` without credentials until `expires_at`."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Delete an archive; one that is not there is no error."""
+        ...
+
+    def paths(self) -> Iterator[tuple[str, datetime]]:
+        """Every archive, with when it was written."""
+        ...
+
+    def tidy(self, before: datetime) -> None:
+        """Remove what killed uploads begun before then have left."""
+        ...
+
+
+class Mailer(Protocol):
+    """Who tells people."""
+
+    def send(self, job: Job, *, link: str | None) -> None:
+        """Tell `job.notification_email` that the job has ended, with its link if it finished. Raises OSError."""
+        ...

@@ -1,0 +1,166 @@
+"""Everything that shapes an archive's bytes and how they are made, in one value that is checked once.
+
+The library, the command line, workers and the service all build this same object; it pickles, so that another process
+or machine can carry it. What belongs to one archive alone (its channel, its date range, its id) is not in it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from datetime import tzinfo
+from hashlib import sha256
+from typing import Any, Literal, get_args
+
+from export_engine.errors import OptionError
+from export_engine.times import time_zone, zone_name
+
+__all__ = [
+    "BYTES_FORMAT",
+    "DEFAULT_NAME_BUDGET",
+    "EXCEL",
+    "MAX_NAME_BUDGET",
+    "MIN_NAME_BUDGET",
+    "SPOOL_LIMIT",
+    "Compression",
+    "CsvDialect",
+    "ExportOptions",
+    "RangeBy",
+]
+
+#: Raised whenever names or any preset's bytes change: archives of another number are other bytes for the same options.
+BYTES_FORMAT = 1
+
+#: The presets, from the fastest to the smallest, and no compression. What deflates each is `pipeline.deflate`'s choice.
+Compression = Literal["fast", "balanced", "small", "store"]
+
+#: What the date range is held against: each message's time, or when the conversation was created.
+RangeBy = Literal["message_time", "created_at"]
+
+#: Bounds of a CSV's name in UTF-8 bytes. 255 is the limit of ext4, NTFS and APFS; 180 leaves room for what synced or
+#: encrypted folders put around a name; 64 still has room for the time, a number and some of both labels.
+MIN_NAME_BUDGET, DEFAULT_NAME_BUDGET, MAX_NAME_BUDGET = 64, 180, 255
+
+#: Deflated bytes of one member that are held so that its sizes can stand in its local header.
+SPOOL_LIMIT = 8 << 20
+
+_LINE_ENDS = ("\r\n", "\n")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise OptionError(f"{name} {value!r} is unknown: choose from {', '.join(map(_spelt, choices))}", option=name)
+
+
+def _spelt(choice: str) -> str:
+    return choice if choice.isprintable() else repr(choice)
+
+
+def _check_number(name: str, value: object, least: int, most: int | None, unit: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise OptionError(f"{name} is {value!r}: it must be a whole number of {unit}", option=name)
+    if value < least or (most is not None and value > most):
+        bounds = f"from {least} to {most}" if most is not None else f"{least} or more"
+        raise OptionError(f"{name} is {value}: it must be {bounds} {unit}", option=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvDialect:
+    r"""How the CSVs are written. The defaults are RFC 4180 with text preserved to the byte.
+
+    - `bom`: begin each CSV with a UTF-8 byte order mark, as Excel wants.
+    - `line_end`: `"\r\n"`, or `"\n"`.
+    - `formula_guard`: put one `'` before a cell that starts with `= + - @ TAB CR LF` or `'` (OWASP, "CSV injection").
+      Since a leading `'` is guarded too, taking one `'` off such a cell gives the value back.
+    - `bare_e164`: with the guard on, leave a well-formed E.164 number (`+` and 2 to 15 digits) in `contact_phone` as
+      it is.
+
+    Raises OptionError for another line end, and for `bare_e164` without the guard it is an exception from.
+    """
+
+    bom: bool = False
+    line_end: Literal["\r\n", "\n"] = "\r\n"
+    formula_guard: bool = False
+    bare_e164: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("line_end", self.line_end, _LINE_ENDS)
+        if self.bare_e164 and not self.formula_guard:
+            raise OptionError(
+                "bare_e164 is an exception from the formula guard: set formula_guard too", option="bare_e164"
+            )
+
+
+#: For people who open the CSVs in Excel: byte order mark and formula guard.
+EXCEL = CsvDialect(bom=True, formula_guard=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What shapes the bytes of an archive, and how they are made. The defaults are what most exports want.
+
+    What shapes the bytes:
+
+    - `timezone`: a time zone name (`"Asia/Taipei"`, `"UTC"`), an offset (`"+08:00"`) or a `tzinfo`; the range's days,
+      naive times and the times written are in it. It is held as a `tzinfo`.
+    - `range_by`: `"message_time"` exports the messages sent in the range, and conversations that have any;
+      `"created_at"` exports, whole, the conversations created in it.
+    - `compression`: `"fast"`, `"balanced"`, `"small"` or `"store"` (see `export_engine.pipeline.deflate`).
+    - `dialect`: how the CSVs are written, see `CsvDialect`; `EXCEL` is ready-made.
+    - `name_budget`: the most UTF-8 bytes of a CSV's name, 64 to 255 (180).
+    - `spool_limit`: deflated bytes of one member to hold before it is streamed (8 MiB), from 0.
+    - `strict`: refuse lone surrogates (RowError) instead of writing U+FFFD and counting them.
+
+    How they are made:
+
+    - `threads`: how many deflate, from 1; by default (None) the processors this process may use, at most 8.
+    - `sha256`: put the archive's SHA-256 into the report; it costs a few per cent of the time.
+
+    Raises OptionError, whose `option` is the field's name, for a value that cannot work.
+    """
+
+    timezone: str | tzinfo = "UTC"
+    range_by: RangeBy = "message_time"
+    compression: Compression = "fast"
+    dialect: CsvDialect = CsvDialect()
+    name_budget: int = DEFAULT_NAME_BUDGET
+    spool_limit: int = SPOOL_LIMIT
+    strict: bool = False
+    threads: int | None = None
+    sha256: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timezone", time_zone(self.timezone))
+        _check_choice("range_by", self.range_by, get_args(RangeBy))
+        _check_choice("compression", self.compression, get_args(Compression))
+        if not isinstance(self.dialect, CsvDialect):
+            raise OptionError(f"dialect is {self.dialect!r}: give a CsvDialect, such as EXCEL", option="dialect")
+        _check_number("name_budget", self.name_budget, MIN_NAME_BUDGET, MAX_NAME_BUDGET, "bytes")
+        _check_number("spool_limit", self.spool_limit, 0, None, "bytes")
+        if self.threads is not None:
+            _check_number("threads", self.threads, 1, None, "threads")
+        for name in ("strict", "sha256"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise OptionError(f"{name} is {value!r}: it must be True or False", option=name)
+
+    @property
+    def tzinfo(self) -> tzinfo:
+        """The time zone."""
+        assert isinstance(self.timezone, tzinfo)  # noqa: S101  # made so when it was checked
+        return self.timezone
+
+    def digest(self) -> str:
+        """What shapes the bytes, as text to compare and store: `<format>-<16 hexadecimal digits>`.
+
+        The same in every process and on every machine; options that can give other bytes, or refuse other input, have
+        another. The number before the hyphen is `BYTES_FORMAT`. Raises
+        OptionError (`timezone`) for a `tzinfo` of the caller's own making: nothing stable can be said of its rules.
+        """
+        said: dict[str, Any] = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("threads", "sha256", "timezone", "dialect")
+        }
+        said |= {"timezone": zone_name(self.tzinfo), "dialect": asdict(self.dialect)}
+        text = json.dumps(said, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return f"{BYTES_FORMAT}-{sha256(text.encode()).hexdigest()[:16]}"

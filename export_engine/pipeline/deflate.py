@@ -1,0 +1,201 @@
+"""Bytes to raw deflate (RFC 1951), one member or one piece of a member at a time.
+
+Knows nothing of ZIP or conversations. What it promises:
+
+- **A member of up to `PIECE` bytes is deflated by one call**, which is what small members want most. The call makes a
+  gzip member (RFC 1952): a raw deflate stream between a header of fixed size and the CRC-32, so that one call gives
+  all that a ZIP member needs, and costs no more than the deflate stream alone.
+- **A longer one is cut every `PIECE` bytes of its own**, never where a batch happened to end. Each piece is deflated
+  apart, with the 32 KiB before it as its dictionary, and ends in a sync flush, so that the pieces simply stand one
+  after another and one giant member keeps every thread busy. The result is about as small as a single stream (RFC
+  1951 section 3.2.4 gives the empty stored block that a sync flush is).
+- **The bytes depend on the data and the backend alone**, not on threads, timing or how the data arrived.
+
+A preset names what is wanted; the backend is the best library installed for it. Every backend releases the
+interpreter's lock while it works. Without its library a preset falls back to the standard library's zlib, and the
+backend's name, which every report carries, says so.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export_engine.options import Compression
+
+__all__ = [
+    "DEFLATED",
+    "PIECE",
+    "PRESETS",
+    "STORED",
+    "Backend",
+    "backend",
+    "deflate_long",
+    "deflate_whole",
+]
+
+#: Bytes of a member that are deflated in one call.
+PIECE = 1 << 20
+#: How far back deflate can refer: the dictionary of the next piece.
+WINDOW = 1 << 15
+
+#: ZIP's numbers for the two methods in use (APPNOTE 4.4.5).
+STORED = 0
+DEFLATED = 8
+
+_RAW = -15
+_GZIP = 31
+_SMALLEST = 2048
+
+# What stands around the stream in a gzip member without optional fields (RFC 1952 2.3): ten bytes before it, behind
+# it CRC-32 and size of what was deflated, four bytes each.
+_GZIP_HEADER = 10
+_STREAM = itemgetter(slice(_GZIP_HEADER, -8))
+_CRC32 = itemgetter(slice(-8, -4))
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One way to deflate.
+
+    - `gzip(data)`: a gzip member without optional header fields of at most `PIECE` bytes. What its ten bytes of header
+      and eight of trailer enclose is in the ZIP method `whole_method`.
+    - `piece(data, dictionary, last)`: a part of a raw deflate stream, byte-aligned unless it is the last.
+    - `crc32(data, start=0)`: the CRC-32 of `data`, continuing from `start`.
+
+    It pickles, as its functions are module-level ones or partials of them.
+    """
+
+    name: str
+    gzip: Callable[[bytes], bytes]
+    piece: Callable[[bytes | memoryview, bytes, bool], bytes]
+    crc32: Callable[..., int]
+    whole_method: int = DEFLATED
+
+
+def _piece(
+    compressobj: Callable[..., Any], level: int, data: bytes | memoryview, dictionary: bytes, last: bool
+) -> bytes:
+    """One piece through any library with zlib's interface."""
+    given = (dictionary,) if dictionary else ()
+    deflater = compressobj(level, zlib.DEFLATED, _RAW, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, *given)
+    flush = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
+    return bytes(deflater.compress(data) + deflater.flush(flush))
+
+
+def _zlib(level: int) -> Backend:
+    return Backend(
+        name=f"zlib {level}",
+        gzip=partial(zlib.compress, level=level, wbits=_GZIP),
+        piece=partial(_piece, zlib.compressobj, level),
+        crc32=zlib.crc32,
+    )
+
+
+def _fast() -> Backend:
+    try:
+        from isal import isal_zlib  # noqa: PLC0415  # optional: no wheel on some platforms
+    except ImportError:
+        return _zlib(1)
+    return Backend(
+        name="isal 2",
+        gzip=partial(isal_zlib.compress, level=2, wbits=_GZIP),
+        piece=partial(_piece, isal_zlib.compressobj, 2),
+        crc32=isal_zlib.crc32,
+    )
+
+
+def _balanced() -> Backend:
+    try:
+        import deflate  # noqa: F401, PLC0415  # optional: no wheel on some platforms
+        from zlib_ng import zlib_ng  # noqa: PLC0415  # optional: the same
+    except ImportError:
+        return _zlib(6)
+    return Backend(
+        name="libdeflate 5 + zlib-ng 5",
+        gzip=_libdeflate_5,
+        piece=partial(_piece, zlib_ng.compressobj, 5),
+        crc32=zlib_ng.crc32,
+    )
+
+
+def _libdeflate_5(data: bytes) -> bytes:
+    from deflate import gzip_compress  # noqa: PLC0415  # whoever calls this has found it there
+
+    return bytes(gzip_compress(data, 5))
+
+
+def _libdeflate_8(data: bytes) -> bytes:
+    # libdeflate is ahead of zlib 9 from about 2 KiB on; below it chooses its blocks worse.
+    if len(data) < _SMALLEST:
+        from zlib_ng import zlib_ng  # noqa: PLC0415  # whoever calls this has found it there
+
+        return zlib_ng.compress(data, 9, _GZIP)
+    from deflate import gzip_compress  # noqa: PLC0415  # the same
+
+    return bytes(gzip_compress(data, 8))
+
+
+def _small() -> Backend:
+    try:
+        import deflate  # noqa: F401, PLC0415  # optional: no wheel on some platforms
+        from zlib_ng import zlib_ng  # noqa: PLC0415  # optional: the same
+    except ImportError:
+        return _zlib(9)
+    return Backend(
+        name="libdeflate 8 + zlib-ng 8",
+        gzip=_libdeflate_8,
+        # zlib-ng's level 9 comes out larger than its 8 on this kind of text.
+        piece=partial(_piece, zlib_ng.compressobj, 8),
+        crc32=zlib_ng.crc32,
+    )
+
+
+def _framed(data: bytes) -> bytes:
+    """Data as they are in the place of a gzip member's stream."""
+    return b"".join((bytes(_GZIP_HEADER), data, struct.pack("<2I", zlib.crc32(data), len(data))))
+
+
+def _store() -> Backend:
+    # A long member is not known whole when its header is written. ZIP readers fail on the method "stored" with sizes
+    # that only follow the data, so the pieces are deflate's own stored blocks.
+    return Backend(
+        name="store", gzip=_framed, piece=partial(_piece, zlib.compressobj, 0), crc32=zlib.crc32, whole_method=STORED
+    )
+
+
+#: What a caller can ask for, from the fastest to the smallest, and no compression.
+PRESETS: dict[Compression, Callable[[], Backend]] = {
+    "fast": _fast,
+    "balanced": _balanced,
+    "small": _small,
+    "store": _store,
+}
+
+
+def backend(preset: Compression) -> Backend:
+    """The backend of a preset."""
+    return PRESETS[preset]()
+
+
+def deflate_whole(texts: Iterable[bytes], using: Backend) -> tuple[list[bytes], NDArray[np.uint32]]:
+    """Members of at most `PIECE` bytes: each one's data, in the ZIP method `using.whole_method`, and its CRC-32."""
+    # No bytecode between the calls: each gives the interpreter's lock back, and would have to queue for it again.
+    framed = list(map(using.gzip, texts))
+    return list(map(_STREAM, framed)), np.frombuffer(b"".join(map(_CRC32, framed)), "<u4")
+
+
+def deflate_long(data: bytes, using: Backend) -> bytes:
+    """A member of more than `PIECE` bytes that is in memory, deflated: the same bytes as if it had come in pieces."""
+    return b"".join(
+        using.piece(data[at : at + PIECE], data[max(at - WINDOW, 0) : at], at + PIECE >= len(data))
+        for at in range(0, len(data), PIECE)
+    )

@@ -1,0 +1,445 @@
+"""The command as a user runs it: a process with arguments, two streams and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from zipfile import ZipFile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.cells import cell_len
+
+from export_engine import Channel, Contact, Conversation, DateRange, Message, __version__, export_conversations
+from export_engine.cli.export import export as export_command
+from export_engine.pipeline.deflate import PRESETS
+
+ROOT = Path(__file__).parents[2]
+NESTED = ROOT / "fixtures" / "conversations.jsonl"
+FLAT = ROOT / "fixtures" / "conversations.parquet"
+COMMAND = [sys.executable, "-m", "export_engine"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
+
+CHANNEL = ["--channel-name", "SMS Support", "--channel-phone", "+12025550123"]
+JUNE = [*CHANNEL, "--start", "2026-06-01", "--end", "2026-06-30", "--id", "1c4639da"]
+NAME = "SMS_Support_2026-06_1c4639da.zip"
+
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="terminals and signals of POSIX")
+
+
+def run(*arguments: str | Path, cwd: Path | None = None, stdout: int = subprocess.PIPE) -> tuple[int, bytes, str]:
+    """Run the command; returns its exit code, stdout and stderr. There is never a traceback."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        cwd=cwd,
+        check=False,
+    )
+    errors = done.stderr.decode()
+    assert "Traceback" not in errors
+    return done.returncode, done.stdout or b"", errors
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fixtures' export, with a manifest beside it."""
+    folder = tmp_path_factory.mktemp("archive")
+    code, _, errors = run("export", NESTED, *JUNE, "--output", folder, "--manifest", folder / "manifest.jsonl")
+    assert (code, errors) == (0, "")
+    return folder / NAME
+
+
+# --- export --------------------------------------------------------------------------------------------------------
+
+
+def test_export_goes_to_the_current_directory(tmp_path: Path, archive: Path) -> None:
+    """Without --output the archive lands here, under its own name, and the summary on stdout begins with its path."""
+    code, output, errors = run("export", NESTED, *JUNE, cwd=tmp_path)
+    assert (code, errors) == (0, "")
+    assert (tmp_path / NAME).read_bytes() == archive.read_bytes()
+    lines = output.decode().splitlines()
+    assert lines[0] == NAME
+    facts = dict(line.split(maxsplit=1) for line in lines[1:])
+    assert facts["conversations"] == "30"
+    assert facts["messages"] == "160"
+    assert facts["span"] == "2026-06-01 00:00 to 2026-06-30 23:59 UTC"
+    assert facts.keys() == {"conversations", "messages", "span", "size", "time", "sha256"}
+
+
+def test_nested_and_flat_give_the_same_bytes(tmp_path: Path) -> None:
+    """JSON Lines and Parquet of the same messages are the same archive.
+
+    The range ends before the one conversation without messages, which a table cannot have.
+    """
+    days = [*CHANNEL, "--start", "2026-06-01", "--end", "2026-06-22", "--id", "x", "--quiet"]
+    for path in (NESTED, FLAT):
+        assert run("export", path, *days, "--output", tmp_path / f"{path.suffix}.zip") == (0, b"", "")
+    assert (tmp_path / ".jsonl.zip").read_bytes() == (tmp_path / ".parquet.zip").read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("unzip") is None, reason="needs unzip")
+def test_unzip_is_content(archive: Path) -> None:
+    """Info-ZIP finds nothing wrong."""
+    subprocess.run(["unzip", "-tqq", archive], check=True)
+
+
+def test_export_to_stdout(archive: Path) -> None:
+    """With --output - stdout has the archive and nothing else, and stderr is silent."""
+    assert run("export", NESTED, *JUNE, "--output", "-") == (0, archive.read_bytes(), "")
+
+
+def test_several_inputs(tmp_path: Path, archive: Path) -> None:
+    """Files are read one after the other."""
+    lines = NESTED.read_bytes().splitlines(keepends=True)
+    for part, chosen in (("a", lines[:7]), ("b", lines[7:])):
+        (tmp_path / f"{part}.ndjson").write_bytes(b"".join(chosen))
+    result = run("export", tmp_path / "a.ndjson", tmp_path / "b.ndjson", *JUNE, "--output", "-")
+    assert result == (0, archive.read_bytes(), "")
+
+
+def test_quiet(tmp_path: Path) -> None:
+    """--quiet prints nothing."""
+    assert run("export", NESTED, *JUNE, "--output", tmp_path, "--quiet") == (0, b"", "")
+
+
+def test_excel(tmp_path: Path) -> None:
+    """--excel means byte order mark and formula guard; --lf and --timezone arrive as well."""
+    options = ["--excel", "--lf", "--timezone", "Asia/Taipei", "--compression", "store", "--threads", "1"]
+    assert run("export", NESTED, *JUNE, *options, "--output", tmp_path / "a.zip", "--quiet") == (0, b"", "")
+    with ZipFile(tmp_path / "a.zip") as made:
+        csvs = [made.read(info) for info in made.infolist()]
+        assert {info.compress_type for info in made.infolist()} == {0}
+    assert all(csv.startswith(b"\xef\xbb\xbfmessage_id,") for csv in csvs)
+    assert any(b'"\'=SUM(A1:A9)"' in csv for csv in csvs)
+    assert b"+08:00" in csvs[0]
+    assert b"sender_account\n" in csvs[0]
+
+
+def test_an_existing_archive_is_kept(tmp_path: Path) -> None:
+    """A file that is there is an error in one line, and only --overwrite replaces it."""
+    target = tmp_path / NAME
+    target.write_bytes(b"precious")
+    code, output, errors = run("export", NESTED, *JUNE, "--output", target)
+    assert (code, output) == (1, b"")
+    assert errors.startswith("error: ")
+    assert "exists already" in errors
+    assert errors.count("\n") == 1
+    assert target.read_bytes() == b"precious"
+    assert run("export", NESTED, *JUNE, "--output", target, "--overwrite")[0] == 0
+    assert target.read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"id": "a", "messages": [{"id": "m", "time": "2026-06-01T00:00:00Z", "direction": "up"}]}', "direction"),
+        ("{", "line 1"),
+    ],
+)
+def test_bad_input(tmp_path: Path, text: str, says: str) -> None:
+    """Input that breaks a rule ends in exit code 1, one line on stderr, and no file."""
+    (tmp_path / "bad.jsonl").write_text(f"{text}\n")
+    code, output, errors = run("export", tmp_path / "bad.jsonl", *JUNE, "--output", f"{tmp_path}/out/")
+    assert (code, output) == (1, b"")
+    assert errors.startswith("error: ")
+    assert says in errors
+    assert errors.count("\n") == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([NESTED, *JUNE[4:]], "--channel-name, --channel-phone or --channel-id"),
+        ([*JUNE], "INPUT"),
+        ([NESTED, *JUNE[:6]], "--end"),
+        ([NESTED, *JUNE, "--end", "2026-05-31"], "--end: end 2026-05-31 is before start 2026-06-01"),
+        ([NESTED, *JUNE, "--end", "June"], "--end"),
+        ([NESTED, *JUNE, "--timezone", "Mars/Olympus"], "--timezone: time zone 'Mars/Olympus' is unknown"),
+        ([NESTED, *JUNE, "--id", "../x"], "--export-id: "),
+        ([NESTED, *JUNE, "--name-budget", "10"], "--name-budget"),
+        ([NESTED, *JUNE, "--threads", "0"], "--threads"),
+        ([NESTED, *JUNE, "--bare-e164"], "--bare-e164: "),
+        ([NESTED, *JUNE, "--manifest", "m.jsonl", "--output", "-"], "--manifest"),
+        ([ROOT / "pyproject.toml", *JUNE], "--format"),
+        ([ROOT / "none.jsonl", *JUNE], "does not exist"),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, arguments: list[str | Path], says: str) -> None:
+    """An option that cannot work is named, with exit code 2, and nothing is written."""
+    code, output, errors = run("export", *arguments, cwd=tmp_path)
+    assert (code, output) == (2, b"")
+    assert says in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_conversations(tmp_path: Path) -> None:
+    """An empty archive is made, and stderr warns of it."""
+    arguments: list[str | Path] = [
+        "export",
+        NESTED,
+        *JUNE,
+        "--start",
+        "1999-01-01",
+        "--end",
+        "1999-12-31",
+        "--output",
+        tmp_path,
+    ]
+    code, output, errors = run(*arguments)
+    assert code == 0
+    assert errors.startswith("warning: no conversation falls in this range")
+    assert b"conversations  0" in output
+    assert len((tmp_path / "SMS_Support_1999-01_1c4639da.zip").read_bytes()) == 22
+    assert run(*arguments, "--overwrite", "--quiet") == (0, b"", "")
+
+
+def test_what_was_not_exported_is_said(tmp_path: Path) -> None:
+    """The summary names columns that were ignored, once, and counts surrogates that were replaced."""
+    table = pq.read_table(FLAT)
+    pq.write_table(table.append_column("mood\x1b", pa.array(["good"] * len(table))), tmp_path / "a.parquet")
+    code, output, errors = run("export", tmp_path / "a.parquet", *JUNE, "--output", tmp_path)
+    assert (code, errors) == (0, "")
+    assert output.decode().count("columns mood\\x1b") == 1
+    lines = NESTED.read_bytes().splitlines()
+    (tmp_path / "b.jsonl").write_bytes(lines[0].replace(b"Yes please", b"Yes \\ud83d please"))
+    code, output, errors = run("export", tmp_path / "b.jsonl", *JUNE, "--output", tmp_path / "b.zip")
+    assert (code, errors) == (0, "")
+    assert "1 lone surrogates by U+FFFD" in output.decode()
+    code, _, errors = run("export", tmp_path / "b.jsonl", *JUNE, "--output", tmp_path / "c.zip", "--strict")
+    assert code == 1
+    assert "message_text" in errors
+
+
+def test_presets_are_the_libraries() -> None:
+    """The command offers every preset there is."""
+    (option,) = (parameter for parameter in export_command.params if parameter.name == "compression")
+    assert list(option.type.choices) == list(PRESETS)  # type: ignore[attr-defined]  # it is a Choice
+
+
+# --- ends that are not the end -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An input that takes a good while to export."""
+    talks = [json.loads(line) for line in NESTED.read_bytes().splitlines()]
+    path = tmp_path_factory.mktemp("long") / "long.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(600):
+            file.writelines(json.dumps(talk | {"id": f"{number}-{talk['id']}"}) + "\n" for talk in talks)
+    return path
+
+
+@needs_posix
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(tmp_path: Path, long_input: Path, sent: signal.Signals) -> None:
+    """Ctrl-C and a plain kill end the export midway with code 130, and no file is left behind."""
+    places = ["--output", str(tmp_path), "--manifest", str(tmp_path / "m.parquet")]
+    with subprocess.Popen(
+        [*COMMAND, "export", str(long_input), *JUNE, *places, "--compression", "small", "--threads", "1"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509  # no other thread is at work here
+    ) as process:
+        _wait(lambda: any(path.stat().st_size for path in tmp_path.glob(".*.zip.*.part")))
+        process.send_signal(sent)
+        output, errors = process.communicate()
+    assert process.returncode == 130
+    assert output == b""
+    assert errors.strip() == b""
+    assert list(tmp_path.iterdir()) == []
+
+
+def _heed_interrupts() -> None:
+    """A test run in the background may have them ignored, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _wait(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@needs_posix
+@pytest.mark.parametrize("command", ["export", "inspect"])
+def test_a_reader_that_went_away(archive: Path, command: str) -> None:
+    """Writing to a closed pipe ends quietly, as with `| head`."""
+    arguments = [str(NESTED), *JUNE, "--output", "-"] if command == "export" else [str(archive)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        code, _, errors = run(command, *arguments, stdout=writer)
+    finally:
+        os.close(writer)
+    assert (code, errors) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A disk that takes no more is one line, with code 1."""
+    with Path("/dev/full").open("wb") as full:
+        result = run("export", NESTED, *JUNE, "--output", "-", stdout=full.fileno())
+    assert result == (1, b"", "error: No space left on device\n")
+    code, _, errors = run("export", NESTED, *JUNE, "--output", tmp_path / "none" / "a.zip")
+    assert code == 1
+    assert "No such file or directory" in errors
+
+
+@needs_posix
+def test_no_archive_to_a_terminal() -> None:
+    """An archive is refused where it would garble a terminal."""
+    terminal, end = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX
+    try:
+        code, _, errors = run("export", NESTED, *JUNE, "--output", "-", stdout=end)
+    finally:
+        os.close(end)
+        os.close(terminal)
+    assert code == 2
+    assert "redirect stdout" in errors
+
+
+@needs_posix
+def test_progress_is_for_terminals(archive: Path) -> None:
+    """Progress and summary show on stderr if it is a terminal, while the archive goes to stdout."""
+    terminal, end = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX
+    with subprocess.Popen(
+        [*COMMAND, "export", NESTED, *JUNE, "--output", "-"],
+        env=ENVIRONMENT | {"TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=end,
+    ) as process:
+        os.close(end)
+        output, _ = process.communicate()
+        shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert output == archive.read_bytes()
+    assert "30 conversations, 160 messages" in shown
+    assert "\x1b[?25h" in shown  # the cursor is back
+    assert NAME in shown
+
+
+# --- verify --------------------------------------------------------------------------------------------------------
+
+
+def test_verify(archive: Path) -> None:
+    """An archive that is right gives its counts and exit code 0."""
+    expected = f"30 CSVs, 30 conversations, 160 messages, {archive.stat().st_size / 1000:.1f} kB: no problems\n"
+    assert run("verify", archive, "--manifest", archive.parent / "manifest.jsonl") == (0, expected.encode(), "")
+
+
+def test_verify_finds_problems(tmp_path: Path, archive: Path) -> None:
+    """Problems are printed, a line each, and the exit code is 3."""
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    (tmp_path / "a.zip").write_bytes(data)
+    code, output, errors = run("verify", tmp_path / "a.zip")
+    assert (code, errors) == (3, "")
+    assert b"problems found\n  '" in output
+    (tmp_path / "b.zip").write_bytes(data[: len(data) // 2])
+    code, output, errors = run("verify", tmp_path / "b.zip")
+    assert (code, errors) == (3, "")
+    assert b"no whole ZIP archive" in output
+    assert run("inspect", tmp_path / "b.zip")[0] == 1
+
+
+# --- inspect -------------------------------------------------------------------------------------------------------
+
+
+def test_inspect_lists_members(archive: Path) -> None:
+    """A line for each CSV up to the limit, and the totals of all."""
+    code, output, errors = run("inspect", archive, "--limit", "3")
+    assert (code, errors) == (0, "")
+    lines = output.decode().splitlines()
+    assert lines[0].split() == ["messages", "CSV", "deflated", "first", "last", "name"]
+    assert lines[1].split(maxsplit=1)[0] == "10"
+    assert lines[1].endswith(
+        "  2026-06-03 09:15  2026-06-04 15:02  Jane Doe--2026-06-03_091500--SMS Support (+12025550123).csv"
+    )
+    assert len(lines) == 5
+    assert lines[4].startswith("30 CSVs, ")
+    assert lines[4].endswith("; the first 3 are listed, --limit lists more")
+
+
+def test_inspect_prints_a_conversation(archive: Path) -> None:
+    """A conversation is found by its id, or by a part of a name that is one CSV's alone."""
+    code, output, errors = run("inspect", archive, "late-parcel")
+    assert (code, errors) == (0, "")
+    lines = output.decode().splitlines()
+    assert lines[0] == "2026-06-03 09:15  customer Jane Doe > Hi, my parcel was due yesterday. Order 48-1107."
+    assert lines[7] == "                  https://files.example.com/notes/48-1107.pdf"
+    assert run("inspect", archive, "王小明")[0] == 0
+    code, output, errors = run("inspect", archive, "Jane Doe")
+    assert (code, output) == (2, b"")
+    assert errors.startswith("error: CONVERSATION: 'Jane Doe' is in 3 names")
+
+
+@pytest.mark.parametrize("terminal", [pytest.param(True, marks=needs_posix), False])
+def test_inspect_prints_text_as_text(tmp_path: Path, terminal: bool) -> None:
+    """Neither control characters nor rich's markup of a message or a name mean anything, to a terminal or a pipe."""
+    message = Message(
+        "m", datetime(2026, 6, 1, tzinfo=UTC), "inbound", "customer", "\x1b[2J [red]:smile: " + "字 " * 60
+    )
+    talk = Conversation("c", Contact("[b]Jane[/b] \u202e\x9b"), [message])
+    days = DateRange(message.time.date(), message.time.date())
+    path = export_conversations([talk], channel=Channel("[i]"), date_range=days).write_to(tmp_path)
+    shown = ""
+    either: list[list[str]] = [[], ["c"]]
+    for which in either:
+        if terminal:
+            here, there = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX
+            assert run("inspect", path, *which, stdout=there)[0] == 0
+            os.close(there)
+            shown += os.read(here, 1 << 16).decode()
+            os.close(here)
+        else:
+            shown += run("inspect", path, *which)[1].decode()
+    assert not set("\x1b\x9b\u202e") & set(shown)
+    assert "\\x1b[2J [red]:smile:" in shown
+    assert "customer [b]Jane[/b] \\u202e\\x9b > " in shown
+    assert "[b]Jane[_b]--2026-06-01_000000--[i].csv" in shown
+    if terminal:
+        texts = shown.rpartition("deflated\r\n")[2].split("\r\n")
+        assert len(texts) == 4
+        assert max(map(cell_len, texts)) <= 100
+
+
+# --- the rest ------------------------------------------------------------------------------------------------------
+
+
+def test_help_tells_the_exit_codes() -> None:
+    """Help of all commands has the exit codes; --version is the package's."""
+    for command in ([], ["export"], ["verify"], ["inspect"]):
+        code, output, errors = run(*command, "--help")
+        assert (code, errors) == (0, "")
+        assert b"130  interrupted" in output
+    assert run("--version") == (0, f"export-engine, version {__version__}\n".encode(), "")
+
+
+def test_errors_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    """A name in an error is spelled out, in one line."""
+    path = tmp_path / "a\x1b[2J\n.unknown"
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("no such file names here")
+    code, _, errors = run("export", path, *JUNE)
+    assert code == 2
+    assert "\\x1b[2J" in errors
+    assert "\x1b" not in errors
+    assert errors.count("\n") == 1

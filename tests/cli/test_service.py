@@ -1,0 +1,294 @@
+"""`serve`, `worker` and `key` as an operator runs them: processes, signals, exit codes, the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from export_engine import cli
+from export_engine.jobs.backends.keys import SqlKeys
+from export_engine.jobs.errors import UnauthorizedError
+from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from export_engine.service.settings import open_jobs
+from export_engine.verify import verify_archive
+from tests.service.running import JUNE, NOW, OTHER_WORKSPACE, SMS, ended, until
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "export_engine"]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EXPORT_ENGINE")} | {
+    "PYTHONPATH": str(ROOT)
+}
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+
+def run(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
+    """Run a command to its end; returns exit code, stdout and stderr. There is never a traceback."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], env=ENVIRONMENT | environment, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@dataclass
+class Process:
+    """A command that runs."""
+
+    popen: subprocess.Popen[bytes]
+    out: Path
+    log: Path
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Have it end by a signal; returns its exit code."""
+        self.popen.send_signal(number)
+        return self.popen.wait(60)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log; every line of it is JSON."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@contextmanager
+def running(folder: Path, name: str, *arguments: str | Path, **environment: str) -> Iterator[Process]:
+    """A command while the block runs; what it prints and logs is in the folder."""
+    out, log = folder / f"{name}.out", folder / f"{name}.log"
+    with out.open("wb") as stdout, log.open("wb") as stderr:
+        popen = subprocess.Popen(
+            [*COMMAND, *map(str, arguments)], env=ENVIRONMENT | environment, stdout=stdout, stderr=stderr
+        )
+        process = Process(popen, out, log)
+        try:
+            yield process
+        finally:
+            popen.kill()
+            popen.wait(60)
+
+
+def shown(process: Process) -> tuple[str, str]:
+    """Where the demo is served, and its key."""
+    until(lambda: "curl -o" in process.out.read_text() or process.popen.poll() is not None)
+    text = process.out.read_text()
+    assert "curl -o" in text, process.log.read_text()
+    found = re.search(r"Serving demo data at (\S+), .*X-API-Key: (\S+)'", text, re.DOTALL)
+    assert found is not None
+    return found[1], found[2]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    """One command, and what it prints can be pasted: trigger, poll, download. SIGTERM is an end in good order."""
+    with running(tmp_path, "serve", "serve", "--port", "0", TMPDIR=str(tmp_path)) as process:
+        url, key = shown(process)
+        trigger, poll, download = re.findall(r"^curl .*?(?=\n\n)", process.out.read_text(), re.DOTALL | re.MULTILINE)
+
+        def paste(command: str) -> httpx.Response:
+            done = subprocess.run(["sh", "-c", f"{command} -sS"], cwd=tmp_path, capture_output=True, check=True)
+            return httpx.Response(200, content=done.stdout)
+
+        job_id = paste(trigger).json()["export_job_id"]
+        document = ended(lambda: paste(poll.replace("<export_job_id>", job_id)))
+        assert document["presigned_url"].startswith(f"{url}/downloads/")
+        paste(download.replace("<presigned_url>", document["presigned_url"]))
+        assert verify_archive(tmp_path / "conversations.zip").ok
+        assert process.stop() == 0
+        lines = process.lines()
+    signature = document["presigned_url"].rpartition("=")[2]
+    log = process.log.read_text()
+    assert key not in log
+    assert signature not in log
+    assert {line.get("job") for line in lines if line["message"] in ("export job queued", "export job finished")} == {
+        job_id
+    }
+    assert {line["status"] for line in lines if line["message"] == "request"} == {200, 202}
+    assert [path.name for path in tmp_path.glob("export-engine-*")] == []
+
+
+def test_a_folder_is_kept(tmp_path: Path) -> None:
+    """With --data all outlives the process: keys, archives, links, and the job that was under way at its end."""
+    data, port = tmp_path / "data", str(free_port())
+    with running(tmp_path, "first", "serve", "--port", port, "--data", data, "--grace", "0") as process:
+        url, key = shown(process)
+        path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
+        with httpx.Client(headers={"X-API-Key": key}) as client:
+            job_id = client.post(path, json=JUNE).json()["export_job_id"]
+            document = ended(lambda: client.get(f"{path}/{job_id}"))
+            later = client.post(path, json=JUNE).json()["export_job_id"]
+        assert process.stop(signal.SIGINT) == 0
+    assert (data / "secret").stat().st_mode & 0o777 == 0o600
+    with (
+        running(tmp_path, "second", "serve", "--port", port, "--data", data) as process,
+        httpx.Client(headers={"X-API-Key": key}) as client,
+    ):
+        shown(process)
+        assert client.get(f"{path}/{job_id}").json() == document
+        assert client.get(document["presigned_url"]).status_code == 200
+        assert ended(lambda: client.get(f"{path}/{later}"))["status"] == "finished"
+
+
+def test_workers_in_other_processes(tmp_path: Path) -> None:
+    """Two of them share the jobs of a service without a worker; each job is done once. The environment sets them up."""
+    write_demo(tmp_path / "conversations")
+    port, metrics = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        "EXPORT_ENGINE_DATABASE": f"sqlite:///{tmp_path}/jobs.db",
+        "EXPORT_ENGINE_ARCHIVES": str(tmp_path / "archives"),
+        "EXPORT_ENGINE_CONVERSATIONS": str(tmp_path / "conversations"),
+        "EXPORT_ENGINE_SECRET": "0123456789abcdef0123456789abcdef",
+        "EXPORT_ENGINE_PUBLIC_URL": url,
+    }
+    with open_jobs(environment["EXPORT_ENGINE_DATABASE"], None) as engine:
+        key = SqlKeys(engine).create(DEMO_WORKSPACE, now=NOW)
+    with (
+        running(tmp_path, "serve", "serve", "--workers", "0", EXPORT_ENGINE_PORT=str(port), **environment),
+        running(tmp_path, "one", "worker", "--metrics-port", str(metrics), **environment) as one,
+        running(tmp_path, "two", "worker", **environment) as two,
+        httpx.Client(transport=httpx.HTTPTransport(retries=10), headers={"X-API-Key": key}) as client,
+    ):
+        path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
+        until(lambda: answers(client, f"{url}/healthz"))
+        bodies = [
+            {"channel_id": SMS, "start_date": f"2026-06-{day:02}", "end_date": "2026-06-10"} for day in range(1, 5)
+        ]
+        jobs = [client.post(path, json=body).json()["export_job_id"] for body in bodies]
+        documents = [ended(lambda job=job: client.get(f"{path}/{job}")) for job in jobs]  # type: ignore[misc]  # mypy has no type for a default of a lambda
+        assert {client.get(document["presigned_url"]).status_code for document in documents} == {200}
+        assert 'export_jobs{status="finished"} 4.0' in client.get(f"http://127.0.0.1:{metrics}/metrics").text
+        assert (one.stop(), two.stop(signal.SIGINT)) == (0, 0)
+    begun = [line["job"] for process in (one, two) for line in process.lines() if line["message"] == "export job began"]
+    assert sorted(begun) == sorted(jobs)
+
+
+def answers(client: httpx.Client, url: str) -> bool:
+    """Whether a service is there."""
+    try:
+        return client.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def invoke(*arguments: str | Path) -> Result:
+    """Run a command in this process, as far as it comes before it serves."""
+    return CliRunner().invoke(cli.commands, [*map(str, arguments)], env=dict.fromkeys(os.environ.keys() - ENVIRONMENT))
+
+
+def test_keys(tmp_path: Path) -> None:
+    """Made, used, revoked; what is printed is the key alone."""
+    made = invoke("key", "create", "--workspace", OTHER_WORKSPACE.upper(), "--data", tmp_path)
+    assert (made.exit_code, made.stderr) == (0, "")
+    assert re.fullmatch(r"ek_[0-9a-f]{16}_[\w-]{43}\n", made.stdout)
+    with open_jobs(None, tmp_path) as engine:
+        keys = SqlKeys(engine)
+        keys.check(made.stdout.strip(), OTHER_WORKSPACE)
+        revoked = invoke("key", "revoke", made.stdout.split("_")[1], "--data", tmp_path)
+        assert (revoked.exit_code, revoked.output) == (0, "revoked\n")
+        with pytest.raises(UnauthorizedError):
+            keys.check(made.stdout.strip(), OTHER_WORKSPACE)
+    missing = invoke("key", "revoke", "0123456789abcdef", "--data", tmp_path)
+    assert missing.exit_code == 1
+    assert missing.stderr == "Error: there is no key of that id: give the part between ek_ and the next _\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "message"),
+    [
+        (["worker"], "--archives", "say where it is, or give --data"),
+        (["key", "create", "--workspace", OTHER_WORKSPACE], "--database", "say where it is, or give --data"),
+        (["serve", "--database", "ftp://x"], "--database", "the database's URL is neither"),
+        (["serve", "--archives", "ftp://x"], "--archives", "ftp://x cannot be opened"),
+        (["serve", "--smtp", "smtp://u:hunter2@h"], "--smtp", "the mail server's URL must have the sender"),
+        (["serve", "--secret-file", "/dev/null"], "--secret-file", "the secret has 0 bytes: it must have 32 or more"),
+    ],
+)
+def test_a_setting_that_cannot_work(arguments: list[str], option: str, message: str) -> None:
+    """An error with advice and the option's name, which the command line says; never a password."""
+    result = invoke(*arguments, *(["--port", "0"] if arguments[0] == "serve" else []))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {option}: {message}")
+    assert "hunter2" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "--timezone", "Mars/Base"], "--timezone: time zone 'Mars/Base' is unknown"),
+        (["serve", "--workers", "2"], "Invalid value for '--workers'"),
+        (["key", "create", "--workspace", "1"], "Invalid value for '--workspace'"),
+        (["serve", "--host", "0.0.0.0", "--port", "0"], "0.0.0.0 is every address"),  # noqa: S104  # it is refused
+    ],
+)
+def test_an_argument_that_cannot_work(arguments: list[str], message: str) -> None:
+    """Wrong usage, with advice."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert f"error: {message}" in result.stderr.replace("Error:", "error:")
+
+
+@pytest.mark.parametrize("option", ["database", "conversations"])
+def test_a_database_that_is_not_there(option: str) -> None:
+    """One line, without the password."""
+    variable = {f"EXPORT_ENGINE_{option.upper()}": "postgresql://u:hunter2@127.0.0.1:1/x"}
+    code, _, errors = run("serve", "--port", "0", **variable)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith(f"error: --{option}: the database cannot be used: connection failed")
+    assert "hunter2" not in errors
+
+
+def test_a_port_that_is_taken() -> None:
+    """SampleMessage so, with advice."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = invoke("serve", "--port", str(port))
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: cannot listen on 127.0.0.1 port {port}: ")
+    assert result.stderr.count("\n") == 1
+
+
+HEAVY = {"fastapi", "starlette", "pydantic", "sqlalchemy", "uvicorn", "prometheus_client", "obstore", "phonenumbers"}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import export_engine",
+        "from export_engine.cli import serve, worker, key",
+        "from export_engine import cli; cli.commands.main(['export', '-h'], standalone_mode=False)",
+    ],
+    ids=["the library", "the commands", "the command line"],
+)
+def test_what_is_not_loaded(program: str) -> None:
+    """Neither the library nor `export-engine export` loads the service's libraries."""
+    program = f"import sys; {program}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert HEAVY.isdisjoint(done.stdout.split())
+    assert "export_engine.jobs" not in done.stdout.split()
+
+
+def test_a_missing_library(tmp_path: Path) -> None:
+    """Without the extra, the service's commands say what to install."""
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError('No module named uvicorn', name='uvicorn')\n")
+    environment: dict[str, str] = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    code, _, errors = run("serve", **environment)
+    assert code == 1
+    assert errors == "Error: uvicorn is missing, which the service needs: pip install 'export-engine[service]'\n"

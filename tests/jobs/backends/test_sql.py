@@ -1,0 +1,402 @@
+"""Channels and conversations out of real databases: SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from export_engine import DateRange
+from export_engine.jobs.backends.files import open_files
+from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory, _statement
+from export_engine.jobs.ports import WorkspaceChannel
+from export_engine.schema import COLUMN_NAMES, MAX_BATCH_BYTES
+from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from tests.jobs.rows import (
+    JUNE,
+    NOON,
+    NUMBER,
+    SMS,
+    WHATSAPP,
+    checked_out,
+    conversation,
+    export,
+    fill,
+    many,
+    message,
+    read_back,
+)
+from tests.reference import COLUMNS
+
+# --- directory -----------------------------------------------------------------------------------------------------
+
+
+def test_a_channel_by_its_id(directory: SqlDirectory) -> None:
+    """The one with that id."""
+    assert directory.find(DEMO_WORKSPACE, channel_id=SMS.id) == [SMS]
+
+
+def test_channels_by_their_number(directory: SqlDirectory) -> None:
+    """All that share it, by id."""
+    assert directory.find(DEMO_WORKSPACE, phone_number=NUMBER) == [WHATSAPP, SMS]
+
+
+@pytest.mark.parametrize("workspace", ["another", "", f"{DEMO_WORKSPACE}\0", "\ud800"])
+def test_a_channel_is_not_found_from_another_workspace(directory: SqlDirectory, workspace: str) -> None:
+    """Neither by id nor by number, also where no workspace can have that id."""
+    assert directory.find(workspace, channel_id=SMS.id) == []
+    assert directory.find(workspace, phone_number=NUMBER) == []
+
+
+def test_an_unknown_channel(directory: SqlDirectory) -> None:
+    """No channel, no error."""
+    assert directory.find(DEMO_WORKSPACE, channel_id="00000000-0000-0000-0000-000000000000") == []
+    assert directory.find(DEMO_WORKSPACE, phone_number="+12025550199") == []
+
+
+# --- conversations -------------------------------------------------------------------------------------------------
+
+# Changes of clocks about midnight, a day that is left out, and ends of the calendar.
+RANGES = [
+    (DateRange(date(2026, 6, 1), date(2026, 6, 30)), ZoneInfo("UTC")),
+    (DateRange(date(2026, 3, 8), date(2026, 3, 8)), ZoneInfo("America/Havana")),
+    (DateRange(date(2026, 11, 1), date(2026, 11, 1)), ZoneInfo("America/Havana")),
+    (DateRange(date(2005, 10, 29), date(2005, 10, 29)), ZoneInfo("America/St_Johns")),
+    (DateRange(date(2005, 10, 30), date(2005, 10, 30)), ZoneInfo("America/St_Johns")),
+    (DateRange(date(2011, 12, 29), date(2011, 12, 29)), ZoneInfo("Pacific/Apia")),
+    (DateRange(date(2011, 12, 30), date(2011, 12, 30)), ZoneInfo("Pacific/Apia")),
+    (DateRange(date(2026, 6, 1), date(2026, 6, 2)), ZoneInfo("Asia/Kathmandu")),
+    (DateRange(date(2026, 6, 1), date.max), ZoneInfo("Pacific/Kiritimati")),
+    (DateRange(date.min, date(2026, 6, 1)), ZoneInfo("Pacific/Niue")),
+]
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+MAYBE = st.none() | TEXT
+IDS = st.lists(TEXT.filter(bool), min_size=1, max_size=6, unique=True)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[DateRange, tzinfo, list[dict[str, Any]], list[dict[str, Any]]]:
+    """A range and rows, many of them near its ends."""
+    days, zone = draw(st.sampled_from(RANGES))
+    near = [
+        datetime.combine(day, datetime.min.time(), UTC) for day in (days.start, days.end) if date.min < day < date.max
+    ]
+    moments = st.builds(
+        lambda base, hours, us: base + timedelta(hours=hours, microseconds=us),
+        st.sampled_from(near),
+        st.integers(-40, 60) | st.sampled_from([-1, 0, 24]),
+        st.integers(-2, 2) | st.integers(0, 3_600_000_000),
+    )
+    conversations = [
+        conversation(
+            identifier,
+            channel_id=draw(st.sampled_from([SMS.id, SMS.id, WHATSAPP.id])),
+            contact_name=draw(MAYBE),
+            contact_phone=draw(MAYBE),
+            created_at=draw(moments),
+        )
+        for identifier in draw(IDS)
+    ]
+    messages = []
+    for number in range(draw(st.integers(0, 12))):
+        speaker = draw(st.sampled_from(["bot", "agent", "customer"]))
+        messages.append(
+            message(
+                f"{draw(TEXT)}{number}",
+                draw(st.sampled_from(conversations))["id"],
+                message_time=draw(moments),
+                direction=draw(st.sampled_from(["inbound", "outbound"])),
+                speaker_type=speaker,
+                speaker_name=draw(MAYBE),
+                message_text=draw(MAYBE),
+                media_url=draw(st.none() | st.just("https://example.com/a,https://example.com/b%2Cc")),
+                status=draw(MAYBE),
+                sender_account=draw(MAYBE) if speaker == "agent" else draw(st.sampled_from([None, ""])),
+            )
+        )
+    return days, zone, conversations, messages
+
+
+def expected(
+    days: DateRange, zone: tzinfo, conversations: list[dict[str, Any]], messages: list[dict[str, Any]]
+) -> list[list[dict[str, str]]]:
+    """What the archive has to hold, worked out a row at a time."""
+    csvs = []
+    for talk in sorted(conversations, key=lambda c: (c["created_at"], c["id"].encode())):
+        said = [m for m in messages if m["conversation_id"] == talk["id"] and talk["channel_id"] == SMS.id]
+        lines = []
+        for one in sorted(said, key=lambda m: (m["message_time"], m["id"].encode())):
+            local = one["message_time"].astimezone(zone)
+            if not days.start <= local.date() <= days.end:
+                continue
+            speaker = one["speaker_name"]
+            if speaker is None and one["speaker_type"] == "customer":
+                speaker = talk["contact_name"]
+            time = local.isoformat(timespec="microseconds")
+            line = {**talk, **one, "message_id": one["id"], "speaker_name": speaker}
+            line["message_time"] = time.replace("+00:00", "Z")
+            lines.append({name: line[name] or "" for name in COLUMN_NAMES})
+        if lines:
+            csvs.append(lines)
+    return csvs
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example empties the tables first
+)
+@given(rows())
+def test_what_is_in_the_database_comes_out_of_the_archive(
+    source: SqlConversations, given: tuple[DateRange, tzinfo, list[dict[str, Any]], list[dict[str, Any]]]
+) -> None:
+    """Every message of the channel that shows one of the days, and no other, in order and with all its values."""
+    days, zone, conversations, messages = given
+    fill(source.engine, conversations, messages)
+    archive = b"".join(export(source.conversations(SMS, days, zone), days, zone))
+    assert read_back(archive) == expected(*given)
+
+
+@pytest.mark.parametrize(("days", "zone"), RANGES[1:8], ids=str)
+def test_days_are_those_that_the_zones_clocks_show(source: SqlConversations, days: DateRange, zone: tzinfo) -> None:
+    """Also where clocks change about midnight: nothing that shows the day is left out, at any five minutes."""
+    first = datetime.combine(days.start, datetime.min.time(), UTC) - timedelta(days=2)
+    times = [first + timedelta(minutes=5 * n, seconds=30) for n in range(5 * 288)]
+    given = [conversation("c")], [message(f"m{n:04}", "c", message_time=time) for n, time in enumerate(times)]
+    fill(source.engine, *given)
+    archive = b"".join(export(source.conversations(SMS, days, zone), days, zone))
+    assert read_back(archive) == expected(days, zone, *given)
+
+
+def test_only_the_range_is_read(source: SqlConversations) -> None:
+    """The database leaves out what lies outside, to the microsecond."""
+    times = [datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)]
+    near = [time + timedelta(microseconds=us) for time in times for us in (-1, 0)]
+    fill(source.engine, [conversation("c")], [message(f"m{n}", "c", message_time=t) for n, t in enumerate(near)])
+    batches = list(source.conversations(SMS, JUNE, UTC))
+    assert [id_ for batch in batches for id_ in batch["message_id"].to_pylist()] == ["m1", "m2"]
+
+
+def test_a_channel_without_messages_in_the_range(source: SqlConversations) -> None:
+    """Is a valid export of nothing."""
+    fill(source.engine, [conversation("c")], [message("m", "c", message_time=NOON - timedelta(days=90))])
+    assert read_back(b"".join(export(source.conversations(SMS, JUNE, UTC)))) == []
+
+
+def test_null_and_empty_text_stay_distinct(source: SqlConversations) -> None:
+    """As they do everywhere in the format."""
+    fill(source.engine, [conversation("c")], [message("m", "c", message_text="")])
+    archive = b"".join(export(source.conversations(SMS, JUNE, UTC)))
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        header, row, _ = opened.read(opened.namelist()[0]).decode().split("\r\n")
+    assert header == COLUMNS
+    assert row == ('"m","c","Jane Doe",,"inbound","customer","Jane Doe","2026-06-11T12:00:00.000000Z","",,,')
+
+
+def flat(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line of nested JSON Lines as rows of a table: the twelve columns and `created_at`."""
+    contact = document["contact"]
+    return [
+        {
+            "message_id": one["id"],
+            "conversation_id": document["id"],
+            "contact_name": contact["name"],
+            "contact_phone": contact["phone"],
+            "direction": one["direction"],
+            "speaker_type": one["speaker_type"],
+            "speaker_name": contact["name"] if one["speaker_type"] == "customer" else one["speaker_name"],
+            "message_time": datetime.fromisoformat(one["time"]),
+            "message_text": one["text"],
+            "media_url": ",".join(url.replace(",", "%2C") for url in one["media_urls"]) or None,
+            "status": one["status"],
+            "sender_account": one["sender_account"],
+            "created_at": datetime.fromisoformat(document["created_at"]),
+        }
+        for one in document["messages"]
+    ]
+
+
+@pytest.mark.parametrize("channel", [WHATSAPP, SMS], ids=lambda channel: channel.name)
+def test_the_archive_is_the_same_from_files_and_from_a_database(
+    source: SqlConversations, tmp_path: Path, channel: WorkspaceChannel
+) -> None:
+    """To the byte: nested JSON Lines, Parquet and SQL with the same conversations."""
+    days = DateRange(date(2026, 2, 1), date(2026, 6, 10))
+    write_demo(tmp_path)
+    nested = tmp_path / "conversations" / f"{channel.id}.jsonl"
+    talks = [flat(json.loads(line)) for line in nested.read_text("utf-8").splitlines()]
+    fill(
+        source.engine,
+        [{"id": talk[0]["conversation_id"], "channel_id": channel.id, **talk[0]} for talk in talks],
+        [{"id": row["message_id"], **row} for talk in talks for row in talk],
+    )
+    _, files = open_files(tmp_path)
+    archives = [
+        b"".join(export(conversations.conversations(channel, days, UTC), days, channel=channel))
+        for conversations in (source, files)
+    ]
+    pq.write_table(pa.Table.from_pylist([row for talk in talks for row in talk]), nested.with_suffix(".parquet"))
+    nested.unlink()
+    archives.append(b"".join(export(files.conversations(channel, days, UTC), days, channel=channel)))
+    assert len(read_back(archives[0])) == len(talks)
+    assert archives[0] == archives[1]
+    assert archives[0] == archives[2]
+
+
+# --- connections, memory, plans ------------------------------------------------------------------------------------
+
+
+def test_the_connection_is_taken_when_reading_begins_and_given_back_at_the_end(source: SqlConversations) -> None:
+    """An export that is made but not read holds none."""
+    many(source, 1_000)
+    batches = source.conversations(SMS, JUNE, UTC)
+    assert checked_out(source) == 0
+    assert next(batches).num_rows
+    assert checked_out(source) == 1
+    assert sum(batch.num_rows for batch in batches) < 1_000
+    assert checked_out(source) == 0
+
+
+def test_closing_early_gives_the_connection_back(source: SqlConversations) -> None:
+    """Closing the batches, or an export that has them."""
+    many(source, 10_000, "x" * 400)
+    batches = source.conversations(SMS, JUNE, UTC)
+    next(batches)
+    batches.close()
+    assert checked_out(source) == 0
+    chunks = iter(export(source.conversations(SMS, JUNE, UTC)))
+    assert next(chunks)
+    assert checked_out(source) == 1
+    chunks.close()  # type: ignore[attr-defined]  # it is a generator, and said to be an iterator
+    assert checked_out(source) == 0
+
+
+def test_an_error_gives_the_connection_back(source: SqlConversations) -> None:
+    """Whoever raises it."""
+    many(source, 1_000)
+    with (
+        pytest.raises(ZeroDivisionError),
+        closing(source.conversations(SMS, JUNE, UTC)) as batches,
+    ):
+        assert next(batches).num_rows / 0
+    assert checked_out(source) == 0
+    with source.engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE message"))
+    with pytest.raises(sa.exc.DBAPIError):
+        list(source.conversations(SMS, JUNE, UTC))
+    assert checked_out(source) == 0
+
+
+def test_pieces_are_bounded_in_bytes(source: SqlConversations) -> None:
+    """Fewer rows at a time where they are long."""
+    many(source, 1_500, "x" * 20_000)
+    sizes = [batch.nbytes for batch in source.conversations(SMS, JUNE, UTC)]
+    assert sum(sizes) > 1_500 * 20_000
+    assert max(sizes) < 1.5 * MAX_BATCH_BYTES
+
+
+FILLING = """
+    WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {rows} - 1)
+    INSERT INTO {table} {select} FROM n
+"""
+
+
+def fill_with_much(engine: sa.Engine) -> None:
+    """300,000 messages in 3,000 conversations of one channel, and a single one in the other."""
+    fill(engine, [conversation("c", channel_id=WHATSAPP.id)], [message("m", "c")])
+    second = "1781000000000000 + {} * 1000000"
+    if engine.dialect.name == "postgresql":
+        second = "timestamptz '2026-06-09Z' + {} * interval '1 second'"
+    talks = f"(id, channel_id, contact_name, created_at) SELECT 'c' || i, '{SMS.id}', 'Jane Doe', {second.format('i')}"
+    said = (
+        "(id, conversation_id, message_time, direction, speaker_type, message_text) "
+        f"SELECT 'm' || i, 'c' || (i % 3000), {second.format('i')}, 'inbound', 'customer', '{'lorem ' * 30}' || i"
+    )
+    with engine.begin() as connection:
+        connection.execute(sa.text(FILLING.format(rows=3_000, table="conversation", select=talks)))
+        connection.execute(sa.text(FILLING.format(rows=300_000, table="message", select=said)))
+        connection.execute(sa.text("ANALYZE"))
+
+
+PROGRAM = """
+import re, sys
+from datetime import UTC, date
+from export_engine import DateRange, export_conversations
+from export_engine.jobs.backends.sql import open_sql
+
+def kib(field):
+    return int(re.search(field + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+days = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+directory, source = open_sql(sys.argv[1])
+
+def rows(channel_id):
+    [channel] = directory.find(sys.argv[2], channel_id=channel_id)
+    export = export_conversations(
+        source.conversations(channel, days, UTC), channel=channel.channel, date_range=days, threads=1)
+    for _ in export:
+        pass
+    return export.report.rows
+
+assert rows(sys.argv[3]) == 1
+baseline = kib("VmRSS")
+print(rows(sys.argv[4]), kib("VmHWM") - baseline)
+"""
+
+
+def plan(engine: sa.Engine, statement: sa.Select[Any]) -> str:
+    """What the database would do, a line a step."""
+    how = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN DECLARE plan NO SCROLL CURSOR FOR "
+
+    def explained(_connection: Any, _cursor: Any, text: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+        return how + text, parameters
+
+    sa.event.listen(engine, "before_cursor_execute", explained, retval=True)
+    try:
+        with engine.connect() as connection:
+            cursor = connection.execute(statement).cursor
+            assert cursor is not None
+            return "\n".join(str(step[-1]) for step in cursor.fetchall())
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", explained)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_300_000_messages(source: SqlConversations, database_url: str) -> None:
+    """At most 80 MiB more than for a single message; nothing is sorted but each conversation's own, along the indexes.
+
+    Read without a server-side cursor or in one piece, they take 150 MiB and more.
+    """
+    fill_with_much(source.engine)
+    steps = plan(source.engine, _statement(source.engine.dialect, SMS.id, JUNE, UTC))
+    assert "conversation_order" in steps
+    assert "message_order" in steps
+    if source.engine.dialect.name == "sqlite":
+        assert "USE TEMP B-TREE FOR ORDER BY" not in steps
+    else:
+        assert re.findall(r"(\w*) ?Sort +\(cost", steps) == ["Incremental"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, database_url, DEMO_WORKSPACE, WHATSAPP.id, SMS.id],
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+        timeout=120,
+    )
+    rows, peak = map(int, done.stdout.split())
+    assert rows == 300_000
+    assert peak < 80 << 10

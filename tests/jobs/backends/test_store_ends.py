@@ -1,0 +1,118 @@
+"""The job store once jobs have ended: who is told, which archives are dead, and whose an archive is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from export_engine.jobs.backends.store import EXPIRED_AT_ONCE, SqlJobStore
+from export_engine.jobs.job import LINK_LIFE, Status
+from tests.jobs.samples import MINUTE, NOW, claimed, finished, new_job, rows
+
+
+def test_notices(store: SqlJobStore) -> None:
+    """Each job that has ended and has an address, well or not, is handed out once, in the order they ended."""
+    address = "agent@example.com"
+    failing = claimed(store, channel="1", notification_email=address)
+    finished(store, channel="2")
+    running = claimed(store, channel="3", notification_email=address)
+    store.create(new_job("4", notification_email=address))
+    bad = store.fail(failing, NOW + MINUTE, "no")
+    assert store.take_notice(NOW + MINUTE) == bad
+    assert store.take_notice(NOW + MINUTE) is None
+    good = store.finish(running, NOW + MINUTE, archive="a", file_name="a.zip")
+    assert store.take_notice(NOW + MINUTE) == good
+    assert store.take_notice(NOW + LINK_LIFE) is None
+
+
+def test_a_job_that_is_given_up_is_told_of(store: SqlJobStore) -> None:
+    """Also when no worker lived to say so."""
+    lease = claimed(store, notification_email="agent@example.com")
+    for turn in range(1, 4):
+        store.claim(NOW + turn * MINUTE, MINUTE)
+    told = store.take_notice(NOW)
+    assert told is not None
+    assert (told.id, told.status) == (lease.job.id, Status.FAILED)
+
+
+def test_expired(store: SqlJobStore) -> None:
+    """Not before the link's life is over, and at its end; once its archive is forgotten, no more."""
+    job = finished(store)
+    store.fail(claimed(store, channel="2"), NOW, "no")
+    assert job.expires_at is not None
+    assert store.expired(job.expires_at - timedelta(microseconds=1)) == []
+    assert store.expired(job.expires_at) == [job]
+    store.forget_archive(job.id)
+    assert store.expired(job.expires_at) == []
+    kept = store.get(job.workspace_id, job.id)
+    assert kept is not None
+    assert (kept.status, kept.archive, kept.file_name) == (Status.FINISHED, None, "a.zip")
+
+
+def test_many_expired(store: SqlJobStore) -> None:
+    """They come in portions, first those that ended first."""
+    for turn in range(EXPIRED_AT_ONCE + 1):
+        lease = claimed(store, channel=str(turn))
+        store.finish(lease, NOW - timedelta(seconds=turn), archive=lease.token, file_name="a.zip")
+    portion = store.expired(NOW + LINK_LIFE)
+    assert len(portion) == EXPIRED_AT_ONCE
+    assert portion[0].finished_time == NOW - timedelta(seconds=EXPIRED_AT_ONCE)
+    for job in portion:
+        store.forget_archive(job.id)
+    assert [job.finished_time for job in store.expired(NOW + LINK_LIFE)] == [NOW]
+
+
+def test_forgetting_what_is_not_there(database: Engine, store: SqlJobStore) -> None:
+    """Neither a job without an archive nor one that never was is an error."""
+    lease = claimed(store)
+    before = rows(database)
+    store.forget_archive(lease.job.id)
+    store.forget_archive("nobody")
+    assert rows(database) == before
+
+
+def test_whose_an_archive_is(store: SqlJobStore) -> None:
+    """A live lease's while it is written, a job's while it is kept, nobody's before and after."""
+    lease = claimed(store)
+    path = f"{lease.job.id}/{lease.token}/a.zip"
+    assert (store.active(path), store.keeps(path)) == (True, False)
+    job = store.finish(lease, NOW, archive=path, file_name="a.zip")
+    assert (store.active(path), store.keeps(path)) == (False, True)
+    store.forget_archive(job.id)
+    assert (store.active(path), store.keeps(path)) == (False, False)
+
+
+def test_the_archive_of_a_worker_that_was_replaced(store: SqlJobStore) -> None:
+    """It is nobody's as soon as another has the job."""
+    first = claimed(store)
+    second = store.claim(NOW + MINUTE, MINUTE)
+    assert second is not None
+    paths = [f"{first.job.id}/{lease.token}/a.zip" for lease in (first, second)]
+    assert [store.active(path) for path in paths] == [False, True]
+    store.hand_back(second)
+    assert [store.active(path) for path in paths] == [False, False]
+
+
+@pytest.mark.parametrize("path", ["", "/", "//", "a", "a/b", "a/b/", "\0/\0/\0", "\ud800/\ud800/x", "../../etc/passwd"])
+def test_an_archive_of_any_name(store: SqlJobStore, path: str) -> None:
+    """It is nobody's, and no error."""
+    claimed(store)
+    assert not store.active(path)
+    assert not store.keeps(path)
+
+
+def test_an_archive_beside_a_lease(store: SqlJobStore) -> None:
+    """A path belongs to a lease only below both its names, each of them whole."""
+    lease = claimed(store)
+    job, token = lease.job.id, lease.token
+    assert store.active(f"{job}/{token}/")
+    beside = [
+        f"{job}/{token}",
+        f"{job}/{token}0/a.zip",
+        f"{job}/{token[:-1]}/a.zip",
+        f"{job}//a.zip",
+        f"{job}0/{token}/a",
+    ]
+    assert not any(map(store.active, beside))

@@ -1,0 +1,307 @@
+"""CSV bytes: four readers give the values back, the cuts fall between rows, times and guards against plain Python."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from export_engine.options import EXCEL, CsvDialect
+from export_engine.pipeline.render import Scratch, created_text, guard, header, render, time_text
+from export_engine.schema import COLUMN_NAMES
+from export_engine.times import MAX_US, MIN_US
+from tests.reference import COLUMNS, cell, iso
+
+Row = tuple[str | None, ...]
+
+WIDTH = len(COLUMN_NAMES)
+PHONE = COLUMN_NAMES.index("contact_phone")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+STARTS = "=+-@\t\r\n'"
+
+# What readers trip over when it meets, beside any text at all.
+PIECES = [
+    "\0",
+    "\r",
+    "\n",
+    "\r\n",
+    '"',
+    '""',
+    '","',
+    '"\r\n"',
+    ",",
+    "\ufeff",
+    "👩‍👩‍👧",
+    "\u202eabc\u202c",
+    "\u2028",
+    "NULL",
+    " ",
+    "\x1a",
+    "é",
+]
+ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+CELLS = st.none() | st.just("") | ANY | st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
+ROWS = st.lists(st.tuples(*[CELLS] * WIDTH), max_size=6)
+FORMS = st.builds(CsvDialect, bom=st.booleans(), line_end=st.sampled_from(["\r\n", "\n"]))
+
+HARD: list[Row] = [(value, *("k" * (WIDTH - 1))) for value in (None, "", *PIECES)]
+HARD += [(*("k" * (WIDTH - 1)), value) for value in (None, "", *PIECES)]
+HARD += [(value,) * WIDTH for value in (None, "", *PIECES)]
+
+PATIENT = settings(deadline=None, max_examples=60)
+FEW = settings(deadline=None, max_examples=25)
+
+
+def columns_of(rows: list[Row]) -> list[pa.Array]:
+    return [pa.array([row[index] for row in rows], pa.string()) for index in range(WIDTH)]
+
+
+def whole(rows: list[Row], form: CsvDialect) -> bytes:
+    """A CSV with its header."""
+    body, _ = render(columns_of(rows), np.array([0, len(rows)]), form, Scratch())
+    return header(form) + bytes(body)
+
+
+def plain(row: Row, form: CsvDialect) -> bytes:
+    """One row in plain Python."""
+    return (",".join(cell(value, guard=False) for value in row) + form.line_end).encode()
+
+
+# --- readers -------------------------------------------------------------------------------------------------------
+
+
+@given(ROWS, FORMS)
+@example(HARD, CsvDialect())
+@example(HARD, CsvDialect(bom=True, line_end="\n"))
+@PATIENT
+def test_stdlib_csv_reads_back(rows: list[Row], form: CsvDialect) -> None:
+    """Python's csv gives every value; it cannot tell null from an empty text and reads both as empty."""
+    text = whole(rows, form).decode("utf-8-sig" if form.bom else "utf-8")
+    read = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    assert read == [list(COLUMN_NAMES), *([value or "" for value in row] for row in rows)]
+
+
+@given(ROWS, FORMS)
+@example(HARD, CsvDialect())
+@example(HARD, CsvDialect(bom=True, line_end="\n"))
+@PATIENT
+def test_pyarrow_reads_back(rows: list[Row], form: CsvDialect) -> None:
+    """Arrow's reader gives every value, null apart from empty, once told that quoted text is never null."""
+    table = pacsv.read_csv(
+        pa.BufferReader(whole(rows, form)),
+        parse_options=pacsv.ParseOptions(newlines_in_values=True),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(COLUMN_NAMES, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    assert table.column_names == list(COLUMN_NAMES)
+    assert [tuple(row.values()) for row in table.to_pylist()] == rows
+
+
+@given(ROWS, FORMS)
+@example(HARD, CsvDialect())
+@example(HARD, CsvDialect(bom=True, line_end="\n"))
+@FEW
+def test_polars_reads_back(rows: list[Row], form: CsvDialect) -> None:
+    """Polars gives every value, null apart from empty, as it comes."""
+    frame = pl.read_csv(whole(rows, form), infer_schema=False)
+    assert frame.columns == list(COLUMN_NAMES)
+    assert frame.rows() == rows
+
+
+@given(ROWS, FORMS)
+@example(HARD, CsvDialect())
+@example(HARD, CsvDialect(bom=True, line_end="\n"))
+@FEW
+def test_duckdb_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Row], form: CsvDialect) -> None:
+    """DuckDB gives every value, NUL included, null apart from empty, once told that quoted text is never null."""
+    path = Path(tmp_path_factory.getbasetemp(), "duckdb.csv")
+    path.write_bytes(whole(rows, form))
+    with duckdb.connect() as connection:
+        relation = connection.read_csv(
+            str(path), header=True, sep=",", quotechar='"', escapechar='"', na_values="", allow_quoted_nulls=False,
+            auto_detect=False, columns=dict.fromkeys(COLUMN_NAMES, "VARCHAR"),
+        )  # fmt: skip
+        assert relation.fetchall() == rows
+
+
+# --- bytes and cuts ------------------------------------------------------------------------------------------------
+
+
+@given(ROWS, FORMS, st.data())
+@example(HARD, CsvDialect(), None)
+@PATIENT
+def test_rows_and_cuts(rows: list[Row], form: CsvDialect, data: st.DataObject | None) -> None:
+    """Every row's bytes are those of plain Python, and lie between its cuts, whatever bounds are asked for."""
+    body, cuts = render(columns_of(rows), np.arange(len(rows) + 1), form, Scratch())
+    pieces = [plain(row, form) for row in rows]
+    assert [bytes(body)[start:stop] for start, stop in pairwise(cuts)] == pieces
+    assert len(body) == cuts[-1]
+    if data is not None:
+        bounds = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=8)))
+        same, some = render(columns_of(rows), np.array(bounds, np.int64), form, Scratch())
+        assert bytes(same) == bytes(body)
+        assert some == [cuts[bound] for bound in bounds]
+
+
+@given(ROWS, FORMS, st.data())
+@PATIENT
+def test_sliced_columns(rows: list[Row], form: CsvDialect, data: st.DataObject) -> None:
+    """A slice renders as its rows alone, also where its columns have offsets of their own."""
+    start = data.draw(st.integers(0, len(rows)))
+    stop = data.draw(st.integers(start, len(rows)))
+    columns = []
+    for index, column in enumerate(columns_of(rows)):
+        pad = data.draw(st.integers(0, 3)) if index % 5 == 0 else 0
+        padded = pa.concat_arrays([pa.array(['"pad"'] * pad, pa.string()), column])
+        columns.append(padded.slice(pad + start, stop - start))
+    body, cuts = render(columns, np.arange(stop - start + 1), form, Scratch())
+    pieces = [plain(row, form) for row in rows[start:stop]]
+    assert bytes(body) == b"".join(pieces)
+    assert np.diff(cuts).tolist() == list(map(len, pieces))
+
+
+@pytest.mark.parametrize("hidden", ["x", "secret", 'se"cret', "=x"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_null_over_hidden_bytes(hidden: str, place: int) -> None:
+    """A null may hide bytes in its slot (Arrow allows it, polars leaves them): they are not written and move no cut."""
+    values = ["a", 'b"', "c"]
+    values[place] = hidden
+    buffers = pa.array(values).buffers()
+    valid = pa.array([at != place for at in range(3)]).buffers()[1]
+    column = pa.Array.from_buffers(pa.string(), 3, [valid, *buffers[1:]])
+    rows = [(value if at != place else None, *("k" * (WIDTH - 1))) for at, value in enumerate(values)]
+    columns = [column, *columns_of(rows)[1:]]
+    body, cuts = render(columns, np.arange(4), CsvDialect(), Scratch())
+    assert bytes(body) == b"".join(plain(row, CsvDialect()) for row in rows)
+    assert np.diff(cuts).tolist() == [len(plain(row, CsvDialect())) for row in rows]
+    assert guard(columns, EXCEL)[0].to_pylist() == [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\n"])
+@pytest.mark.parametrize("bom", [False, True])
+def test_header(*, bom: bool, line_end: str) -> None:
+    """The header is the seed's twelve names, unquoted, after the byte order mark where one is wanted."""
+    form = CsvDialect(bom=bom, line_end=line_end)  # type: ignore[arg-type]  # one of the two it may be
+    assert header(form) == (b"\xef\xbb\xbf" if bom else b"") + COLUMNS.encode() + line_end.encode()
+
+
+# --- formula guard -------------------------------------------------------------------------------------------------
+
+RISKY = st.builds(str.__add__, st.sampled_from([*STARTS, "a", "＝", " ", "\0", '"', "\x0b"]), ANY)
+PHONE_CASES = ["+12", "+1", "+", "+012", "+123456789012345", "+1234567890123456", "+12\n", "\n+12", "+1 2", "+1+2"]
+PHONE_CASES += ["+١٢٣", "+12a", "12", "++12", "-12", "'+12", "+12025550123"]
+PHONES = st.from_regex(r"\+[0-9]{0,17}", fullmatch=True) | st.sampled_from(PHONE_CASES)
+
+
+def is_e164(text: str | None) -> bool:
+    """`+` and 2 to 15 digits, the first not zero (ITU-T E.164)."""
+    digits = text[1:] if text and text[0] == "+" else ""
+    return 2 <= len(digits) <= 15 and digits.isascii() and digits.isdigit() and digits[0] != "0"
+
+
+@given(st.lists(st.tuples(*[st.none() | RISKY | PHONES | ANY] * WIDTH), max_size=6), st.booleans())
+@example([(value,) * WIDTH for value in (None, "", *STARTS, *PHONE_CASES)], True)
+@example([(value,) * WIDTH for value in (None, "", *STARTS, *PHONE_CASES)], False)
+@PATIENT
+def test_guard(rows: list[Row], bare_e164: bool) -> None:
+    """Cells with the listed starts, and no others, get one `'`; taking it off again gives the value back."""
+    guarded = guard(columns_of(rows), CsvDialect(formula_guard=True, bare_e164=bare_e164))
+    for index, column in enumerate(guarded):
+        for value, written in zip([row[index] for row in rows], column.to_pylist(), strict=True):
+            exempt = bare_e164 and index == PHONE and is_e164(value)
+            if value and value[0] in STARTS and not exempt:
+                assert written == "'" + value
+            else:
+                assert written == value
+            if not exempt:  # what a reader does: take one off where there is one
+                assert (written.removeprefix("'") if written else written) == value
+
+
+@given(st.lists(st.none() | RISKY, min_size=1, max_size=8), st.data())
+@PATIENT
+def test_guard_of_a_slice(values: list[str | None], data: st.DataObject) -> None:
+    """A slice is guarded by its own cells, not by those before or behind it."""
+    start = data.draw(st.integers(0, len(values)))
+    stop = data.draw(st.integers(start, len(values)))
+    column = guard([pa.array(values, pa.string()).slice(start, stop - start)], EXCEL)[0]
+    assert column.to_pylist() == [f"'{v}" if v and v[0] in STARTS else v for v in values[start:stop]]
+
+
+# --- times ---------------------------------------------------------------------------------------------------------
+
+MOMENTS = st.integers(MIN_US, MAX_US) | st.integers(-(10**13), 2 * 10**15)
+SECONDS = st.sampled_from([0, 28800, -18000, 29160, -17762, 86399, -86399, 60, -1]) | st.integers(-86399, 86399)
+
+
+def expected_time(us: int, seconds: int) -> str:
+    return iso((EPOCH + timedelta(microseconds=us)).astimezone(timezone(timedelta(seconds=seconds))))
+
+
+@given(st.lists(MOMENTS, max_size=8), SECONDS)
+@example([MIN_US, MAX_US], 86399)
+@example([MIN_US, MAX_US], -86399)
+@PATIENT
+def test_time_text_one_offset(moments: list[int], seconds: int) -> None:
+    """ISO 8601 in every year of four digits, as datetime writes it, at any offset."""
+    written = time_text(np.array(moments, np.int64), np.array([seconds * 1_000_000]))
+    assert written.type == pa.string()
+    assert written.to_pylist() == [expected_time(us, seconds) for us in moments]
+
+
+@given(st.lists(st.tuples(MOMENTS, SECONDS), min_size=1, max_size=8))
+@example([(0, 0), (1, 3600)])
+@example([(0, 3600), (1, -3600)])
+@example([(0, 3600), (1, 3601), (2, 0)])
+@PATIENT
+def test_time_text_offset_a_row(pairs: list[tuple[int, int]]) -> None:
+    """Each row in its own offset, whatever lengths the offsets' texts have."""
+    written = time_text(np.array([us for us, _ in pairs]), np.array([s * 1_000_000 for _, s in pairs]))
+    written.validate(full=True)
+    assert written.to_pylist() == [expected_time(us, seconds) for us, seconds in pairs]
+
+
+def test_time_text_of_the_seed() -> None:
+    """The time that the seed shows."""
+    moment = datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=UTC)
+    us = np.array([(moment - EPOCH) // timedelta(microseconds=1)])
+    assert time_text(us, np.zeros(1, np.int64)).to_pylist() == ["2026-06-11T06:50:43.861185Z"]
+
+
+@given(st.lists(st.integers(MIN_US - 86_400_000_000, MAX_US + 86_400_000_000), max_size=8))
+@PATIENT
+def test_created_text(moments: list[int]) -> None:
+    """Local microseconds as file names have them, cut to the second, from 0001-01-01 to 9999-12-31."""
+    local = [datetime(1970, 1, 1) + timedelta(microseconds=us) for us in moments]  # noqa: DTZ001  # local is naive
+    assert created_text(np.array(moments, np.int64)) == [f"{t.isoformat()[:10]}_{t:%H%M%S}" for t in local]
+
+
+def test_scratch_is_kept_within_bounds() -> None:
+    """A thread renders into the same memory again, unless that was huge; another thread has its own."""
+    scratch = Scratch()
+    first = scratch.of(1000)
+    assert first.size >= 1000
+    assert scratch.of(first.size).address == first.address
+    huge = scratch.of((64 << 20) + 1)
+    assert huge.size > 64 << 20
+    assert scratch.of(1).address == first.address
+    others: list[int] = []
+    thread = threading.Thread(target=lambda: others.append(scratch.of(1000).address))
+    thread.start()
+    thread.join(60)
+    assert others != [first.address]
