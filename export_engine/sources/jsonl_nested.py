@@ -1,23 +1,20 @@
 """Nested JSON Lines, one conversation a line, to record batches.
 
-Blocks of lines go straight to columns where they can (`sources.columnar`). Else they are decoded into structs with the
-model's attributes and gathered as any other conversation objects; a line that the fast decoder refuses is read again by
-the standard library, which accepts lone surrogates and words its errors better.
+Blocks of lines go straight to columns where they can (`sources.jsonl_columns`). Else they are decoded into structs
+with the model's attributes and gathered as any other conversation objects; a line that the fast decoder refuses is read
+again by the standard library, which accepts lone surrogates and words its errors better.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import os
 import re
-import zlib
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import msgspec
 import pyarrow as pa
@@ -26,12 +23,11 @@ from export_engine.errors import RowError, SourceError
 from export_engine.model import Conversation
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.jsonl_columns import columnar, line_starts
+from export_engine.sources.jsonl_lines import line_blocks, opened
 from export_engine.sources.objects import gather
 
 __all__ = ["looks_nested", "read_nested_jsonl"]
 
-_BOM = b"\xef\xbb\xbf"
-_BUFFER = 1 << 20
 #: Bytes of lines that are read at a time.
 _BLOCK = 2 << 20
 #: Keys whose column has another name, by the object they stand in.
@@ -98,8 +94,9 @@ def looks_nested(path: str | os.PathLike[str]) -> bool:
     False too for a line that is not JSON: the reader says what is wrong with it. Raises OSError of the file itself and
     SourceError for a damaged gzip file.
     """
-    with closing(_blocks(path)) as blocks:
-        for _, line in (numbered for first, block, _ in blocks for numbered in _lines(block, first)):
+    with opened(path) as file:
+        blocks = line_blocks(file, os.fspath(path), _BLOCK)
+        for _, line in (numbered for first, block in blocks for numbered in _lines(block, first)):
             try:
                 return "messages" in msgspec.json.decode(line, type=dict[str, msgspec.Raw])
             except (ValueError, RecursionError):  # a lone surrogate, or worse
@@ -113,9 +110,9 @@ class _Nested:
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         decoder = msgspec.json.Decoder(_Conversation)
-        with closing(_blocks(self.path)) as blocks:
-            for first, block, starts in blocks:
-                rows = columnar(block, starts)
+        with opened(self.path) as file:
+            for first, block in line_blocks(file, os.fspath(self.path), _BLOCK):
+                rows = columnar(block, line_starts(block))
                 if rows is None:
                     decoded = (_decode(decoder, line, number, self.path) for number, line in _lines(block, first))
                     yield from gather(cast("Iterable[Conversation]", decoded), context, _line_of)
@@ -140,33 +137,11 @@ def _decode(
     return conversation
 
 
-def _blocks(path: str | os.PathLike[str]) -> Generator[tuple[int, bytes, list[int]], None, None]:
-    """Yield runs of whole lines, enough for a batch: the number of the first (from 1), the lines, where each begins."""
-    number = 1
-    with _open(path) as file:
-        try:
-            while block := file.read(_BLOCK) + file.readline():
-                if number == 1:
-                    block = block.removeprefix(_BOM)
-                starts = line_starts(block)
-                yield number, block, starts
-                number += len(starts)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            where = f"{os.fspath(path)}, after line {number - 1}"
-            raise SourceError(f"{where}: the gzip file is damaged ({error}); make or fetch it again") from error
-
-
 def _lines(block: bytes, first: int) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, with their numbers."""
     for number, line in enumerate(io.BytesIO(block), first):
         if not line.isspace():
             yield number, line
-
-
-def _open(path: str | os.PathLike[str]) -> IO[bytes]:
-    if os.fspath(path).lower().endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    return open(path, "rb", buffering=_BUFFER)  # noqa: PTH123  # any kind of path
 
 
 def _decode_slowly(line: bytes, number: int, path: str | os.PathLike[str]) -> _Conversation:

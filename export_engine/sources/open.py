@@ -83,7 +83,11 @@ class _Chained:
 def _jsonl(path: str | os.PathLike[str]) -> Source:
     from export_engine.sources.jsonl_nested import looks_nested, read_nested_jsonl  # noqa: PLC0415  # loaded when used
 
-    return read_nested_jsonl(path) if looks_nested(path) else _table("read_flat_jsonl")(path)
+    if looks_nested(path):
+        return read_nested_jsonl(path)
+    from export_engine.sources.jsonl_flat import read_flat_jsonl  # noqa: PLC0415  # the same
+
+    return read_flat_jsonl(path)
 
 
 def _table(reader: str) -> Callable[[str | os.PathLike[str]], Source]:

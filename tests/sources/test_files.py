@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 from datetime import UTC
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,16 +15,9 @@ from pyarrow import feather
 from export_engine.errors import RowError, SourceError
 from export_engine.schema import COLUMN_NAMES
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.files import read_csv, read_flat_jsonl, read_ipc, read_parquet
+from export_engine.sources.files import read_csv, read_ipc, read_parquet
+from tests.sources.test_jsonl_flat import LINE, jsonl_of
 from tests.sources.test_tables import MOMENT, batches, cells, ipc_file, ipc_stream, parquet, refusal, table
-
-LINE = {
-    "message_id": "m1",
-    "conversation_id": "c1",
-    "direction": "inbound",
-    "speaker_type": "customer",
-    "message_time": "2026-06-11T06:50:43.861185Z",
-}
 
 HEADER = ",".join(COLUMN_NAMES) + "\r\n"
 
@@ -40,12 +30,6 @@ def csv_of(folder: Path, *lines: str | bytes, name: str = "t.csv") -> Source:
 
 def csv_row(number: int, text: str) -> str:
     return f'"m{number}","c1",,,"inbound","customer",,"2026-06-11T06:50:43.861185Z",{text},,,\r\n'
-
-
-def jsonl_of(folder: Path, *lines: dict[str, Any] | bytes, name: str = "t.jsonl") -> Source:
-    data = b"\n".join(line if isinstance(line, bytes) else json.dumps({**LINE, **line}).encode() for line in lines)
-    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    return read_flat_jsonl(folder / name)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,58 +85,6 @@ def test_csv_names_the_row_that_is_not_utf8(tmp_path: Path) -> None:
     assert (error.row, error.message_id, error.column, error.value) == (2, "m2", "message_text", b"\xff")
     ignored = [b"caf\xe9," + HEADER.encode(), b"\xe9," + csv_row(1, "").encode()]
     assert cells(csv_of(tmp_path, *ignored), "message_id") == ["m1"]
-
-
-def test_jsonl_values(tmp_path: Path) -> None:
-    """Ids may be integers of any size, URLs text or a list; blank lines, a BOM, CRLF and compression do no harm."""
-    lines: list[dict[str, Any]] = [
-        {"message_id": 1},
-        {"message_id": 10**30},
-        {"media_url": "a,b"},
-        {"media_url": ["a,", "b"]},
-        {"media_url": []},
-    ]
-    data = b"\xef\xbb\xbf\n" + b"\r\n\r\n".join(json.dumps({**LINE, **line}).encode() for line in lines)
-    (tmp_path / "t.jsonl.gz").write_bytes(gzip.compress(data))
-    source = read_flat_jsonl(tmp_path / "t.jsonl.gz")
-    assert cells(source, "message_id") == ["1", str(10**30), "m1", "m1", "m1"]
-    assert cells(source, "media_url") == [None, None, "a,b", "a%2C,b", None]
-    assert cells(source, "created_at") == [None] * 5
-
-
-def test_jsonl_lone_surrogates(tmp_path: Path) -> None:
-    """They become U+FFFD, each counted; pairs stay; strict refuses them by line."""
-    source = jsonl_of(tmp_path, {}, b"", {"message_text": "a\ud800\udc00\udc00"}, {"media_url": ["\ud800"]})
-    context = SourceContext(UTC)
-    rows = pa.Table.from_batches(source.batches(context))
-    assert rows["message_text"].to_pylist() == [None, "a\U00010000\ufffd", None]
-    assert (rows["media_url"].to_pylist(), context.replaced_surrogates) == ([None, None, "\ufffd"], 2)
-    error = refusal(source, strict=True)
-    assert (error.column, error.row, error.message_id) == ("message_text", 3, "m1")
-
-
-@pytest.mark.parametrize(
-    ("line", "column"),
-    [
-        ({"contact_phone": 12025550123}, "contact_phone"),
-        ({"message_id": True}, "message_id"),
-        ({"media_url": ["a", None]}, "media_url"),
-        ({"message_time": "yesterday"}, "message_time"),
-        ({"direction": None}, "direction"),
-    ],
-)
-def test_jsonl_errors_name_the_line(line: dict[str, Any], column: str, tmp_path: Path) -> None:
-    """The line, blank ones counted, with column, value and message."""
-    error = refusal(jsonl_of(tmp_path, {}, b"", b" \r", {**line, "conversation_id": "c7"}))
-    assert (error.row, error.column, error.value) == (4, column, line[column])
-    assert error.conversation_id == "c7"
-
-
-@pytest.mark.parametrize("line", [b"{", b"[1]", b'"x"', b"{} {}", b'{"a":\n1}', b'{"status": "\xff"}'])
-def test_jsonl_that_is_not_json_lines(line: bytes, tmp_path: Path) -> None:
-    """A line that is not one JSON object is refused by its number."""
-    with pytest.raises(SourceError, match="line 3"):
-        batches(jsonl_of(tmp_path, {}, {}, line))
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow", "arrows", "feather"])

@@ -242,7 +242,7 @@ def test_file_is_closed(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatc
         files.append(Path(path).open("rb"))  # noqa: SIM115  # the reader's to close
         return files[-1]
 
-    monkeypatch.setattr(nested, "_open", opened)
+    monkeypatch.setattr(nested, "opened", opened)
     long = LINE | {"messages": [MESSAGE] * 30_000}
     path = written(tmp_path / "a", long, long, LINE, *([b"{"] if end == "error" else []))
     batches = read_nested_jsonl(path).batches(SourceContext(UTC))
