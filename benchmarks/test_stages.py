@@ -23,11 +23,12 @@ from export_engine.pipeline.deflate import Backend
 from export_engine.pipeline.grouping import groups
 from export_engine.pipeline.members import MemberSpec, build
 from export_engine.pipeline.naming import member_namer
-from export_engine.pipeline.render import Scratch, header, render, time_text
+from export_engine.pipeline.render import Scratch, header, render
 from export_engine.pipeline.selection import select, selection
 from export_engine.schema import COLUMN_NAMES
 from export_engine.sources import SourceContext
 from export_engine.sources.tables import from_arrow
+from export_engine.timetext import time_text
 
 _TIME = COLUMN_NAMES.index("message_time")
 _NOTHING = bytes(18)  # a gzip member's frame around no data

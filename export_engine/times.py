@@ -18,18 +18,32 @@ from numpy.typing import NDArray
 
 from export_engine.errors import OptionError
 
-__all__ = ["MAX_US", "MIN_US", "from_local", "instant", "offset_text", "time_zone", "utc_offsets", "zone_name"]
+__all__ = [
+    "DAY",
+    "EPOCH",
+    "MAX_US",
+    "MIN_US",
+    "SECOND",
+    "from_local",
+    "instant",
+    "offset_text",
+    "time_zone",
+    "utc_offsets",
+    "zone_name",
+]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = 1_000_000
-_DAY = 86_400
+#: Where all microseconds here are counted from, and how many of them make a second and a day.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
 
 #: Bounds of the times that can be written with four digits of year in every zone: 0001-01-02 to 9999-12-30.
-MIN_US = (-719_162 + 1) * _DAY * _SECOND
-MAX_US = (2_932_897 - 1) * _DAY * _SECOND - 1
+MIN_US = (-719_162 + 1) * DAY
+MAX_US = (2_932_897 - 1) * DAY - 1
 
 #: Up to this many years, it is quicker to take all of them than to ask which occur.
 _FEW_YEARS = 50
+_DAY_SECONDS = DAY // SECOND
 
 
 _OFFSET = re.compile(r"([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9])(?::?([0-5][0-9]))?)?")
@@ -79,12 +93,12 @@ def zone_name(zone: tzinfo) -> str:
 
 def instant(us: int) -> datetime:
     """UTC microseconds since 1970 as an aware datetime."""
-    return _EPOCH + timedelta(microseconds=us)
+    return EPOCH + timedelta(microseconds=us)
 
 
 def _offset(zone: tzinfo, second: int) -> int:
     """Seconds east of UTC at `second` (UTC, since 1970)."""
-    local = (_EPOCH + timedelta(seconds=second)).astimezone(zone)
+    local = (EPOCH + timedelta(seconds=second)).astimezone(zone)
     return int((local.utcoffset() or timedelta()).total_seconds())
 
 
@@ -102,12 +116,12 @@ def _bisect(zone: tzinfo, low: int, high: int, before: int) -> int:
 @lru_cache(maxsize=4096)
 def _year(zone: tzinfo, year: int) -> tuple[tuple[int, int, int], ...]:
     """What happens in a year, its beginning first: UTC second, the offset before it and the offset from it on."""
-    start = max(int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()), MIN_US // _SECOND)
-    stop = min(int((datetime(year, 12, 31, tzinfo=UTC) - _EPOCH).total_seconds()) + _DAY, MAX_US // _SECOND)
+    start = max(int((datetime(year, 1, 1, tzinfo=UTC) - EPOCH).total_seconds()), MIN_US // SECOND)
+    stop = min(int((datetime(year, 12, 31, tzinfo=UTC) - EPOCH).total_seconds()) + _DAY_SECONDS, MAX_US // SECOND)
     offset = _offset(zone, start)
     events = [(start, offset, offset)]
-    for day in range(start, stop, _DAY):
-        low, high = day, min(day + _DAY, stop)
+    for day in range(start, stop, _DAY_SECONDS):
+        low, high = day, min(day + _DAY_SECONDS, stop)
         after = _offset(zone, high)
         while offset != after:
             low = _bisect(zone, low, high, offset)
@@ -118,12 +132,12 @@ def _year(zone: tzinfo, year: int) -> tuple[tuple[int, int, int], ...]:
 
 def _events(us: NDArray[np.int64], zone: tzinfo) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """The events of every year that the times fall in, and of those beside it, in microseconds."""
-    low, high = ((_EPOCH + timedelta(microseconds=int(bound))).year for bound in (us.min(), us.max()))
+    low, high = ((EPOCH + timedelta(microseconds=int(bound))).year for bound in (us.min(), us.max()))
     years = set(range(low, high + 1))
     if high - low > _FEW_YEARS:
         years = set((us.astype("M8[us]").astype("M8[Y]").astype(np.int64) + 1970).tolist())
     around = {year + step for year in years for step in (-1, 0, 1)} & set(range(1, 10_000))
-    moments, before, after = np.array([event for year in sorted(around) for event in _year(zone, year)]).T * _SECOND
+    moments, before, after = np.array([event for year in sorted(around) for event in _year(zone, year)]).T * SECOND
     return moments, before, after
 
 
@@ -159,6 +173,6 @@ def offset_text(offset: int) -> str:
     """ISO 8601 text of an offset in microseconds: `Z` for none, else `+08:00` (`+08:05:43` before standard time)."""
     if not offset:
         return "Z"
-    minutes, seconds = divmod(abs(offset) // _SECOND, 60)
+    minutes, seconds = divmod(abs(offset) // SECOND, 60)
     text = f"{'-' if offset < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"
     return f"{text}:{seconds:02d}" if seconds else text

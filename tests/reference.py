@@ -26,6 +26,12 @@ def iso(moment: datetime) -> str:
     return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
 
 
+def dos(stamp: datetime) -> tuple[int, int]:
+    """DOS time and date, APPNOTE 4.4.6."""
+    time = stamp.hour << 11 | stamp.minute << 5 | stamp.second // 2
+    return time, (stamp.year - 1980) << 9 | stamp.month << 5 | stamp.day
+
+
 def cell(value: str | None, *, guard: bool) -> str:
     """Null is empty; everything else is quoted."""
     if value is None:

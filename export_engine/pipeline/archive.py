@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from zipstream import ng
 
-__all__ = ["Archive", "Members", "Packed", "dos_times", "pack"]
+__all__ = ["Archive", "Members", "Packed", "pack"]
 
 #: The first value that does not fit a 32-bit field; all ones are the mark of a zip64 field.
 LIMIT_32 = 0xFFFFFFFF
@@ -202,24 +202,6 @@ def _descriptor(members: Members, at: int) -> bytes:
         int(column[at]) for column in (members.crc32s, members.deflated_bytes, members.csv_bytes)
     )
     return bytes(info.DataDescriptor(zip64=False))
-
-
-def dos_times(us: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """DOS times and dates (APPNOTE 4.4.6) of local microseconds: even seconds, within 1980 to 2107 (clamped)."""
-    stamps = np.clip(us // 1_000_000, _DOS_FIRST, _DOS_LAST)
-    days, clock = np.divmod(stamps, 86_400)
-    dates = days.astype("M8[D]")
-    months = dates.astype("M8[M]")
-    month = months.astype(np.int64)
-    day = (dates - months).astype(np.int64) + 1
-    return (
-        clock // 3600 << 11 | clock // 60 % 60 << 5 | clock % 60 // 2,
-        (month // 12 - 10) << 9 | (month % 12 + 1) << 5 | day,
-    )
-
-
-_DOS_FIRST = int(np.datetime64("1980-01-01T00:00:00", "s").astype(np.int64))
-_DOS_LAST = int(np.datetime64("2107-12-31T23:59:58", "s").astype(np.int64))
 
 
 class Archive:

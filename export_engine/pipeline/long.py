@@ -14,13 +14,12 @@ from hashlib import sha256
 import numpy as np
 
 from export_engine.errors import ArchiveError
-from export_engine.pipeline.archive import dos_times
 from export_engine.pipeline.deflate import PIECE, WINDOW, Backend, deflate_whole
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.members import MemberSpec, Rendered, render_rows
-from export_engine.pipeline.render import created_text
 from export_engine.pipeline.workers import Workers
 from export_engine.pipeline.writer import LongMember, Writer
+from export_engine.timetext import created_text, dos_times
 
 __all__ = ["MEMBER_LIMIT", "LongConversation", "Step"]
 

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from export_engine.model import Channel, DateRange
 from export_engine.options import CsvDialect, ExportOptions
-from export_engine.pipeline.archive import Members, Packed, dos_times, pack
+from export_engine.pipeline.archive import Members, Packed, pack
 from export_engine.pipeline.deflate import DEFLATED, PIECE, Backend, backend, deflate_long, deflate_whole
 from export_engine.pipeline.digests import digests
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.naming import MemberNamer, collision_keys, member_namer
-from export_engine.pipeline.render import Scratch, created_text, guard, header, render, time_text
+from export_engine.pipeline.render import Scratch, guard, header, render
 from export_engine.pipeline.selection import Selected, Selection, select, selection
 from export_engine.schema import COLUMN_NAMES
+from export_engine.timetext import created_text, dos_times, time_text
 
 __all__ = ["MemberBatch", "MemberSpec", "Rendered", "build", "member_spec", "render_rows"]
 

@@ -9,7 +9,7 @@ it was created in the range.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, tzinfo
+from datetime import tzinfo
 from functools import reduce
 from typing import Any
 
@@ -22,12 +22,9 @@ from export_engine.errors import RowError
 from export_engine.model import DateRange
 from export_engine.pipeline.grouping import Group
 from export_engine.schema import COLUMN_NAMES, CREATED_AT, DIRECTIONS, ROW_SCHEMA, SPEAKER_TYPES
-from export_engine.times import utc_offsets
+from export_engine.times import DAY, EPOCH, utc_offsets
 
 __all__ = ["Selected", "Selection", "select", "selection"]
-
-_DAY = 86_400_000_000
-_EPOCH = date(1970, 1, 1)
 
 _MESSAGE_ID, _CONVERSATION_ID, _NAME, _PHONE, _DIRECTION, _SPEAKER, _TIME, _ACCOUNT = map(
     COLUMN_NAMES.index,
@@ -61,8 +58,8 @@ class Selection:
 
 def selection(days: DateRange, zone: tzinfo, *, by_creation: bool) -> Selection:
     """The selection of whole local days, both ends included."""
-    start, end = ((day - _EPOCH).days * _DAY for day in (days.start, days.end))
-    return Selection(zone, start, end + _DAY, by_creation)
+    start, end = ((day - EPOCH.date()).days * DAY for day in (days.start, days.end))
+    return Selection(zone, start, end + DAY, by_creation)
 
 
 @dataclass(frozen=True, slots=True)

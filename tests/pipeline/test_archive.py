@@ -9,7 +9,7 @@ import subprocess
 import zipfile
 import zlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from zipstream import ng
 
 from export_engine.pipeline import archive
-from export_engine.pipeline.archive import Archive, Members, dos_times, pack
+from export_engine.pipeline.archive import Archive, Members, pack
+from tests.reference import dos
 
 GIB = 1 << 30
 ONES_32 = 0xFFFFFFFF
@@ -65,12 +66,6 @@ MIXED = [
     Spec("packed.csv", b"PK\x01\x02PK\x05\x06" * 50, "packed"),
     Spec("last.csv", b"x"),
 ]
-
-
-def dos(stamp: datetime) -> tuple[int, int]:
-    """DOS time and date, APPNOTE 4.4.6."""
-    time = stamp.hour << 11 | stamp.minute << 5 | stamp.second // 2
-    return time, (stamp.year - 1980) << 9 | stamp.month << 5 | stamp.day
 
 
 def members_of(specs: Sequence[Spec]) -> Members:
@@ -348,21 +343,3 @@ def test_directory_at_the_limit(start: int) -> None:
     written = body(made, MIXED) + b"".join(made.finish())
     assert {central.version for _, central, _ in walk(written, start - size)} == {20}
     assert (b"PK\6\6" in written[-200:]) is (start >= ONES_32)
-
-
-# --- times ---------------------------------------------------------------------------------------------------------
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@given(st.lists(st.datetimes(), max_size=8))
-@example([datetime(1979, 12, 31, 23, 59, 59, 999_999), datetime(1980, 1, 1), datetime(1980, 1, 1, 0, 0, 1)])  # noqa: DTZ001
-@example([datetime(2107, 12, 31, 23, 59, 59, 999_999), datetime(2108, 1, 1), datetime(2000, 2, 29, 12, 59, 59)])  # noqa: DTZ001
-@PATIENT
-def test_dos_times(stamps: list[datetime]) -> None:
-    """Even seconds, rounded down; clamped to 1980-01-01 00:00:00 and 2107-12-31 23:59:58."""
-    us = [(stamp.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1) for stamp in stamps]
-    times, dates = dos_times(np.array(us, np.int64))
-    low, high = datetime(1980, 1, 1), datetime(2107, 12, 31, 23, 59, 58)  # noqa: DTZ001  # as above
-    expected = [dos(min(max(stamp, low), high)) for stamp in stamps]
-    assert list(zip(times.tolist(), dates.tolist(), strict=True)) == expected

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import threading
-from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,16 +18,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from export_engine.options import EXCEL, CsvDialect
-from export_engine.pipeline.render import Scratch, created_text, guard, header, render, time_text
+from export_engine.pipeline.render import Scratch, guard, header, render
 from export_engine.schema import COLUMN_NAMES
-from export_engine.times import MAX_US, MIN_US
-from tests.reference import COLUMNS, cell, iso
+from tests.reference import COLUMNS, cell
 
 Row = tuple[str | None, ...]
 
 WIDTH = len(COLUMN_NAMES)
 PHONE = COLUMN_NAMES.index("contact_phone")
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STARTS = "=+-@\t\r\n'"
 
 # What readers trip over when it meets, beside any text at all.
@@ -243,52 +240,7 @@ def test_guard_of_a_slice(values: list[str | None], data: st.DataObject) -> None
     assert column.to_pylist() == [f"'{v}" if v and v[0] in STARTS else v for v in values[start:stop]]
 
 
-# --- times ---------------------------------------------------------------------------------------------------------
-
-MOMENTS = st.integers(MIN_US, MAX_US) | st.integers(-(10**13), 2 * 10**15)
-SECONDS = st.sampled_from([0, 28800, -18000, 29160, -17762, 86399, -86399, 60, -1]) | st.integers(-86399, 86399)
-
-
-def expected_time(us: int, seconds: int) -> str:
-    return iso((EPOCH + timedelta(microseconds=us)).astimezone(timezone(timedelta(seconds=seconds))))
-
-
-@given(st.lists(MOMENTS, max_size=8), SECONDS)
-@example([MIN_US, MAX_US], 86399)
-@example([MIN_US, MAX_US], -86399)
-@PATIENT
-def test_time_text_one_offset(moments: list[int], seconds: int) -> None:
-    """ISO 8601 in every year of four digits, as datetime writes it, at any offset."""
-    written = time_text(np.array(moments, np.int64), np.array([seconds * 1_000_000]))
-    assert written.type == pa.string()
-    assert written.to_pylist() == [expected_time(us, seconds) for us in moments]
-
-
-@given(st.lists(st.tuples(MOMENTS, SECONDS), min_size=1, max_size=8))
-@example([(0, 0), (1, 3600)])
-@example([(0, 3600), (1, -3600)])
-@example([(0, 3600), (1, 3601), (2, 0)])
-@PATIENT
-def test_time_text_offset_a_row(pairs: list[tuple[int, int]]) -> None:
-    """Each row in its own offset, whatever lengths the offsets' texts have."""
-    written = time_text(np.array([us for us, _ in pairs]), np.array([s * 1_000_000 for _, s in pairs]))
-    written.validate(full=True)
-    assert written.to_pylist() == [expected_time(us, seconds) for us, seconds in pairs]
-
-
-def test_time_text_of_the_seed() -> None:
-    """The time that the seed shows."""
-    moment = datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=UTC)
-    us = np.array([(moment - EPOCH) // timedelta(microseconds=1)])
-    assert time_text(us, np.zeros(1, np.int64)).to_pylist() == ["2026-06-11T06:50:43.861185Z"]
-
-
-@given(st.lists(st.integers(MIN_US - 86_400_000_000, MAX_US + 86_400_000_000), max_size=8))
-@PATIENT
-def test_created_text(moments: list[int]) -> None:
-    """Local microseconds as file names have them, cut to the second, from 0001-01-01 to 9999-12-31."""
-    local = [datetime(1970, 1, 1) + timedelta(microseconds=us) for us in moments]  # noqa: DTZ001  # local is naive
-    assert created_text(np.array(moments, np.int64)) == [f"{t.isoformat()[:10]}_{t:%H%M%S}" for t in local]
+# --- memory --------------------------------------------------------------------------------------------------------
 
 
 def test_scratch_is_kept_within_bounds() -> None:
