@@ -4,128 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from dataclasses import replace
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
-import pyarrow.parquet as pq
 import pytest
 
-from export_engine import EXCEL, Channel, Contact, Conversation, CsvDialect, DateRange, Message, export_conversations
-from export_engine.errors import ArchiveError, OptionError
-from export_engine.inspect import conversation_text, members, printable
+from export_engine import EXCEL, CsvDialect
+from export_engine.errors import ArchiveError
+from export_engine.inspect import conversation_text, members
 from export_engine.options import Compression
-from export_engine.report import ExportReport
 from export_engine.verify import MAX_PROBLEMS, verify_archive
-
-JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
-START = datetime(2026, 6, 3, 9, 15)  # noqa: DTZ001  # in the export's zone
-
-HEADER = (
-    "message_id,conversation_id,contact_name,contact_phone,direction,speaker_type,speaker_name,message_time,"
-    "message_text,media_url,status,sender_account"
-)
-
-
-def talk(number: int, texts: Sequence[str | None], name: str | None = None) -> Conversation:
-    return Conversation(
-        id=f"talk-{number}",
-        contact=Contact(name or f"Zoë {number}", "+12025550101"),
-        messages=[
-            Message(
-                id=f"talk-{number}-{place}",
-                time=START + timedelta(minutes=place),
-                direction="inbound" if place % 2 else "outbound",
-                speaker_type="customer" if place % 2 else "agent",
-                text=text,
-                speaker_name=None if place % 2 else "Riley [bold]Sample[/bold]",
-                media_urls=["https://media.example.com/a,b.jpg", "https://media.example.com/2"] if place == 0 else (),
-            )
-            for place, text in enumerate(texts)
-        ],
-        created_at=START,
-    )
-
-
-SAMPLES = [
-    talk(1, ["Hello", 'He said "yes",\r\nthen\nno', None, ""]),
-    talk(2, ["=1+1", "nul:\0 escape:\x1b[31m", "two\u2028lines"], "=Jane"),
-    talk(3, []),
-    talk(4, ["the last"]),
-]
-
-
-@dataclass(frozen=True)
-class Made:
-    """An archive with its manifest and report."""
-
-    path: Path
-    manifest: Path
-    report: ExportReport
-
-
-def make(
-    folder: Path,
-    talks: Sequence[Conversation] = SAMPLES,
-    *,
-    form: CsvDialect | None = None,
-    ending: str = ".jsonl",
-    compression: Compression = "fast",
-    spool_limit: int = 8 << 20,
-) -> Made:
-    export = export_conversations(
-        talks,
-        channel=Channel("SMS Support"),
-        date_range=JUNE,
-        dialect=form or CsvDialect(),
-        export_id="x",
-        compression=compression,
-        spool_limit=spool_limit,
-    )
-    path = export.write_to(folder / "archive.zip", manifest=folder / f"manifest{ending}")
-    return Made(path, folder / f"manifest{ending}", export.report)
+from tests.archives import HEADER, SAMPLES, Made, edit, make, problems, rename, rewrite, talk
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
     return make(tmp_path)
-
-
-def rewrite(path: Path, change: Callable[[list[tuple[ZipInfo, bytes]]], object]) -> None:
-    """Have the standard library write the archive anew, with what `change` makes of its members."""
-    with ZipFile(path) as archive:
-        entries = [(info, archive.read(info)) for info in archive.infolist()]
-    change(entries)
-    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-        for info, data in entries:
-            archive.writestr(info, data)
-
-
-def edit(path: Path, number: int, old: str, new: str) -> None:
-    """Replace text in one member."""
-
-    def change(entries: list[tuple[ZipInfo, bytes]]) -> None:
-        info, data = entries[number]
-        assert old.encode() in data
-        entries[number] = (info, data.replace(old.encode(), new.encode(), 1))
-
-    rewrite(path, change)
-
-
-def rename(path: Path, number: int, name: str) -> None:
-    def change(entries: list[tuple[ZipInfo, bytes]]) -> None:
-        entries[number][0].filename = name
-
-    rewrite(path, change)
-
-
-def problems(path: Path, manifest: Path | None = None) -> str:
-    """All problems as one text; there must be some."""
-    found = verify_archive(path, manifest)
-    assert not found.ok
-    return "\n".join(found.problems)
 
 
 # --- what passes ---------------------------------------------------------------------------------------------------
@@ -420,77 +315,3 @@ def test_a_manifest_without_hashes(made: Made) -> None:
     records = [json.loads(line) for line in made.manifest.read_text(encoding="utf-8").splitlines()]
     made.manifest.write_text("".join(json.dumps(record | {"sha256": None}) + "\n" for record in records))
     assert verify_archive(made.path, made.manifest).problems == ()
-
-
-# --- looking in ----------------------------------------------------------------------------------------------------
-
-
-def test_members_are_the_manifest(tmp_path: Path) -> None:
-    """What is read from an archive is what the manifest says, but for what only the export knows."""
-    made = make(tmp_path, ending=".parquet")
-    expected = pq.read_table(made.manifest).drop_columns(["sha256", "conversation_id"]).to_pylist()
-    actual = [
-        {name: getattr(record, name) for name in (expected[0] if expected else {})} for record in members(made.path)
-    ]
-    assert actual == expected
-
-
-def test_members_are_read_in_their_turn(made: Made) -> None:
-    """A damaged member matters only to who gets that far."""
-    edit(made.path, 3, "message_id", "id")
-    lazily = members(made.path)
-    assert [next(lazily).rows for _ in range(3)] == [4, 3, 0]
-    with pytest.raises(ArchiveError, match="Zoë 4"):
-        next(lazily)
-
-
-def test_a_conversation_as_text(made: Made) -> None:
-    """Speakers, texts of several lines and media, one under another."""
-    assert list(conversation_text(made.path, "talk-1")) == [
-        "2026-06-03 09:15  agent Riley [bold]Sample[/bold] > Hello",
-        "                  https://media.example.com/a%2Cb.jpg",
-        "                  https://media.example.com/2",
-        '2026-06-03 09:16  customer Zoë 1 > He said "yes",',
-        "                  then",
-        "                  no",
-        "2026-06-03 09:17  agent Riley [bold]Sample[/bold] > ",
-        "2026-06-03 09:18  customer Zoë 1 > ",
-    ]
-
-
-def test_text_cannot_steer_a_terminal(made: Made) -> None:
-    """Control characters and separators are spelled out."""
-    lines = list(conversation_text(made.path, "talk-2"))
-    assert lines[3:] == [
-        "2026-06-03 09:16  customer =Jane > nul:\\x00 escape:\\x1b[31m",
-        "2026-06-03 09:17  agent Riley [bold]Sample[/bold] > two\\u2028lines",
-    ]
-    assert printable("\x9b2J \u202eevil \ud800 \U000e0001") == "\\x9b2J \\u202eevil \\ud800 \\U000e0001"
-    kept = "Ana 👩🏽\u200d🚀 علی\u200cرضا 山田\u3000太郎\xa0"
-    assert printable(kept) == kept
-
-
-def test_a_conversation_by_name(made: Made) -> None:
-    """A name, its beginning or a part of it will do, if it is one member's alone."""
-    text = list(conversation_text(made.path, "talk-4"))
-    for which in ("Zoë 4--2026-06-03_091500--SMS Support.csv", "Zoë 4", "oë 4--"):
-        assert list(conversation_text(made.path, which)) == text
-    with pytest.raises(OptionError, match="is in 3 names") as several:
-        list(conversation_text(made.path, "Zoë"))
-    with pytest.raises(OptionError, match="no member") as none:
-        list(conversation_text(made.path, "Nobody"))
-    assert several.value.option == none.value.option == "conversation"
-
-
-def test_an_id_goes_before_a_part_of_a_name(tmp_path: Path) -> None:
-    """An id that happens to be in another member's name means the conversation all the same."""
-    made = make(tmp_path, [talk(1, ["mine"], "about talk-2"), talk(2, ["yours"])])
-    assert "yours" in next(conversation_text(made.path, "talk-2"))
-
-
-def test_all_parts_of_a_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its id a conversation is read through all its members."""
-    monkeypatch.setattr("export_engine.pipeline.long.MEMBER_LIMIT", 2000)
-    made = make(tmp_path, [talk(1, [f"text {number}" for number in range(40)])])
-    assert len([line for line in conversation_text(made.path, "talk-1") if "text" in line]) == 40
-    assert made.report.members > 1

@@ -1,4 +1,4 @@
-"""The command as a user runs it: a process with arguments, two streams and an exit code."""
+"""`export-engine export` as a user runs it, and what all commands have in common."""
 
 from __future__ import annotations
 
@@ -7,59 +7,19 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from zipfile import ZipFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.cells import cell_len
 
-from export_engine import Channel, Contact, Conversation, DateRange, Message, __version__, export_conversations
+from export_engine import __version__
 from export_engine.cli.export import export as export_command
 from export_engine.pipeline.deflate import PRESETS
-
-ROOT = Path(__file__).parents[2]
-NESTED = ROOT / "fixtures" / "conversations.jsonl"
-FLAT = ROOT / "fixtures" / "conversations.parquet"
-COMMAND = [sys.executable, "-m", "export_engine"]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
-
-CHANNEL = ["--channel-name", "SMS Support", "--channel-phone", "+12025550123"]
-JUNE = [*CHANNEL, "--start", "2026-06-01", "--end", "2026-06-30", "--id", "1c4639da"]
-NAME = "SMS_Support_2026-06_1c4639da.zip"
-
-needs_posix = pytest.mark.skipif(os.name == "nt", reason="terminals and signals of POSIX")
-
-
-def run(*arguments: str | Path, cwd: Path | None = None, stdout: int = subprocess.PIPE) -> tuple[int, bytes, str]:
-    """Run the command; returns its exit code, stdout and stderr. There is never a traceback."""
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
-        cwd=cwd,
-        check=False,
-    )
-    errors = done.stderr.decode()
-    assert "Traceback" not in errors
-    return done.returncode, done.stdout or b"", errors
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fixtures' export, with a manifest beside it."""
-    folder = tmp_path_factory.mktemp("archive")
-    code, _, errors = run("export", NESTED, *JUNE, "--output", folder, "--manifest", folder / "manifest.jsonl")
-    assert (code, errors) == (0, "")
-    return folder / NAME
-
+from tests.cli.command import CHANNEL, COMMAND, ENVIRONMENT, FLAT, JUNE, NAME, NESTED, ROOT, needs_posix, run
 
 # --- export --------------------------------------------------------------------------------------------------------
 
@@ -332,91 +292,6 @@ def test_progress_is_for_terminals(archive: Path) -> None:
     assert "30 conversations, 160 messages" in shown
     assert "\x1b[?25h" in shown  # the cursor is back
     assert NAME in shown
-
-
-# --- verify --------------------------------------------------------------------------------------------------------
-
-
-def test_verify(archive: Path) -> None:
-    """An archive that is right gives its counts and exit code 0."""
-    expected = f"30 CSVs, 30 conversations, 160 messages, {archive.stat().st_size / 1000:.1f} kB: no problems\n"
-    assert run("verify", archive, "--manifest", archive.parent / "manifest.jsonl") == (0, expected.encode(), "")
-
-
-def test_verify_finds_problems(tmp_path: Path, archive: Path) -> None:
-    """Problems are printed, a line each, and the exit code is 3."""
-    data = bytearray(archive.read_bytes())
-    data[len(data) // 2] ^= 0x55
-    (tmp_path / "a.zip").write_bytes(data)
-    code, output, errors = run("verify", tmp_path / "a.zip")
-    assert (code, errors) == (3, "")
-    assert b"problems found\n  '" in output
-    (tmp_path / "b.zip").write_bytes(data[: len(data) // 2])
-    code, output, errors = run("verify", tmp_path / "b.zip")
-    assert (code, errors) == (3, "")
-    assert b"no whole ZIP archive" in output
-    assert run("inspect", tmp_path / "b.zip")[0] == 1
-
-
-# --- inspect -------------------------------------------------------------------------------------------------------
-
-
-def test_inspect_lists_members(archive: Path) -> None:
-    """A line for each CSV up to the limit, and the totals of all."""
-    code, output, errors = run("inspect", archive, "--limit", "3")
-    assert (code, errors) == (0, "")
-    lines = output.decode().splitlines()
-    assert lines[0].split() == ["messages", "CSV", "deflated", "first", "last", "name"]
-    assert lines[1].split(maxsplit=1)[0] == "10"
-    assert lines[1].endswith(
-        "  2026-06-03 09:15  2026-06-04 15:02  Jane Doe--2026-06-03_091500--SMS Support (+12025550123).csv"
-    )
-    assert len(lines) == 5
-    assert lines[4].startswith("30 CSVs, ")
-    assert lines[4].endswith("; the first 3 are listed, --limit lists more")
-
-
-def test_inspect_prints_a_conversation(archive: Path) -> None:
-    """A conversation is found by its id, or by a part of a name that is one CSV's alone."""
-    code, output, errors = run("inspect", archive, "late-parcel")
-    assert (code, errors) == (0, "")
-    lines = output.decode().splitlines()
-    assert lines[0] == "2026-06-03 09:15  customer Jane Doe > Hi, my parcel was due yesterday. Order 48-1107."
-    assert lines[7] == "                  https://files.example.com/notes/48-1107.pdf"
-    assert run("inspect", archive, "王小明")[0] == 0
-    code, output, errors = run("inspect", archive, "Jane Doe")
-    assert (code, output) == (2, b"")
-    assert errors.startswith("error: CONVERSATION: 'Jane Doe' is in 3 names")
-
-
-@pytest.mark.parametrize("terminal", [pytest.param(True, marks=needs_posix), False])
-def test_inspect_prints_text_as_text(tmp_path: Path, terminal: bool) -> None:
-    """Neither control characters nor rich's markup of a message or a name mean anything, to a terminal or a pipe."""
-    message = Message(
-        "m", datetime(2026, 6, 1, tzinfo=UTC), "inbound", "customer", "\x1b[2J [red]:smile: " + "字 " * 60
-    )
-    talk = Conversation("c", Contact("[b]Jane[/b] \u202e\x9b"), [message])
-    days = DateRange(message.time.date(), message.time.date())
-    path = export_conversations([talk], channel=Channel("[i]"), date_range=days).write_to(tmp_path)
-    shown = ""
-    either: list[list[str]] = [[], ["c"]]
-    for which in either:
-        if terminal:
-            here, there = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX
-            assert run("inspect", path, *which, stdout=there)[0] == 0
-            os.close(there)
-            shown += os.read(here, 1 << 16).decode()
-            os.close(here)
-        else:
-            shown += run("inspect", path, *which)[1].decode()
-    assert not set("\x1b\x9b\u202e") & set(shown)
-    assert "\\x1b[2J [red]:smile:" in shown
-    assert "customer [b]Jane[/b] \\u202e\\x9b > " in shown
-    assert "[b]Jane[_b]--2026-06-01_000000--[i].csv" in shown
-    if terminal:
-        texts = shown.rpartition("deflated\r\n")[2].split("\r\n")
-        assert len(texts) == 4
-        assert max(map(cell_len, texts)) <= 100
 
 
 # --- the rest ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,38 @@
+"""The command as a user runs it: a process with arguments, two streams and an exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NESTED = ROOT / "fixtures" / "conversations.jsonl"
+FLAT = ROOT / "fixtures" / "conversations.parquet"
+COMMAND = [sys.executable, "-m", "export_engine"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
+
+CHANNEL = ["--channel-name", "SMS Support", "--channel-phone", "+12025550123"]
+JUNE = [*CHANNEL, "--start", "2026-06-01", "--end", "2026-06-30", "--id", "1c4639da"]
+NAME = "SMS_Support_2026-06_1c4639da.zip"
+
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="terminals and signals of POSIX")
+
+
+def run(*arguments: str | Path, cwd: Path | None = None, stdout: int = subprocess.PIPE) -> tuple[int, bytes, str]:
+    """Run the command; returns its exit code, stdout and stderr. There is never a traceback."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        cwd=cwd,
+        check=False,
+    )
+    errors = done.stderr.decode()
+    assert "Traceback" not in errors
+    return done.returncode, done.stdout or b"", errors

@@ -1,0 +1,28 @@
+"""`export-engine verify` as a user runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.command import run
+
+
+def test_verify(archive: Path) -> None:
+    """An archive that is right gives its counts and exit code 0."""
+    expected = f"30 CSVs, 30 conversations, 160 messages, {archive.stat().st_size / 1000:.1f} kB: no problems\n"
+    assert run("verify", archive, "--manifest", archive.parent / "manifest.jsonl") == (0, expected.encode(), "")
+
+
+def test_verify_finds_problems(tmp_path: Path, archive: Path) -> None:
+    """Problems are printed, a line each, and the exit code is 3."""
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    (tmp_path / "a.zip").write_bytes(data)
+    code, output, errors = run("verify", tmp_path / "a.zip")
+    assert (code, errors) == (3, "")
+    assert b"problems found\n  '" in output
+    (tmp_path / "b.zip").write_bytes(data[: len(data) // 2])
+    code, output, errors = run("verify", tmp_path / "b.zip")
+    assert (code, errors) == (3, "")
+    assert b"no whole ZIP archive" in output
+    assert run("inspect", tmp_path / "b.zip")[0] == 1
