@@ -20,23 +20,59 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import obstore
+from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store, from_url
 
-from export_engine.errors import ArchiveError
+from export_engine.errors import ArchiveError, OptionError
 from export_engine.sinks import Streamable
 
 if TYPE_CHECKING:  # obstore has these for type checkers alone
     from obstore import Attributes, WritableFile
     from obstore.store import ObjectStore
 
-__all__ = ["PART_SIZE", "write_object"]
+__all__ = ["PART_SIZE", "Cloud", "Store", "open_store", "write_object"]
+
+#: The stores that can be opened by a URL; a cloud's can also sign links to what is in them.
+Cloud = S3Store | GCSStore | AzureStore
+Store = Cloud | LocalStore | MemoryStore
 
 #: Bytes of a part. A store takes 10,000 parts (Azure 50,000): 78 GiB at this size.
 PART_SIZE = 8 << 20
 
 _PARTS_IN_FLIGHT = 4
+
+
+def open_store(url: str, **config: Any) -> Store:
+    """Open the store at `url`.
+
+    `url` is a directory's path or `file://` URL (it is made if missing), `memory://`, `s3://bucket/prefix`,
+    `gs://bucket/prefix` or `az://container/prefix` (its account comes from `config` or the environment); the
+    prefix may be missing.
+
+    `config` goes to obstore's store of a cloud, such as `region`, `endpoint` or `client_options`; what it does not say
+    is taken from the cloud's usual environment variables. Nothing is asked of the store yet.
+
+    Raises OptionError for a URL or an option that cannot work.
+    """
+    scheme = url.partition("://")[0].lower() if "://" in url else None
+    if scheme in (None, "file", "memory") and config:
+        raise OptionError(f"{url} takes no options, but got {', '.join(config)}: drop them", option=next(iter(config)))
+    if scheme is None:
+        return LocalStore(Path(url).absolute(), mkdir=True, automatic_cleanup=True)
+    if scheme == "file":
+        return LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
+    if scheme == "memory":
+        return MemoryStore()
+    try:
+        store = from_url(url, **config)
+    except (obstore.exceptions.BaseError, ValueError) as why:
+        raise OptionError(f"{url} cannot be opened as a store: {_first_line(why)}", option="url") from why
+    if not isinstance(store, Cloud):
+        raise OptionError(f"{url} is no store: use a directory, memory://, s3://, gs:// or az://", option="url")
+    return store
 
 
 def write_object(
@@ -86,8 +122,12 @@ def _abort(writer: WritableFile, error: BaseException) -> None:
     try:
         writer.__exit__(type(error), error, error.__traceback__)
     except Exception as why:  # noqa: BLE001  # whatever it is, it is told, and must not hide the error that came first
-        problem = str(why).partition("\n")[0]  # the rest is for those who debug obstore
-        error.add_note(f"The upload could not be aborted and may have left parts in the store: {problem}")
+        error.add_note(f"The upload could not be aborted and may have left parts in the store: {_first_line(why)}")
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error of obstore says; the rest is for those who debug obstore."""
+    return str(error).partition("\n")[0]
 
 
 def _refuse_taken(store: ObjectStore, path: str) -> None:

@@ -26,19 +26,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import obstore
-from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store, from_url
+from obstore.store import LocalStore
 
 from export_engine.errors import ArchiveError, OptionError
 from export_engine.jobs.errors import RequestError
 from export_engine.sinks import Streamable
-from export_engine.sinks.object import write_object
-
-if TYPE_CHECKING:  # obstore has it for type checkers alone
-    from obstore import Attributes
+from export_engine.sinks.headers import download_headers
+from export_engine.sinks.object import Cloud, Store, open_store, write_object
 
 __all__ = ["LinkError", "ObjectArchives", "Stored", "open_archives"]
 
@@ -48,8 +46,6 @@ _UNFINISHED = re.compile(rf"{_PATH.pattern}#[0-9]+")  # what obstore calls a fil
 
 _SHORTEST_SECRET = 32
 _READ_SIZE = 256 << 10
-
-_Cloud = S3Store | GCSStore | AzureStore
 
 
 class LinkError(RequestError):
@@ -75,43 +71,12 @@ def open_archives(
 ) -> ObjectArchives:
     """Open the archives at `url`.
 
-    `url` is a directory's path or `file://` URL (it is made if missing), `memory://`, `s3://bucket/prefix`,
-    `gs://bucket/prefix` or `az://container/prefix` (its account comes from `config` or the environment); the
-    prefix may be missing.
-
-    `config` goes to obstore's store of a cloud, such as `region`, `endpoint` or `client_options`; what it does not say
-    is taken from the cloud's usual environment variables. `secret` and `download_url` are for links to a directory or
-    memory, see `ObjectArchives`.
+    `url` and `config` are as in `export_engine.sinks.object.open_store`. `secret` and `download_url` are for links to a
+    directory or memory, see `ObjectArchives`.
 
     Raises OptionError for a URL or an option that cannot work.
     """
-    scheme = url.partition("://")[0] if "://" in url else None
-    if scheme in (None, "file", "memory") and config:
-        raise OptionError(f"{url} takes no options, but got {', '.join(config)}: drop them", option=next(iter(config)))
-    store: _Cloud | LocalStore | MemoryStore
-    if scheme is None:
-        store = LocalStore(Path(url).absolute(), mkdir=True, automatic_cleanup=True)
-    elif scheme == "file":
-        store = LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
-    elif scheme == "memory":
-        store = MemoryStore()
-    else:
-        store = _cloud(url, config)
-    return ObjectArchives(store, secret=secret, download_url=download_url)
-
-
-def _cloud(url: str, config: dict[str, Any]) -> _Cloud:
-    try:
-        store = from_url(url, **config)
-    except (obstore.exceptions.BaseError, ValueError) as why:
-        problem = str(why).partition("\n")[0]  # the rest is for those who debug obstore
-        raise OptionError(f"{url} cannot be opened as an archive store: {problem}", option="url") from why
-    if not isinstance(store, _Cloud):
-        raise OptionError(
-            f"{url} is no archive store: use a directory, memory://, s3://, gs:// or az://, which can sign links",
-            option="url",
-        )
-    return store
+    return ObjectArchives(open_store(url, **config), secret=secret, download_url=download_url)
 
 
 class ObjectArchives:
@@ -124,7 +89,7 @@ class ObjectArchives:
 
     def __init__(
         self,
-        store: _Cloud | LocalStore | MemoryStore,
+        store: Store,
         *,
         secret: bytes | None = None,
         download_url: str | None = None,
@@ -143,7 +108,7 @@ class ObjectArchives:
     @property
     def served_here(self) -> bool:
         """Whether links lead to `download_url`, so that the service has to serve them."""
-        return not isinstance(self._store, _Cloud)
+        return not isinstance(self._store, Cloud)
 
     def write(self, path: str, export: Streamable) -> None:
         """Stream an export up; its object appears whole, once the export has ended well, or not at all.
@@ -153,12 +118,8 @@ class ObjectArchives:
         `obstore.exceptions` from the store, and whatever the export raises.
         """
         name = _checked(path).rpartition("/")[2]
-        headers: Attributes = {
-            "Content-Type": "application/zip",
-            "Content-Disposition": f'attachment; filename="{name}"',
-        }
         # Files have no headers: the service that serves them sends its own.
-        attributes = None if isinstance(self._store, LocalStore) else headers
+        attributes = None if isinstance(self._store, LocalStore) else download_headers(name)
         write_object(export, self._store, path, overwrite=True, attributes=attributes)
 
     def link(self, path: str, *, file_name: str, now: datetime, expires_at: datetime) -> str:
@@ -175,7 +136,7 @@ class ObjectArchives:
         left = expires_at - now
         if left < timedelta(seconds=1):
             raise OptionError(f"the link would expire at {expires_at}, which is past: make none", option="expires_at")
-        if isinstance(self._store, _Cloud):
+        if isinstance(self._store, Cloud):
             return obstore.sign(self._store, "GET", path, left)
         if self._download_url is None:
             raise OptionError(
