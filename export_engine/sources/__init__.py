@@ -3,6 +3,9 @@
 A source is any object with `batches(context)`: an iterator of non-empty record batches of exactly that schema,
 at most `schema.MAX_BATCH_ROWS` rows and about `schema.MAX_BATCH_BYTES` bytes each, in the input's own order, read
 lazily and closed by the generator's `close()`. A source renders nothing, filters nothing and never sorts.
+
+A source of files also has `paths`, what it reads: paths, or descriptors that are open already (0 is standard input). No
+sink writes over one of them.
 """
 
 from __future__ import annotations

@@ -63,6 +63,11 @@ class _File:
     path: _Path
     read: Any
 
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
+        """What is read, so that nothing is written over it."""
+        return (self.path,)
+
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         return cast("Generator[pa.RecordBatch, None, None]", self.read(os.fspath(self.path), context))
 

@@ -44,6 +44,11 @@ def read_flat_jsonl(path: str | os.PathLike[str]) -> Source:
 class _Flat:
     path: str | os.PathLike[str]
 
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
+        """What is read, so that nothing is written over it."""
+        return (self.path,)
+
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         return _flat(os.fspath(self.path), context)
 

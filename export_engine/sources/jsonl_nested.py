@@ -108,6 +108,11 @@ def looks_nested(path: str | os.PathLike[str]) -> bool:
 class _Nested:
     path: str | os.PathLike[str]
 
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
+        """What is read, so that nothing is written over it."""
+        return (self.path,)
+
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         decoder = msgspec.json.Decoder(_Conversation)
         with opened(self.path) as file:

@@ -133,7 +133,7 @@ def open_source(
     """
     if not inputs:
         raise OptionError("no file was given: pass one path or more", option="inputs")
-    return _Files(tuple(_READERS[_format(path, format)](path) for path in inputs))
+    return _Files(tuple(_READERS[_format(path, format)](path) for path in inputs), inputs)
 
 
 def _format(path: str | os.PathLike[str], given: str | None) -> str:
@@ -156,9 +156,10 @@ def _format(path: str | os.PathLike[str], given: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """Several sources, one after the other."""
+    """Several sources, one after the other, and what they read."""
 
     sources: tuple[Source, ...]
+    paths: tuple[str | os.PathLike[str] | int, ...]
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         """Read each to its end."""
