@@ -58,6 +58,12 @@ def export_options(*, environment: bool) -> Callable[[_Command], _Command]:
             lf: bool,
             formula_guard: bool,
             bare_e164: bool,
+            timezone: str,
+            compression: Compression,
+            range_by: RangeBy,
+            threads: int | None,
+            name_budget: int,
+            strict: bool,
             **others: Any,
         ) -> Any:
             dialect = CsvDialect(
@@ -66,8 +72,15 @@ def export_options(*, environment: bool) -> Callable[[_Command], _Command]:
                 formula_guard=formula_guard or excel,
                 bare_e164=bare_e164,
             )
-            names = ("timezone", "range_by", "compression", "name_budget", "strict", "threads")
-            options = ExportOptions(dialect=dialect, **{name: others.pop(name) for name in names})
+            options = ExportOptions(
+                timezone=timezone,
+                range_by=range_by,
+                compression=compression,
+                dialect=dialect,
+                name_budget=name_budget,
+                strict=strict,
+                threads=threads,
+            )
             return command(*arguments, options=options, **others)
 
         return with_options(*_options(option))(run)  # type: ignore[return-value]  # the same command with other options

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import click
 
 from export_engine.cli.common import EPILOG, Command
-from export_engine.cli.options import environment_option, with_options
-from export_engine.cli.service import HOST, PARTS, PORT, server
+from export_engine.cli.options import environment_option
+from export_engine.cli.service import HOST, PORT, service_libraries, service_settings
+from export_engine.service.settings import Settings
 
 __all__ = ["serve"]
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@with_options(*PARTS)
+@service_settings
 @environment_option("--host", help="Address to listen on.", default=HOST, show_default=True)
 @environment_option(
     "--port",
@@ -28,11 +31,13 @@ __all__ = ["serve"]
     show_default=True,
     type=click.IntRange(0, 1),
 )
-def serve(host: str, port: int, public_url: str | None, workers: int, **settings: object) -> None:
+def serve(settings: Settings, host: str, port: int, workers: int, grace: timedelta) -> None:
     """Serve the export API over HTTP.
 
     Without --conversations it serves demo data with a key of its own, and prints the curl lines to try it. Logs go to
     stderr as JSON Lines. On SIGTERM or Ctrl-C requests are answered to their end and a running export is finished or
     handed to another worker.
     """
-    server().serve(host, port, public_url, worker=workers == 1, **settings)
+    with service_libraries():
+        from export_engine.service.server import serve_until_signal  # noqa: PLC0415  # heavy, there with the extra
+    serve_until_signal(settings, host=host, port=port, worker=workers == 1, grace=grace)

@@ -1,21 +1,34 @@
 """What the commands around the export job have in common: `serve`, `worker` and `key`.
 
-The command line imports these whatever is run, so they import no web framework and no database: that is done when one
-of them is run, by `export_engine.service.server`.
+The command line imports these whatever is run, so they import no web framework and no database: each command does that
+when it is run. They alone read the environment, as services are set up by it; and what an argument says, such as a
+password in a URL, every user of the machine can read.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
 from pathlib import Path
-from types import ModuleType
+from typing import Any, TypeVar
 
 import click
 
-from export_engine.cli.options import environment_option, export_options
+from export_engine.cli.options import environment_option, export_options, with_options
+from export_engine.options import ExportOptions
+from export_engine.service.settings import Settings
 
-__all__ = ["DATA", "DATABASE", "HOST", "PARTS", "PORT", "server"]
+__all__ = ["DATA", "DATABASE", "HOST", "PORT", "SECRET_VARIABLE", "service_libraries", "service_settings"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 HOST, PORT = "127.0.0.1", 8000
+
+#: The environment variable that may hold the secret of links. There is no option for it: an argument can be read.
+SECRET_VARIABLE = "EXPORT_ENGINE_SECRET"  # noqa: S105  # a name, no secret
 
 DATA = environment_option(
     "--data",
@@ -25,9 +38,7 @@ DATA = environment_option(
 DATABASE = environment_option(
     "--database", help="Jobs and keys: sqlite:///file.db or postgresql://user:password@host/name.", metavar="URL"
 )
-
-#: What `serve` and `worker` are made of, and how they export.
-PARTS = (
+_SETTINGS = (
     DATA,
     DATABASE,
     environment_option(
@@ -42,12 +53,13 @@ PARTS = (
     environment_option(
         "--secret-file",
         help="Holds 32 bytes or more that links to a folder of archives are signed with, the same for serve and worker "
-        "(or put them into EXPORT_ENGINE_SECRET).",
+        f"(or put them into {SECRET_VARIABLE}).",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
     ),
     environment_option(
         "--public-url", help=f"Where clients reach the service (default: http://{HOST}:{PORT}).", metavar="URL"
     ),
+    export_options(environment=True),
     environment_option(
         "--grace",
         help="How long a running export may go on once it is to stop; then its job is handed back.",
@@ -56,16 +68,48 @@ PARTS = (
         show_default=True,
         metavar="SECONDS",
     ),
-    export_options(environment=True),
 )
 
 
-def server() -> ModuleType:
-    """What the commands do. Raises ClickException if the libraries for it are not installed."""
+def service_settings(command: _Command) -> _Command:
+    """Give a command the options that a service is made of; it is called with `settings` and `grace` (a timedelta)."""
+
+    @wraps(command)
+    def run(
+        *arguments: Any,
+        data: Path | None,
+        database: str | None,
+        archives: str | None,
+        conversations: str | None,
+        smtp: str | None,
+        secret_file: Path | None,
+        public_url: str | None,
+        options: ExportOptions,
+        grace: float,
+        **others: Any,
+    ) -> Any:
+        settings = Settings(
+            data=data,
+            database=database,
+            archives=archives,
+            conversations=conversations,
+            smtp=smtp,
+            secret=os.environ.get(SECRET_VARIABLE, "").encode() or None,
+            secret_file=secret_file,
+            public_url=public_url,
+            options=options,
+        )
+        return command(*arguments, settings=settings, grace=timedelta(seconds=grace), **others)
+
+    return with_options(*_SETTINGS)(run)  # type: ignore[return-value]  # the same command with other options
+
+
+@contextmanager
+def service_libraries() -> Iterator[None]:
+    """For the import of what a command does. Raises ClickException if the libraries for it are not installed."""
     try:
-        from export_engine.service import server as found  # noqa: PLC0415  # heavy, and there only with the extra
+        yield
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"{error.name} is missing, which the service needs: pip install 'export-engine[service]'"
         ) from None
-    return found

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import click
 
 from export_engine.cli.common import EPILOG, Command
-from export_engine.cli.options import environment_option, with_options
-from export_engine.cli.service import HOST, PARTS, PORT, server
+from export_engine.cli.options import environment_option
+from export_engine.cli.service import HOST, PORT, service_libraries, service_settings
+from export_engine.service.settings import Settings
 
 __all__ = ["worker"]
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@with_options(*PARTS)
+@service_settings
 @environment_option(
     "--metrics-port",
     help="Serve Prometheus' metrics of this worker (default: nowhere).",
     type=click.IntRange(1, 65535),
 )
 @environment_option("--host", help="Address that metrics are served on.", default=HOST, show_default=True)
-def worker(public_url: str | None, **settings: object) -> None:
+def worker(settings: Settings, host: str, metrics_port: int | None, grace: timedelta) -> None:
     """Run a worker beside the service.
 
     Any number of them, on any machine that sees the same database, archives and conversations. Give it the same
-    --public-url and secret as the service: its e-mails hold the links.
+    --public-url, secret and options of the export as the service: its e-mails hold the links.
     """
-    server().work(public_url or f"http://{HOST}:{PORT}", **settings)
+    with service_libraries():
+        from export_engine.service.server import work_until_signal  # noqa: PLC0415  # heavy, there with the extra
+    public_url = settings.public_url or f"http://{HOST}:{PORT}"
+    work_until_signal(settings, public_url=public_url, host=host, metrics_port=metrics_port, grace=grace)

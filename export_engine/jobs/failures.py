@@ -1,7 +1,7 @@
-"""What a failed job says of itself to the people whose export it was.
+"""The `error_message` of a failed job, for the people whose export it was.
 
-They can mend their data: they are told the conversation, the message and the value. They are told nothing of the
-machinery, nor of where the data lie (paths, hosts, queries): errors' own messages may hold that, and go to the log.
+They can mend their data, so it names the conversation, the message and the value. It names nothing of the machinery,
+nor of where the data lie (paths, hosts, queries): errors' own messages may hold that, and go to the log.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ def failure_message(error: Exception, job_id: str) -> str:
     At most `LONGEST_MESSAGE` characters.
     """
     if isinstance(error, NotFoundError):
-        told = str(error)
+        text = str(error)
     elif isinstance(error, GroupingError):
-        told = (
+        text = (
             f"The messages of conversation {_short.repr(error.conversation_id)} do not stand together in the channel's "
             "data: sort the data by conversation, and trigger the export again."
         )
     elif isinstance(error, RowError):
         ids = [("conversation", error.conversation_id), ("message", error.message_id), ("row", error.row)]
         where = ", ".join(f"{name} {_short.repr(id_)}" for name, id_ in ids if id_ is not None)
-        told = (
+        text = (
             f"The channel's data have a value that cannot be exported: {where + ', ' if where else ''}"
             f"{error.column} {_value(error.value)}. Correct it, and trigger the export again."
         )
     elif isinstance(error, SchemaError):
-        told = f"The channel's data cannot be exported: {error.column} is missing, doubled or of a wrong type."
+        text = f"The channel's data cannot be exported: {error.column} is missing, doubled or of a wrong type."
     elif isinstance(error, SourceError):
-        told = f"The channel's data cannot be read. When asking for help, name the job: {job_id}."
+        text = f"The channel's data cannot be read. When asking for help, name the job: {job_id}."
     else:
-        told = (
+        text = (
             f"The export failed for a reason of ours. Trigger it again; when asking for help, name the job: {job_id}."
         )
-    return told if len(told) <= LONGEST_MESSAGE else f"{told[: LONGEST_MESSAGE - 3]}..."
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 3]}..."
 
 
 def _value(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The export job: what it is, the life it leads, and the documents that tell of it.
+"""The export job: what it is, its life cycle, and the documents that the API answers with.
 
 The life cycle is a table. A job is `queued`, is `started` by a worker and ends `finished` or `failed`; what has ended
 stays as it is. A worker that has to stop hands its job back (`started` to `queued`).
@@ -13,7 +13,16 @@ from typing import Any
 
 from export_engine.jobs.errors import TransitionError
 
-__all__ = ["LINK_LIFE", "TRANSITIONS", "Job", "Status", "accepted_document", "advance", "status_document"]
+__all__ = [
+    "LINK_LIFE",
+    "TRANSITIONS",
+    "Job",
+    "Status",
+    "accepted_document",
+    "advance",
+    "given_up_message",
+    "status_document",
+]
 
 #: How long a finished job's download link lives.
 LINK_LIFE = timedelta(hours=24)
@@ -42,6 +51,12 @@ def advance(status: Status, to: Status) -> Status:
     if to not in TRANSITIONS[status]:
         raise TransitionError(f"a job that is {status} cannot become {to}")
     return to
+
+
+def given_up_message(attempts: int) -> str:
+    """The `error_message` of a job whose workers were lost in each of so many attempts."""
+    times = "once" if attempts == 1 else f"{attempts} times"
+    return f"The export was interrupted {times} and has been given up. Trigger it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +92,12 @@ class Job:
 
 def accepted_document(job: Job) -> dict[str, Any]:
     """What triggering an export answers (202)."""
-    told = (
+    next_step = (
         "You will be emailed a download link when it is ready."
         if job.notification_email
         else ("Poll the job for its status and download link.")
     )
-    return {"export_job_id": job.id, "status": str(job.status), "message": f"Export job created. {told}"}
+    return {"export_job_id": job.id, "status": str(job.status), "message": f"Export job created. {next_step}"}
 
 
 def status_document(job: Job, presigned_url: str | None) -> dict[str, Any]:

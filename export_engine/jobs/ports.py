@@ -1,6 +1,7 @@
 """What an export job needs of the world around it, as protocols: a service puts its own behind them.
 
-Real implementations stand beside this module; everything that takes a time is given it, so that no part has a clock.
+Real ones stand in `export_engine.jobs.backends`, ones in memory for tests in `export_engine.jobs.testing`; everything
+that takes a time is given it, so that none of them has a clock.
 """
 
 from __future__ import annotations
@@ -10,11 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Protocol
 
-from export_engine.jobs.job import Job
+from export_engine.jobs.job import Job, Status
 from export_engine.model import Channel, DateRange
 from export_engine.sinks import Streamable
 
-__all__ = ["ArchiveStore", "ChannelDirectory", "ConversationSource", "JobStore", "Lease", "Mailer", "WorkspaceChannel"]
+__all__ = [
+    "ArchiveStore",
+    "ChannelDirectory",
+    "ConversationSource",
+    "JobStore",
+    "KeyStore",
+    "Lease",
+    "Mailer",
+    "WorkspaceChannel",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,10 @@ class JobStore(Protocol):
         """Whether that path belongs to a live lease: it begins with `<job id>/<token>/`."""
         ...
 
+    def counts(self) -> dict[Status, int]:
+        """How many jobs there are in each status."""
+        ...
+
 
 class ArchiveStore(Protocol):
     """Where archives are kept until their links die. Paths are `<job id>/<token>/<file name>`."""
@@ -142,8 +156,24 @@ class ArchiveStore(Protocol):
 
 
 class Mailer(Protocol):
-    """Who tells people."""
+    """What sends notices by e-mail."""
 
     def send(self, job: Job, *, link: str | None) -> None:
-        """Tell `job.notification_email` that the job has ended, with its link if it finished. Raises OSError."""
+        """Notify `job.notification_email` that the job has ended, with its link if it finished. Raises OSError."""
+        ...
+
+
+class KeyStore(Protocol):
+    """The API keys of workspaces."""
+
+    def create(self, workspace_id: str, *, now: datetime) -> str:
+        """Make a key that holds for the workspace; it cannot be read again later."""
+        ...
+
+    def check(self, key: str | None, workspace_id: str) -> None:
+        """Raise UnauthorizedError unless the key holds for the workspace; None means that no key was sent."""
+        ...
+
+    def revoke(self, key_id: str) -> bool:
+        """Have a key hold no more; False if there is none of that id."""
         ...

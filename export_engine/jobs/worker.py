@@ -1,4 +1,4 @@
-"""Who does the jobs: takes one, exports it, keeps the archive, tells of it, and sweeps up behind all of them.
+"""The worker: takes a job, exports it, keeps the archive, sends the notice, and sweeps up behind all of them.
 
 What it guarantees, and by what:
 
@@ -9,10 +9,10 @@ What it guarantees, and by what:
 - Nothing is left. Archives are deleted when their link is dead; those that belong to no job and no attempt (a worker
   was killed between writing and finishing) are swept once they are `orphan_age` old.
 - The loop goes on. A store of jobs that fails is logged and asked again; so is a mail server, and then given up: a
-  mail never fails a job.
+  notice never fails a job.
 
 A failed export is not tried again by itself: its source or archive store would most likely fail the same way, and who
-asked for it is told at once. Any number of workers, in threads, processes and machines, may share the parts.
+asked for it is notified at once. Any number of workers, in threads, processes and machines, may share the stores.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from export_engine.report import ExportReport
 
 __all__ = ["JobEvent", "Observer", "Worker"]
 
-#: What a worker tells its observer of a job: its export `began` and then `finished`, `failed`, was `handed_back` or had
-#: its lease `lost`; its people were `told`, or could not be (`untold`).
-JobEvent = Literal["began", "finished", "failed", "handed_back", "lost", "told", "untold"]
+#: What happens to a job in a worker: its export is `started`, and then `finished`, `failed`, `handed_back` (the worker
+#: had to stop) or `lease_lost` (another worker has it); its notice was sent (`notified`) or could not
+#: be (`notification_failed`).
+JobEvent = Literal["started", "finished", "failed", "handed_back", "lease_lost", "notified", "notification_failed"]
 
-#: Called with each happening, in the worker's thread: for metrics. The report is there if the job finished.
+#: Called with each event, in the worker's thread: for metrics. The report is there if the job finished.
 Observer = Callable[[JobEvent, Job, ExportReport | None], object]
 
 _STORE_TRIES = 5
@@ -57,15 +58,15 @@ def _now() -> datetime:
 class Worker:
     """Does export jobs, one at a time. Run several for more.
 
-    - `mailer`: tells people when their job has ended; without one nobody is told, and notices stay for another worker.
-    - `options`: how exports are made; its time zone is that of the jobs' ranges.
+    - `mailer`: notifies people when their job has ended; without one notices wait for another worker.
+    - `options`: how exports are made; its time zone is that of the jobs' date ranges.
     - `clock`: the time, aware and in UTC.
     - `lease`: how long a job stays with a worker that shows no sign of life; it is renewed at a third of that.
     - `poll`: how long to wait when there is nothing to do.
     - `grace`: how long an export may go on after the worker was asked to stop.
     - `retry_pause`: how long to wait before the second try of the store or the mail server; it doubles with each.
     - `sweep_every`, `orphan_age`: how often `run` sweeps, and how old an archive without a job must be to be deleted.
-    - `observe`: told what happens, see `Observer`; what it raises is logged.
+    - `observe`: called with each `JobEvent`, see `Observer`; what it raises is logged.
     """
 
     def __init__(
@@ -106,13 +107,13 @@ class Worker:
                 stop.wait(self._poll.total_seconds())
 
     def step(self, stop: Event | None = None) -> bool:
-        """Tell of one job that has ended, or else export one; False if there was neither.
+        """Send one notice, or else export one job; False if there was neither.
 
         Notices go first: they are quick, and somebody waits for them. An export takes heed of `stop` as `run` does.
         Raises what the store of jobs raises when it cannot be reached.
         """
         stop = stop or Event()
-        return self._tell_next(stop) or self._export_next(stop)
+        return self._notify_next(stop) or self._export_next(stop)
 
     def sweep(self) -> None:
         """Delete the archives whose links are dead, those that belong to no job, and what killed uploads have left.
@@ -138,7 +139,7 @@ class Worker:
         lease = self._store.claim(self._clock(), self._lease)
         if lease is None:
             return False
-        self._happened("began", lease.job)
+        self._emit("started", lease.job)
         watch = LeaseKeeper(self._store, lease, length=self._lease, clock=self._clock, stop=stop, grace=self._grace)
         with watch:
             try:
@@ -176,28 +177,28 @@ class Worker:
             # Unless it was this very worker that finished, and only the answer got lost.
             if not self._store.keeps(path):
                 self._delete(path)
-            self._happened("lost", lease.job)
+            self._emit("lease_lost", lease.job)
         else:
-            self._happened("finished", job, export.report)
+            self._emit("finished", job, export.report)
 
     def _end_badly(self, lease: Lease, watch: LeaseKeeper, error: Exception, stop: Event) -> None:
         try:
             if watch.verdict == "lost":
-                self._happened("lost", lease.job)
+                self._emit("lease_lost", lease.job)
             elif watch.verdict == "stopped":
                 self._retried(lambda: self._store.hand_back(lease), _STORE_TRIES, stop)
-                self._happened("handed_back", lease.job)
+                self._emit("handed_back", lease.job)
             else:
                 _log.error("export job %s failed", lease.job.id, exc_info=error)
                 message = failure_message(error, lease.job.id)
                 job = self._retried(lambda: self._store.fail(lease, self._clock(), message), _STORE_TRIES, stop)
-                self._happened("failed", job)
+                self._emit("failed", job)
         except LeaseLostError:
-            self._happened("lost", lease.job)
+            self._emit("lease_lost", lease.job)
 
     # --- notices ---------------------------------------------------------------------------------------------------
 
-    def _tell_next(self, stop: Event) -> bool:
+    def _notify_next(self, stop: Event) -> bool:
         if self._mailer is None:
             return False
         job = self._store.take_notice(self._clock())
@@ -207,10 +208,10 @@ class Worker:
         try:
             self._retried(lambda: mailer.send(job, link=self._link(job)), _MAIL_TRIES, stop)
         except Exception:  # noqa: BLE001  # whatever a mailer raises, the job stays as it is
-            _log.exception("nobody could be told that export job %s has %s", job.id, job.status)
-            self._happened("untold", job)
+            _log.exception("no notice could be sent that export job %s has %s", job.id, job.status)
+            self._emit("notification_failed", job)
         else:
-            self._happened("told", job)
+            self._emit("notified", job)
         return True
 
     def _link(self, job: Job) -> str | None:
@@ -252,11 +253,11 @@ class Worker:
         """Do something that must not end the loop; None if it raised."""
         try:
             return act()
-        except Exception:  # noqa: BLE001  # the loop is to outlive whatever the parts raise
+        except Exception:  # noqa: BLE001  # the loop is to outlive whatever the stores raise
             _log.exception("a worker goes on after an error")
             return None
 
-    def _happened(self, happening: JobEvent, job: Job, report: ExportReport | None = None) -> None:
+    def _emit(self, event: JobEvent, job: Job, report: ExportReport | None = None) -> None:
         if self._observe is not None:
             observe = self._observe
-            self._outlived(lambda: observe(happening, job, report))
+            self._outlived(lambda: observe(event, job, report))

@@ -1,4 +1,4 @@
-"""The service: the parts it is given, as an ASGI application.
+"""The service: the components it is given, as an ASGI application.
 
     POST /api/v1/workspace/{workspace_id}/export-conversations                    trigger an export
     GET  /api/v1/workspace/{workspace_id}/export-conversations/{export_job_id}    poll its job
@@ -27,10 +27,10 @@ from starlette.exceptions import HTTPException
 from export_engine import __version__
 from export_engine.jobs.errors import RequestError
 from export_engine.service.background import Background, make_worker
-from export_engine.service.downloads import ServedArchives, downloads_router
+from export_engine.service.components import Components
+from export_engine.service.downloads import downloads_router
 from export_engine.service.metrics import Metrics
 from export_engine.service.middleware import Requests
-from export_engine.service.parts import Parts
 from export_engine.service.routes import router
 from export_engine.service.schemas import RESPONSES, ExportConversationsRequest
 
@@ -46,18 +46,16 @@ _log = logging.getLogger(__name__)
 _NOBODY = str(UUID(int=0))
 
 
-def create_app(
-    parts: Parts, *, downloads: ServedArchives | None = None, worker: bool = False, grace: timedelta = GRACE
-) -> FastAPI:
+def create_app(components: Components, *, worker: bool = False, grace: timedelta = GRACE) -> FastAPI:
     """The application for any ASGI server.
 
-    `downloads` are the archives whose links lead here, if there are such. With `worker` a worker runs in a thread of
-    this process, from the application's start to its end; then its export may go on for `grace` (20 seconds by default)
-    before the job is handed back. Every application has metrics of its own.
+    With `worker` a worker runs in a thread of this process, from the application's start to its end; then its export
+    may go on for `grace` (20 seconds by default) before the job is handed back. Every application has metrics of its
+    own.
     """
-    metrics = Metrics(parts.store.counts)
+    metrics = Metrics(components.store.counts)
     background = (
-        Background(make_worker(parts, metrics, grace=grace), patience=grace + _HANDING_BACK) if worker else None
+        Background(make_worker(components, metrics, grace=grace), patience=grace + _HANDING_BACK) if worker else None
     )
     app = FastAPI(
         title="Export Conversations",
@@ -67,20 +65,20 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # a path with a slash too many is unknown, as any other
     )
-    app.state.parts = parts
+    app.state.components = components
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(Requests, metrics=metrics)
     app.include_router(router)
     app.include_router(router, prefix="/seax-api", include_in_schema=False)
-    if downloads is not None:
-        app.include_router(downloads_router(downloads, parts.clock))
+    if components.downloads is not None:
+        app.include_router(downloads_router(components.downloads, components.clock))
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> JSONResponse:
         """Whether this process can do its work: the database answers, the worker lives."""
-        problem = _problem(parts, background)
+        problem = _problem(components, background)
         return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
     @app.get("/metrics", include_in_schema=False)
@@ -90,11 +88,11 @@ def create_app(
     return app
 
 
-def _problem(parts: Parts, background: Background | None) -> str | None:
+def _problem(components: Components, background: Background | None) -> str | None:
     if background is not None and not background.alive:
         return "the worker has stopped"
     try:
-        parts.store.get(_NOBODY, _NOBODY)
+        components.store.get(_NOBODY, _NOBODY)
     except Exception:  # noqa: BLE001  # whatever store it is and whatever it raises: it cannot be used
         _log.exception("the database cannot be reached")
         return "the database cannot be reached"

@@ -1,4 +1,4 @@
-"""The worker of a process: made of the service's parts, counted and logged, run in a thread or alone."""
+"""The worker of a process: made of the service's components, counted and logged, run in a thread or alone."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from datetime import timedelta
 from export_engine.jobs.job import Job
 from export_engine.jobs.worker import JobEvent, Worker
 from export_engine.report import ExportReport
+from export_engine.service.components import Components
 from export_engine.service.metrics import Metrics
-from export_engine.service.parts import Parts
 
 __all__ = ["Background", "make_worker"]
 
 _log = logging.getLogger(__name__)
 
 
-def make_worker(parts: Parts, metrics: Metrics, *, grace: timedelta) -> Worker:
-    """A worker on the service's parts; see `Worker` for `grace`."""
+def make_worker(components: Components, metrics: Metrics, *, grace: timedelta) -> Worker:
+    """A worker on the service's components; see `Worker` for `grace`."""
 
-    def observe(happening: JobEvent, job: Job, report: ExportReport | None) -> None:
-        metrics.job_happened(happening, report)
-        _log.info("export job %s", happening, extra={"job": job.id, "workspace": job.workspace_id})
+    def observe(event: JobEvent, job: Job, report: ExportReport | None) -> None:
+        metrics.count_job_event(event, report)
+        _log.info("export job %s", event.replace("_", " "), extra={"job": job.id, "workspace": job.workspace_id})
 
     return Worker(
-        parts.store,
-        parts.archives,
-        parts.directory,
-        parts.source,
-        mailer=parts.mailer,
-        options=parts.options,
-        clock=parts.clock,
+        components.store,
+        components.archives,
+        components.directory,
+        components.source,
+        mailer=components.mailer,
+        options=components.options,
+        clock=components.clock,
         grace=grace,
         observe=observe,
     )

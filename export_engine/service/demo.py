@@ -93,9 +93,9 @@ def write_demo(folder: str | os.PathLike[str]) -> None:
     (place / "conversations").mkdir(parents=True, exist_ok=True)
     _write(
         place / "conversations" / f"{whatsapp['id']}.jsonl",
-        _talks("whatsapp", 56, datetime(2026, 2, 1, tzinfo=UTC), 28),
+        _scripted("whatsapp", 56, datetime(2026, 2, 1, tzinfo=UTC), 28),
     )
-    june = [_returning(), *_talks("sms", 40, datetime(2026, 6, 1, tzinfo=UTC), 10)]
+    june = [_returning(), *_scripted("sms", 40, datetime(2026, 6, 1, tzinfo=UTC), 10)]
     _write(place / "conversations" / f"{sms['id']}.jsonl", june)
     _write(place / "channels.jsonl", DEMO_CHANNELS)  # last: what has channels is whole
 
@@ -105,7 +105,7 @@ def _write(path: Path, documents: Iterable[dict[str, Any]]) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _talks(kind: str, count: int, first_day: datetime, days: int) -> Iterator[dict[str, Any]]:
+def _scripted(kind: str, count: int, first_day: datetime, days: int) -> Iterator[dict[str, Any]]:
     """Conversations, by the time they were created, over all the days: each script in its turn."""
     scripts = [script.splitlines() for script in _SCRIPTS.split("\n\n")]
     for number in range(count):

@@ -34,8 +34,8 @@ class Metrics:
     def __init__(self, count_jobs: Callable[[], Mapping[Status, int]]) -> None:
         self._registry = registry = CollectorRegistry()
         self.requests = Counter("http_requests", "HTTP requests answered.", ["route", "status"], registry=registry)
-        self.exports = Counter(
-            "exports", "What happened to export jobs in this process.", ["happening"], registry=registry
+        self.events = Counter(
+            "export_job_events", "Events of export jobs in this process.", ["event"], registry=registry
         )
         self.rows = Counter("export_rows", "Messages exported by this process.", registry=registry)
         self.bytes = Counter("export_bytes", "Bytes of archives written by this process.", registry=registry)
@@ -43,9 +43,9 @@ class Metrics:
         registry.register(_Jobs(count_jobs))
         ProcessCollector(registry=registry)
 
-    def job_happened(self, happening: JobEvent, report: ExportReport | None) -> None:
-        """Count what a worker tells."""
-        self.exports.labels(happening).inc()
+    def count_job_event(self, event: JobEvent, report: ExportReport | None) -> None:
+        """Count an event; `report` is there if it is `finished`."""
+        self.events.labels(event).inc()
         if report is not None:
             self.rows.inc(report.rows)
             self.bytes.inc(report.bytes)

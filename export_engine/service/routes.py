@@ -18,10 +18,10 @@ from export_engine.jobs import api
 from export_engine.jobs.api import uuid_of
 from export_engine.jobs.errors import InvalidRequestError, Problem, RequestError, UnauthorizedError
 from export_engine.jobs.job import accepted_document
-from export_engine.service.parts import Parts
+from export_engine.service.components import Components
 from export_engine.service.schemas import POLL, REQUEST_BODY, RESPONSES, TRIGGER, JobId, WorkspaceId
 
-__all__ = ["MAX_BODY", "parts_of", "router"]
+__all__ = ["MAX_BODY", "components_of", "router"]
 
 #: Bytes of a request's body; one that says all there is to say has under one thousand.
 MAX_BODY = 64 << 10
@@ -52,22 +52,22 @@ class MediaTypeError(RequestError):
     status = 415
 
 
-def parts_of(request: Request) -> Parts:
-    """The parts of the service that answers."""
-    parts: Parts = request.app.state.parts
-    return parts
+def components_of(request: Request) -> Components:
+    """The components of the service that answers."""
+    components: Components = request.app.state.components
+    return components
 
 
 def _workspace(
     workspace_id: WorkspaceId,
     key: Annotated[str | None, Security(_KEY)],
-    parts: Annotated[Parts, Depends(parts_of)],
+    components: Annotated[Components, Depends(components_of)],
 ) -> str:
     """The workspace, once the key holds for it. No key holds for what is no UUID."""
     workspace = uuid_of(workspace_id)
     if workspace is None:
         raise UnauthorizedError
-    parts.keys.check(key, workspace)
+    components.keys.check(key, workspace)
     return workspace
 
 
@@ -115,7 +115,9 @@ router = APIRouter(prefix="/api/v1/workspace/{workspace_id}/export-conversations
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 def trigger(
-    workspace: _Workspace, body: Annotated[Any, Depends(_json)], parts: Annotated[Parts, Depends(parts_of)]
+    workspace: _Workspace,
+    body: Annotated[Any, Depends(_json)],
+    components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
     """Enqueue an export job for one channel over an inclusive date range.
 
@@ -125,10 +127,10 @@ def trigger(
     job = api.trigger(
         body,
         workspace_id=workspace,
-        store=parts.store,
-        directory=parts.directory,
-        now=parts.clock(),
-        timezone=parts.options.tzinfo,
+        store=components.store,
+        directory=components.directory,
+        now=components.clock(),
+        timezone=components.options.tzinfo,
     )
     _log.info("export job queued", extra={"job": job.id, "workspace": workspace})
     return JSONResponse(accepted_document(job), 202)
@@ -141,7 +143,9 @@ def trigger(
     response_model=None,
     responses=RESPONSES[POLL],
 )
-def poll(workspace: _Workspace, export_job_id: JobId, parts: Annotated[Parts, Depends(parts_of)]) -> JSONResponse:
+def poll(
+    workspace: _Workspace, export_job_id: JobId, components: Annotated[Components, Depends(components_of)]
+) -> JSONResponse:
     """Poll an export job.
 
     While the job is running, `status` is `queued` or `started` and `presigned_url` is null. When the job is finished,
@@ -149,6 +153,10 @@ def poll(workspace: _Workspace, export_job_id: JobId, parts: Annotated[Parts, De
     null and `error_message` contains the failure detail.
     """
     document = api.poll(
-        export_job_id, workspace_id=workspace, store=parts.store, archives=parts.archives, now=parts.clock()
+        export_job_id,
+        workspace_id=workspace,
+        store=components.store,
+        archives=components.archives,
+        now=components.clock(),
     )
     return JSONResponse(document)

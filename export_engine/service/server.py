@@ -1,4 +1,4 @@
-"""What the commands `serve`, `worker` and `key` do: open the parts, run, close them."""
+"""What the commands `serve`, `worker` and `key` do: open the components, run, close them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Any
 
 import click
 import uvicorn
@@ -22,56 +22,58 @@ from fastapi import FastAPI
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.service.app import create_app
 from export_engine.service.background import make_worker
+from export_engine.service.components import DEMO, now, open_components, open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.logs import log_to
 from export_engine.service.metrics import Metrics
-from export_engine.service.parts import now
-from export_engine.service.settings import DEMO, Settings, open_jobs, open_parts
+from export_engine.service.settings import Settings
 
-__all__ = ["create_key", "revoke_key", "serve", "work"]
+__all__ = ["create_key", "revoke_key", "serve_until_signal", "work_until_signal"]
 
 
-def serve(host: str, port: int, public_url: str | None, *, worker: bool, grace: float, **settings: Any) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve_until_signal(settings: Settings, *, host: str, port: int, worker: bool, grace: timedelta) -> None:
+    """Serve until SIGTERM or SIGINT; with `worker`, one runs in this process.
 
     Raises ClickException if the address cannot be listened on, OptionError for a setting that cannot work.
     """
-    with _folder(settings["data"]) as data, _listening(host, port) as listener:
-        address = public_url or _address(host, listener.getsockname()[1])
-        where = Settings(**settings | {"data": data})
-        if where.conversations is None and not (data / DEMO / "channels.jsonl").exists():
+    with _folder(settings.data) as data, _listening(host, port) as listener:
+        address = settings.public_url or _address(host, listener.getsockname()[1])
+        demo = settings.conversations is None
+        if demo and not (data / DEMO / "channels.jsonl").exists():
             write_demo(data / DEMO)
-        with open_parts(where, address) as opened:
-            app = create_app(opened.parts, downloads=opened.downloads, worker=worker, grace=timedelta(seconds=grace))
-            if where.conversations is None:
-                click.echo(_how_to_try(address, opened.keys.create(DEMO_WORKSPACE, now=now())))
+        with open_components(replace(settings, data=data), address) as components:
+            app = create_app(components, worker=worker, grace=grace)
+            if demo:
+                click.echo(_how_to_try(address, components.keys.create(DEMO_WORKSPACE, now=now())))
             _run(app, listener, grace)
 
 
-def work(public_url: str, *, grace: float, host: str, metrics_port: int | None, **settings: Any) -> None:
-    """Work on jobs until SIGTERM or SIGINT.
+def work_until_signal(
+    settings: Settings, *, public_url: str, host: str, metrics_port: int | None, grace: timedelta
+) -> None:
+    """Work on jobs until SIGTERM or SIGINT; `public_url` is where the links in e-mails lead to.
 
     Raises ClickException if metrics cannot be served there, OptionError for a setting that cannot work.
     """
     with ExitStack() as stack:
-        opened = stack.enter_context(open_parts(Settings(**settings), public_url))
+        components = stack.enter_context(open_components(settings, public_url))
         log_to(sys.stderr)
-        metrics = Metrics(opened.parts.store.counts)
+        metrics = Metrics(components.store.counts)
         if metrics_port is not None:
             with _port_errors(host, metrics_port):
                 stack.enter_context(metrics.served(host, metrics_port))
-        make_worker(opened.parts, metrics, grace=timedelta(seconds=grace)).run(_stop_asked_for())
+        make_worker(components, metrics, grace=grace).run(_stop_asked_for())
 
 
-def create_key(workspace_id: str, **where: Any) -> str:
+def create_key(workspace_id: str, *, database: str | None, data: Path | None) -> str:
     """Make a key for a workspace. Raises OptionError if the database cannot be used."""
-    with open_jobs(**where) as engine:
+    with open_job_database(database=database, data=data) as engine:
         return SqlKeys(engine).create(workspace_id, now=now())
 
 
-def revoke_key(key_id: str, **where: Any) -> bool:
+def revoke_key(key_id: str, *, database: str | None, data: Path | None) -> bool:
     """Have a key hold no more; False if there is none of that id. Raises OptionError as `create_key` does."""
-    with open_jobs(**where) as engine:
+    with open_job_database(database=database, data=data) as engine:
         return SqlKeys(engine).revoke(key_id)
 
 
@@ -129,14 +131,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _run(app: FastAPI, listener: socket.socket, grace: float) -> None:
+def _run(app: FastAPI, listener: socket.socket, grace: timedelta) -> None:
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,  # it would log links
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=math.ceil(grace),
+        timeout_graceful_shutdown=math.ceil(grace.total_seconds()),
     )
     server = uvicorn.Server(config)
     log_to(sys.stderr)

@@ -1,151 +1,41 @@
-"""From what was said on the command line or in the environment to the parts of a service.
+"""What an operator says of a service: where everything is and how exports are made, as one value.
 
-What is not said apart is kept in one folder:
-
-    jobs.sqlite      jobs and keys
-    archives/        finished archives, until their links die
-    demo/            channels and conversations made up, if there are no others
-    secret           what links to those archives are signed with; made when it is first needed
+It opens nothing, so that the command line can be read without a database or a web framework being loaded; what is made
+of it stands in `export_engine.service.components`.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
-
-from export_engine.errors import ExportError, OptionError
-from export_engine.jobs.backends.archives import open_archives
-from export_engine.jobs.backends.database import open_database
-from export_engine.jobs.backends.files import open_files
-from export_engine.jobs.backends.keys import SqlKeys
-from export_engine.jobs.backends.mail import mailer_from_url
-from export_engine.jobs.backends.sql import open_sql
-from export_engine.jobs.backends.store import SqlJobStore
-from export_engine.jobs.ports import ChannelDirectory, ConversationSource
 from export_engine.options import ExportOptions
-from export_engine.service.downloads import ServedArchives
-from export_engine.service.parts import Parts
 
-__all__ = ["DEMO", "SECRET_VARIABLE", "Opened", "Settings", "open_jobs", "open_parts"]
-
-#: The environment variable that may hold the secret of links.
-SECRET_VARIABLE = "EXPORT_ENGINE_SECRET"  # noqa: S105  # a name, no secret
-
-#: The part of the folder with the demo's channels and conversations.
-DEMO = "demo"
+__all__ = ["Settings"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where everything is; `data` is the folder for what is None."""
+    """Where everything is; what is None is kept in the folder `data`.
 
-    data: Path | None
-    database: str | None
-    archives: str | None
-    conversations: str | None
-    smtp: str | None
-    secret_file: Path | None
-    options: ExportOptions
+    - `database`: jobs and keys, `sqlite:///file.db` or `postgresql://user:password@host/name` (`data`/jobs.sqlite).
+    - `archives`: a folder, or `s3://`, `gs://` or `az://` with a bucket (`data`/archives).
+    - `conversations`: a folder of files or the URL of a database (`data`/demo).
+    - `smtp`: the mail server, as `export_engine.jobs.mailer_from_url` takes it; None: no e-mail is sent.
+    - `secret`, `secret_file`: what links to a folder of archives are signed with, 32 bytes or more; of the two the
+      file counts. Without either one is made and kept (`data`/secret).
+    - `public_url`: where clients reach the service.
+    - `options`: how exports are made; their time zone is also that of the days in requests.
 
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The parts, and what of them this process serves or administers."""
-
-    parts: Parts
-    keys: SqlKeys
-    downloads: ServedArchives | None
-
-
-@contextmanager
-def open_jobs(database: str | None, data: Path | None) -> Iterator[Engine]:
-    """The database of jobs and keys, closed at the end.
-
-    Raises OptionError for a URL that cannot work or is missing, ExportError if the database cannot be reached.
+    What may hold a password is not in its `repr`.
     """
-    place = database or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
-    with _as_option("database"):
-        engine = open_database(place)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
-
-@contextmanager
-def open_parts(settings: Settings, public_url: str) -> Iterator[Opened]:
-    """All parts, closed at the end; `public_url` is where clients reach the service, for the links it serves itself.
-
-    Raises OptionError, with the option's name, for what cannot be opened as it was said.
-    """
-    place = settings.archives or str(_inside(settings.data, "archives", "archives"))
-    served = "://" not in place or place.startswith(("file://", "memory://"))
-    with _as_option("smtp"):
-        mailer = mailer_from_url(settings.smtp) if settings.smtp else None
-    secret = _secret(settings) if served else None
-    with _as_option("archives"):
-        archives = open_archives(place, secret=secret, download_url=f"{public_url.rstrip('/')}/downloads")
-    with _conversations(settings) as (directory, source), open_jobs(settings.database, settings.data) as engine:
-        keys = SqlKeys(engine)
-        parts = Parts(SqlJobStore(engine), archives, directory, source, keys, mailer, settings.options)
-        yield Opened(parts, keys, archives if served else None)
-
-
-@contextmanager
-def _conversations(settings: Settings) -> Iterator[tuple[ChannelDirectory, ConversationSource]]:
-    place = settings.conversations or str(_inside(settings.data, DEMO, "conversations"))
-    if "://" not in place:
-        yield open_files(Path(place))
-        return
-    with _as_option("conversations"):
-        directory, source = open_sql(place)
-    try:
-        yield directory, source
-    finally:
-        source.engine.dispose()
-
-
-def _secret(settings: Settings) -> bytes:
-    """The secret from the environment or its file; made if the file is the folder's own and missing."""
-    if settings.secret_file is not None:
-        return settings.secret_file.read_bytes().strip()
-    if said := os.environ.get(SECRET_VARIABLE):
-        return said.encode()
-    path = _inside(settings.data, "secret", "secret_file")
-    if not path.exists():
-        # Written apart and linked: of several processes that begin at once one wins, and none reads half of it.
-        made = path.with_name(f".secret.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-        try:
-            os.link(made, path)
-        except FileExistsError:
-            pass
-        finally:
-            made.unlink()
-    return path.read_bytes().strip()
-
-
-def _inside(data: Path | None, name: str, option: str) -> Path:
-    if data is None:
-        raise OptionError("say where it is, or give --data, the folder for all that is not said", option=option)
-    return data / name
-
-
-@contextmanager
-def _as_option(name: str) -> Iterator[None]:
-    """Name an option as it is called here, and a database that cannot be reached by its option."""
-    try:
-        yield
-    except OptionError as error:
-        raise OptionError(str(error), option="secret_file" if error.option == "secret" else name) from None
-    except OperationalError as error:
-        # The driver's own words; SQLAlchemy's would add a statement and a link.
-        raise ExportError(f"--{name}: the database cannot be used: {error.orig}") from None
+    data: Path | None = None
+    database: str | None = field(default=None, repr=False)
+    archives: str | None = None
+    conversations: str | None = field(default=None, repr=False)
+    smtp: str | None = field(default=None, repr=False)
+    secret: bytes | None = field(default=None, repr=False)
+    secret_file: Path | None = None
+    public_url: str | None = None
+    options: ExportOptions = field(default_factory=ExportOptions)

@@ -22,8 +22,8 @@ from click.testing import CliRunner, Result
 from export_engine import cli
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.jobs.errors import UnauthorizedError
+from export_engine.service.components import open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
-from export_engine.service.settings import open_jobs
 from export_engine.verify import verify_archive
 from tests.service.running import JUNE, NOW, OTHER_WORKSPACE, SMS, ended, until
 
@@ -158,7 +158,7 @@ def test_workers_in_other_processes(tmp_path: Path) -> None:
         "EXPORT_ENGINE_SECRET": "0123456789abcdef0123456789abcdef",
         "EXPORT_ENGINE_PUBLIC_URL": url,
     }
-    with open_jobs(environment["EXPORT_ENGINE_DATABASE"], None) as engine:
+    with open_job_database(database=environment["EXPORT_ENGINE_DATABASE"], data=None) as engine:
         key = SqlKeys(engine).create(DEMO_WORKSPACE, now=NOW)
     with (
         running(tmp_path, "serve", "serve", "--workers", "0", EXPORT_ENGINE_PORT=str(port), **environment),
@@ -176,8 +176,8 @@ def test_workers_in_other_processes(tmp_path: Path) -> None:
         assert {client.get(document["presigned_url"]).status_code for document in documents} == {200}
         assert 'export_jobs{status="finished"} 4.0' in client.get(f"http://127.0.0.1:{metrics}/metrics").text
         assert (one.stop(), two.stop(signal.SIGINT)) == (0, 0)
-    begun = [line["job"] for process in (one, two) for line in process.lines() if line["message"] == "export job began"]
-    assert sorted(begun) == sorted(jobs)
+    lines = [line for process in (one, two) for line in process.lines()]
+    assert sorted(line["job"] for line in lines if line["message"] == "export job started") == sorted(jobs)
 
 
 def answers(client: httpx.Client, url: str) -> bool:
@@ -198,7 +198,7 @@ def test_keys(tmp_path: Path) -> None:
     made = invoke("key", "create", "--workspace", OTHER_WORKSPACE.upper(), "--data", tmp_path)
     assert (made.exit_code, made.stderr) == (0, "")
     assert re.fullmatch(r"ek_[0-9a-f]{16}_[\w-]{43}\n", made.stdout)
-    with open_jobs(None, tmp_path) as engine:
+    with open_job_database(database=None, data=tmp_path) as engine:
         keys = SqlKeys(engine)
         keys.check(made.stdout.strip(), OTHER_WORKSPACE)
         revoked = invoke("key", "revoke", made.stdout.split("_")[1], "--data", tmp_path)

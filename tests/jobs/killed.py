@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Event
+from time import sleep
 
 from sqlalchemy import Engine
 
@@ -17,9 +17,9 @@ from export_engine.jobs.backends.archives import ObjectArchives, open_archives
 from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.jobs.ports import WorkspaceChannel
+from export_engine.jobs.testing import MemoryDirectory
 from export_engine.jobs.worker import Worker
-from tests.jobs.fakes import CHANNEL
-from tests.jobs.memory import MemoryDirectory
+from tests.jobs.harness import CHANNEL
 
 LEASE = timedelta(milliseconds=300)
 #: So that a few messages make an archive that goes up in more than one part.
@@ -32,15 +32,18 @@ class RangeConversations:
 
     pause: float = 0
 
-    def conversations(self, _channel: WorkspaceChannel, days: DateRange, _zone: tzinfo) -> Iterator[Conversation]:
+    def conversations(
+        self, _channel: WorkspaceChannel, date_range: DateRange, _timezone: tzinfo
+    ) -> Iterator[Conversation]:
         """A few of some kilobytes, or, one time in four, eighty that make 16 MB: two parts."""
-        number = days.end.toordinal()
+        number = date_range.end.toordinal()
         count, size = (80, 20_000) if number % 4 == 0 else (1 + number % 17, 500)
-        start = datetime(days.start.year, days.start.month, days.start.day, tzinfo=UTC)
+        start = datetime.combine(date_range.start, time.min, UTC)
         for index in range(count):
-            time.sleep(self.pause)
-            talk = [Message(f"{index}-{row}", start, "inbound", "customer", chr(97 + row) * size) for row in range(10)]
-            yield Conversation(f"c{index}", Contact(f"Contact {index}"), talk)
+            sleep(self.pause)
+            texts = [chr(97 + row) * size for row in range(10)]
+            messages = [Message(f"{index}-{row}", start, "inbound", "customer", text) for row, text in enumerate(texts)]
+            yield Conversation(f"c{index}", Contact(f"Contact {index}"), messages)
 
 
 @dataclass

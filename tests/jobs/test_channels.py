@@ -13,7 +13,7 @@ from export_engine.jobs.channels import COARSE_TYPES, find_channel, resolve_chan
 from export_engine.jobs.errors import AmbiguousChannelError, NotFoundError
 from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.jobs.request import CHANNEL_TYPES, ExportRequest
-from tests.jobs.memory import MemoryDirectory
+from export_engine.jobs.testing import MemoryDirectory
 
 WORKSPACE = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 NUMBER = "+12025550123"

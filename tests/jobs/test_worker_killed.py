@@ -14,7 +14,7 @@ from pathlib import Path
 
 from export_engine import DateRange, export_conversations
 from export_engine.jobs.job import Job, Status
-from tests.jobs.fakes import CHANNEL
+from tests.jobs.harness import CHANNEL
 from tests.jobs.killed import LEASE, RangeConversations, Site, open_site, work
 from tests.jobs.samples import new_job
 

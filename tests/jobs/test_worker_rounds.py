@@ -14,13 +14,13 @@ from export_engine import ExportOptions, export_conversations
 from export_engine.jobs.backends.archives import LinkError
 from export_engine.jobs.backends.mail import SmtpMailer
 from export_engine.jobs.job import Status
-from tests.jobs.fakes import CHANNEL, DAYS, LEASE, Flaky, House, open_house, run_until, talk
+from tests.jobs.harness import CHANNEL, DATE_RANGE, LEASE, Flaky, Harness, one_message, open_harness, run_until
 from tests.jobs.smtp import Mailbox, mail_server
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_house(tmp_path) as opened:
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    with open_harness(tmp_path) as opened:
         yield opened
 
 
@@ -38,138 +38,138 @@ def body_of(mailbox: Mailbox) -> str:
     return str(body.get_content())
 
 
-def test_a_mail_when_the_export_is_ready(house: House) -> None:
+def test_a_mail_when_the_export_is_ready(harness: Harness) -> None:
     """Sent once, with a link that holds until it expires."""
-    job = house.trigger(notification_email="agent@example.com")
-    quiet = house.trigger(day=2, created_time=house.clock() + timedelta(seconds=1))
+    job = harness.trigger(notification_email="agent@example.com")
+    quiet = harness.trigger(day=2, created_time=harness.clock() + timedelta(seconds=1))
     with mail_server() as mailbox:
-        worker = house.worker(mailer=mailing(mailbox))
+        worker = harness.worker(mailer=mailing(mailbox))
         assert [worker.step() for _ in range(5)] == [True, True, True, False, False]
         text = body_of(mailbox)
     assert mailbox.envelopes[0].rcpt_tos == ["agent@example.com"]
     # Before the next export, which may take long.
-    assert house.happened[:3] == [("began", job.id), ("finished", job.id), ("told", job.id)]
-    assert house.happened[3:] == [("began", quiet.id), ("finished", quiet.id)]
+    assert harness.events[:3] == [("started", job.id), ("finished", job.id), ("notified", job.id)]
+    assert harness.events[3:] == [("started", quiet.id), ("finished", quiet.id)]
     link = urlsplit(next(line for line in text.splitlines() if line.startswith("http://127.0.0.1/downloads/")))
     query = {name: values[0] for name, values in parse_qs(link.query).items()}
     carried = (link.path.removeprefix("/downloads/"), query["name"], query["expires"], query["signature"])
-    assert carried[0] == house.look(job).archive
-    house.archives.check_link(*carried, house.clock() + timedelta(hours=23, minutes=59))
+    assert carried[0] == harness.current(job).archive
+    harness.archives.check_link(*carried, harness.clock() + timedelta(hours=23, minutes=59))
     with pytest.raises(LinkError):
-        house.archives.check_link(*carried, house.clock() + timedelta(hours=24))
+        harness.archives.check_link(*carried, harness.clock() + timedelta(hours=24))
 
 
-def test_a_mail_when_the_export_failed(house: House) -> None:
+def test_a_mail_when_the_export_failed(harness: Harness) -> None:
     """It says why, as the job does."""
-    house.source.make = lambda: [talk("a"), talk("b"), talk("a")]
-    job = house.trigger(notification_email="agent@example.com")
+    harness.source.make = lambda: [one_message("a"), one_message("b"), one_message("a")]
+    job = harness.trigger(notification_email="agent@example.com")
     with mail_server() as mailbox:
-        worker = house.worker(mailer=mailing(mailbox))
+        worker = harness.worker(mailer=mailing(mailbox))
         assert [worker.step() for _ in range(3)] == [True, True, False]
         text = body_of(mailbox)
-    assert (house.look(job).error_message or "?") in " ".join(text.split())
+    assert (harness.current(job).error_message or "?") in " ".join(text.split())
     assert "failed" in mailbox.messages[0]["Subject"]
 
 
-def test_a_mail_server_that_refuses(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_mail_server_that_refuses(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     """Three tries, then it is given up; the job stays finished."""
-    job = house.trigger(notification_email="agent@example.com")
+    job = harness.trigger(notification_email="agent@example.com")
     with mail_server(Mailbox(refusal="550 no such person")) as mailbox:
         mailer = Flaky(mailing(mailbox))
-        worker = house.worker(mailer=mailer)
+        worker = harness.worker(mailer=mailer)
         assert [worker.step() for _ in range(3)] == [True, True, False]
     assert mailer.called == ["send"] * 3
-    assert house.look(job).status is Status.FINISHED
-    assert house.happened[-1] == ("untold", job.id)
+    assert harness.current(job).status is Status.FINISHED
+    assert harness.events[-1] == ("notification_failed", job.id)
     assert job.id in caplog.text
 
 
-def test_a_mail_server_that_comes_back(house: House) -> None:
+def test_a_mail_server_that_comes_back(harness: Harness) -> None:
     """The third try counts."""
-    house.trigger(notification_email="agent@example.com")
+    harness.trigger(notification_email="agent@example.com")
     with mail_server() as mailbox:
-        worker = house.worker(mailer=Flaky(mailing(mailbox), send=2))
+        worker = harness.worker(mailer=Flaky(mailing(mailbox), send=2))
         assert [worker.step() for _ in range(3)] == [True, True, False]
     assert len(mailbox.messages) == 1
-    assert house.happened[-1][0] == "told"
+    assert harness.events[-1][0] == "notified"
 
 
 # --- sweeping ------------------------------------------------------------------------------------------------------
 
 
-def test_an_expired_archive_is_deleted(house: House) -> None:
+def test_an_expired_archive_is_deleted(harness: Harness) -> None:
     """24 hours after completion, not before; the job is remembered without it."""
-    job = house.trigger()
-    worker = house.worker()
+    job = harness.trigger()
+    worker = harness.worker()
     worker.step()
-    house.clock.now += timedelta(hours=24) - timedelta(seconds=1)
+    harness.clock.now += timedelta(hours=24) - timedelta(seconds=1)
     worker.sweep()
-    assert len(house.kept()) == 1
-    house.clock.now += timedelta(seconds=1)
+    assert len(harness.archive_paths()) == 1
+    harness.clock.now += timedelta(seconds=1)
     worker.sweep()
-    assert house.kept() == []
-    done = house.look(job)
+    assert harness.archive_paths() == []
+    done = harness.current(job)
     assert (done.status, done.archive) == (Status.FINISHED, None)
 
 
-def test_more_expired_archives_than_are_given_at_once(house: House) -> None:
+def test_more_expired_archives_than_are_given_at_once(harness: Harness) -> None:
     """All are deleted in one sweep."""
     for number in range(230):
-        house.trigger(end_date=date(2026, 7, 1) + timedelta(days=number))
-    house.source.make = list
-    worker = house.worker(options=ExportOptions(threads=1))
+        harness.trigger(end_date=date(2026, 7, 1) + timedelta(days=number))
+    harness.source.make = list
+    worker = harness.worker(options=ExportOptions(threads=1))
     while worker.step():
         pass
-    assert len(house.kept()) == 230
-    house.clock.now += timedelta(hours=24)
+    assert len(harness.archive_paths()) == 230
+    harness.clock.now += timedelta(hours=24)
     worker.sweep()
-    assert house.kept() == []
+    assert harness.archive_paths() == []
 
 
-def test_an_archive_that_cannot_be_deleted(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_archive_that_cannot_be_deleted(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     """The others are; it is next time."""
-    jobs = [house.trigger(), house.trigger(day=2)]
-    worker = house.worker(archives=Flaky(house.archives, delete=1))
+    jobs = [harness.trigger(), harness.trigger(day=2)]
+    worker = harness.worker(archives=Flaky(harness.archives, delete=1))
     worker.step()
     worker.step()
-    house.clock.now += timedelta(hours=24)
+    harness.clock.now += timedelta(hours=24)
     worker.sweep()
-    [left] = house.kept()
-    assert left in [house.look(job).archive for job in jobs]
+    [left] = harness.archive_paths()
+    assert left in [harness.current(job).archive for job in jobs]
     assert left in caplog.text
     worker.sweep()
-    assert house.kept() == []
+    assert harness.archive_paths() == []
 
 
-def test_an_archive_that_no_job_has(house: House) -> None:
+def test_an_archive_that_no_job_has(harness: Harness) -> None:
     """It goes when it is a day old; those of jobs and of running attempts stay."""
-    house.trigger()
-    worker = house.worker()
+    harness.trigger()
+    worker = harness.worker()
     worker.step()
-    [kept] = house.kept()
-    house.trigger(day=2)
-    lease = house.store.claim(house.clock(), LEASE)
+    [kept] = harness.archive_paths()
+    harness.trigger(day=2)
+    lease = harness.store.claim(harness.clock(), LEASE)
     assert lease is not None
     running = f"{lease.job.id}/{lease.token}/running.zip"
     for path in (running, f"{lease.job.id}/earlier/lost.zip", "nobody/knows/this.zip"):
-        house.archives.write(path, export_conversations([], channel=CHANNEL.channel, date_range=DAYS))
-    house.clock.now += timedelta(hours=1)
+        harness.archives.write(path, export_conversations([], channel=CHANNEL.channel, date_range=DATE_RANGE))
+    harness.clock.now += timedelta(hours=1)
     worker.sweep()
-    assert len(house.kept()) == 4
-    house.worker(orphan_age=timedelta(0)).sweep()
-    assert sorted(house.kept()) == sorted([kept, running])
-    house.clock.now += timedelta(hours=26)
+    assert len(harness.archive_paths()) == 4
+    harness.worker(orphan_age=timedelta(0)).sweep()
+    assert sorted(harness.archive_paths()) == sorted([kept, running])
+    harness.clock.now += timedelta(hours=26)
     worker.sweep()
-    assert house.kept() == [running]
+    assert harness.archive_paths() == [running]
 
 
-def test_an_attempt_that_finishes_while_it_is_looked_at(house: House) -> None:
+def test_an_attempt_that_finishes_while_it_is_looked_at(harness: Harness) -> None:
     """Its archive stays: whether it is active is asked before whether it is kept."""
-    house.trigger()
-    lease = house.take_over()
+    harness.trigger()
+    lease = harness.take_over()
     path = f"{lease.job.id}/{lease.token}/a.zip"
-    house.archives.write(path, export_conversations([], channel=CHANNEL.channel, date_range=DAYS))
-    house.clock.now += timedelta(hours=1)
+    harness.archives.write(path, export_conversations([], channel=CHANNEL.channel, date_range=DATE_RANGE))
+    harness.clock.now += timedelta(hours=1)
 
     class Finishing(Flaky):
         """A store at which the attempt ends just after the first question about it."""
@@ -183,24 +183,24 @@ def test_an_attempt_that_finishes_while_it_is_looked_at(house: House) -> None:
                 given = asked(*args, **kwargs)
                 if name in ("active", "keeps") and not self.done:
                     self.done = True
-                    house.store.finish(lease, house.clock(), archive=path, file_name="a.zip")
+                    harness.store.finish(lease, harness.clock(), archive=path, file_name="a.zip")
                 return given
 
             return answer
 
-    house.worker(store=Finishing(house.store), orphan_age=timedelta(0)).sweep()
-    assert house.kept() == [path]
+    harness.worker(store=Finishing(harness.store), orphan_age=timedelta(0)).sweep()
+    assert harness.archive_paths() == [path]
 
 
-def test_the_loop_sweeps_now_and_then(house: House) -> None:
+def test_the_loop_sweeps_now_and_then(harness: Harness) -> None:
     """At the start, and whenever the clock has gone on by `sweep_every`."""
-    store = Flaky(house.store)
-    worker = house.worker(store=store, poll=timedelta(milliseconds=1), sweep_every=timedelta(minutes=5))
+    store = Flaky(harness.store)
+    worker = harness.worker(store=store, poll=timedelta(milliseconds=1), sweep_every=timedelta(minutes=5))
     run_until(worker, lambda: store.called.count("claim") > 20)
     assert store.called.count("expired") == 1
 
     def later() -> bool:
-        house.clock.now += timedelta(minutes=5)
+        harness.clock.now += timedelta(minutes=5)
         return store.called.count("expired") > 3
 
     run_until(worker, later)

@@ -16,13 +16,12 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from export_engine import ExportOptions
 from export_engine.jobs.backends.archives import ObjectArchives
-from export_engine.jobs.backends.keys import SqlKeys
+from export_engine.jobs.ports import KeyStore
 from export_engine.service.app import GRACE, create_app
+from export_engine.service.components import Components, open_components
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
-from export_engine.service.parts import Parts
-from export_engine.service.settings import Settings, open_parts
+from export_engine.service.settings import Settings
 
 __all__ = [
     "BY_CHANNEL",
@@ -83,8 +82,8 @@ class Service:
 
     url: str
     key: str
-    keys: SqlKeys
-    parts: Parts
+    keys: KeyStore
+    components: Components
     archives: ObjectArchives
     clock: Clock
     client: httpx.Client
@@ -144,18 +143,18 @@ def listening(app: FastAPI, listener: socket.socket) -> Iterator[None]:
 
 @contextmanager
 def serving(
-    folder: Path, *, worker: bool = True, smtp: str | None = None, grace: timedelta = GRACE, **parts: Any
+    folder: Path, *, worker: bool = True, smtp: str | None = None, grace: timedelta = GRACE, **replaced: Any
 ) -> Iterator[Service]:
-    """Run the service on the demo's data in a folder; `parts` replace those of the same name."""
+    """Run the service on the demo's data in a folder; `replaced` components replace those of the same name."""
     write_demo(folder / "demo")
     clock = Clock()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with open_parts(Settings(folder, None, None, None, smtp, None, ExportOptions()), url) as opened:
+        with open_components(Settings(data=folder, smtp=smtp), url) as opened:
             assert isinstance(opened.downloads, ObjectArchives)
-            used = replace(opened.parts, **{"clock": clock} | parts)
+            used = replace(opened, **{"clock": clock} | replaced)
             key = opened.keys.create(DEMO_WORKSPACE, now=NOW)
-            app = create_app(used, downloads=opened.downloads, worker=worker, grace=grace)
+            app = create_app(used, worker=worker, grace=grace)
             with (
                 listening(app, listener),
                 httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30) as client,

@@ -31,7 +31,7 @@ class Download:
 def download(service: Service) -> Iterator[Download]:
     """One that all tests of the module may read."""
     document = service.ended(service.trigger({**JUNE, "end_date": "2026-06-03"}))
-    job = service.parts.store.get(document["workspace_id"], document["export_job_id"])
+    job = service.components.store.get(document["workspace_id"], document["export_job_id"])
     assert job is not None
     assert job.archive is not None
     stored = service.archives.head(job.archive)
@@ -151,7 +151,7 @@ def test_a_path_that_was_made_up(service: Service, path: str) -> None:
 def test_an_archive_that_was_swept(service: Service, download: Download) -> None:
     """404 from a link that would still be good."""
     document = service.ended(service.trigger({**JUNE, "end_date": "2026-06-04"}))
-    job = service.parts.store.get(document["workspace_id"], document["export_job_id"])
+    job = service.components.store.get(document["workspace_id"], document["export_job_id"])
     assert job is not None
     assert job.archive is not None
     service.archives.delete(job.archive)

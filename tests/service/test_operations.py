@@ -165,7 +165,7 @@ def test_metrics(tmp_path: Path) -> None:
         found = metrics(service)
     assert found['export_jobs{status="finished"}'] == 1
     assert found['export_jobs{status="queued"}'] == 0
-    assert found['exports_total{happening="finished"}'] == 1
+    assert found['export_job_events_total{event="finished"}'] == 1
     assert found["export_rows_total"] > 100
     assert found["export_bytes_total"] > 1000
     assert found["export_seconds_count"] == 1
@@ -234,7 +234,7 @@ def test_an_end_while_an_export_runs(tmp_path: Path) -> None:
     with serving(tmp_path, source=source, grace=timedelta(0)) as service:
         job_id = service.trigger(JUNE).json()["export_job_id"]
         until(lambda: source.conversations_given > 20)
-    job = service.parts.store.get(DEMO_WORKSPACE, job_id)
+    job = service.components.store.get(DEMO_WORKSPACE, job_id)
     assert job is not None
     assert (job.status, job.attempts) == (Status.QUEUED, 0)
     assert list(service.archives.paths()) == []
@@ -259,6 +259,6 @@ def test_an_export_that_ends_within_the_grace(tmp_path: Path) -> None:
     with serving(tmp_path, source=source) as service:
         job_id = service.trigger(BY_CHANNEL).json()["export_job_id"]
         until(lambda: source.begun)
-    job = service.parts.store.get(DEMO_WORKSPACE, job_id)
+    job = service.components.store.get(DEMO_WORKSPACE, job_id)
     assert job is not None
     assert job.status is Status.FINISHED

@@ -179,7 +179,7 @@ class FileConversations:
     folder: Path
 
     def conversations(self, channel: WorkspaceChannel, date_range: DateRange, timezone: tzinfo) -> Any:  # noqa: ARG002  # the export takes its part
-        """Everything the channel has, whatever the days; read as the export goes on.
+        """Everything the channel has, whatever the date range; read as the export goes on.
 
         Raises OptionError for a channel whose id is no UUID, as it would be part of a path, and for a file with an
         unknown ending; SourceError for several files or a file beside a folder. Errors while reading are those of

@@ -1,4 +1,4 @@
-"""The e-mail that tells of an export's end, through an SMTP server.
+"""Notices by e-mail: that an export has ended, through an SMTP server.
 
 One message, as text and as HTML with the same words. Its recipient is one address and its headers are built from parsed
 parts, so that nothing in a job can add a header or a second recipient; what stands in the HTML is escaped. Its
@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from export_engine.errors import OptionError
 from export_engine.jobs.job import Job
 
-__all__ = ["SmtpMailer", "Tls", "mailer_from_url", "message_about"]
+__all__ = ["SmtpMailer", "Tls", "mailer_from_url", "notice_of"]
 
 #: `none`: in the clear; `starttls`: encrypted before anything is said; `tls`: encrypted from the first byte.
 Tls = Literal["none", "starttls", "tls"]
@@ -68,12 +68,12 @@ class SmtpMailer:
         self._login = None if username is None or password is None else (username, password)
 
     def send(self, job: Job, *, link: str | None) -> None:
-        """Tell `job.notification_email` that the job has ended, with its link if it finished.
+        """Notify `job.notification_email` that the job has ended, with its link if it finished.
 
         Raises OSError (smtplib's errors are such) when the server cannot be reached or refuses the message, and
-        ValueError as `message_about` does.
+        ValueError as `notice_of` does.
         """
-        message = message_about(job, link, sender=self._sender)
+        message = notice_of(job, link, sender=self._sender)
         with self._connected() as server:
             server.send_message(message, to_addrs=[job.notification_email or ""])
 
@@ -132,14 +132,14 @@ def _wrong_url(problem: str) -> OptionError:
     )
 
 
-def message_about(job: Job, link: str | None, *, sender: Address) -> EmailMessage:
-    """The message that tells of a job's end: with its link, which is None exactly if it failed.
+def notice_of(job: Job, link: str | None, *, sender: Address) -> EmailMessage:
+    """The notice of a job's end: with its link, which is None exactly if it failed.
 
-    Raises ValueError for a job that has not ended or has no address to tell, and for a link that does not fit its end.
+    Raises ValueError for a job that has not ended or has no address, and for a link that does not fit its end.
     """
     if job.notification_email is None or job.finished_time is None or (link is None) != (job.expires_at is None):
-        raise ValueError(f"job {job.id} cannot be told of: it has not ended, has no address or not the link it needs")
-    days = f"{job.start_date} to {job.end_date}"
+        raise ValueError(f"job {job.id} has no notice: it has not ended, has no address or not the link it needs")
+    date_range = f"{job.start_date} to {job.end_date}"
     message = EmailMessage()
     message["From"] = sender
     message["To"] = _address(job.notification_email)
@@ -147,16 +147,16 @@ def message_about(job: Job, link: str | None, *, sender: Address) -> EmailMessag
     message["Message-ID"] = f"<{job.id}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies
     if job.expires_at is not None:
-        message["Subject"] = f"Your conversation export is ready ({days})"
+        message["Subject"] = f"Your conversation export is ready ({date_range})"
         paragraphs = [
-            f"Your export of the conversations from {days} is ready.",
+            f"Your export of the conversations from {date_range} is ready.",
             f"Download {job.file_name}:",
             f"The link works until {job.expires_at:%Y-%m-%d %H:%M} UTC, without signing in: share it with care.",
         ]
     else:
-        message["Subject"] = f"Your conversation export failed ({days})"
+        message["Subject"] = f"Your conversation export failed ({date_range})"
         paragraphs = [
-            f"Your export of the conversations from {days} failed; there is no file to download.",
+            f"Your export of the conversations from {date_range} failed; there is no file to download.",
             f"Reason: {job.error_message}",
             "You can trigger the export again.",
         ]

@@ -131,9 +131,9 @@ class SqlConversations:
     def conversations(
         self, channel: WorkspaceChannel, date_range: DateRange, timezone: tzinfo
     ) -> Generator[pa.RecordBatch, None, None]:
-        """The channel's messages of those days, in batches with the export's columns.
+        """The channel's messages of the date range, in batches with the export's columns.
 
-        They come by their conversation's `created_at`, its id, their time and their id. Those of the days alone are
+        They come by their conversation's `created_at`, its id, their time and their id. Those of the range alone are
         read, so an export by `created_at` must not be made of them.
 
         The connection is taken at the first batch, and given back at the end, on an error and by `close()`. Errors
@@ -182,10 +182,10 @@ def _microseconds(column: sa.ColumnElement[datetime], dialect: sa.Dialect) -> sa
 
 
 def _span(date_range: DateRange, timezone: tzinfo) -> tuple[datetime, datetime]:
-    """From when, and until before when, a message may show one of the days on the zone's clocks.
+    """From when, and until before when, a message may show a day of the range on the time zone's clocks.
 
-    At the edges it may be wider than the days, never narrower: where clocks change about midnight, the earlier
-    beginning and the later end are taken, and the export leaves out what does not show one of the days.
+    At the edges it may be wider than the range, never narrower: where clocks change about midnight, the earlier
+    beginning and the later end are taken, and the export leaves out what does not show a day of the range.
     """
     return min(_midnights(date_range.start, timezone)), max(_midnights(date_range.end, timezone, days_on=1))
 

@@ -28,7 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from export_engine.errors import OptionError
 from export_engine.jobs.backends.database import ACTIVE, KEPT, UNTOLD, export_job, storable, writing
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
-from export_engine.jobs.job import LINK_LIFE, Job, Status, advance
+from export_engine.jobs.job import LINK_LIFE, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease
 
 __all__ = ["EXPIRED_AT_ONCE", "SqlJobStore"]
@@ -222,9 +222,8 @@ def _claimed(status: Status, attempts: int, until: datetime) -> dict[str, Any]:
 
 def _given_up(attempts: int, now: datetime) -> dict[str, Any]:
     """What changes for a job that was interrupted once too often."""
-    times = "once" if attempts == 1 else f"{attempts} times"
     return {
         "status": advance(Status.STARTED, Status.FAILED),
         "finished_time": now,
-        "error_message": f"The export was interrupted {times} and has been given up. Trigger it again.",
+        "error_message": given_up_message(attempts),
     } | _NO_LEASE

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.mail import SmtpMailer, mailer_from_url, message_about
+from export_engine.jobs.backends.mail import SmtpMailer, mailer_from_url, notice_of
 from export_engine.jobs.job import Job, Status
 from tests.jobs.smtp import Mailbox, mail_server
 
@@ -112,7 +112,7 @@ def test_a_failed_export() -> None:
 
 def test_the_same_message_again() -> None:
     """Its identity and date are the job's: a mail program can tell that it is the same."""
-    first, second = (message_about(FINISHED, LINK, sender=Address("", "exports", "example.com")) for _ in range(2))
+    first, second = (notice_of(FINISHED, LINK, sender=Address("", "exports", "example.com")) for _ in range(2))
     assert first["Message-ID"] == second["Message-ID"] == "<79f13adf-f7dc-4744-8ad9-a16b4913e52c@example.com>"
     assert first["Date"] == "Thu, 11 Jun 2026 06:50:47 +0000"
     assert first["Auto-Submitted"] == "auto-generated"
@@ -156,13 +156,13 @@ def test_an_address_that_is_more_than_one(address: str) -> None:
 def test_no_text_makes_a_header(local: str, reason: str, file_name: str) -> None:
     """Whatever stands in a job, a message has its own headers and one recipient, or there is none."""
     sender = Address("", "exports", "example.com")
-    plain = message_about(FAILED, None, sender=sender)
+    plain = notice_of(FAILED, None, sender=sender)
     for job, link in (
         (replace(FAILED, error_message=reason, notification_email=f"{local}@example.com"), None),
         (replace(FINISHED, file_name=file_name, notification_email=f"{local}@example.com"), LINK),
     ):
         try:
-            message = message_about(job, link, sender=sender)
+            message = notice_of(job, link, sender=sender)
         except ValueError:
             continue
         assert message.keys() == plain.keys()
@@ -180,8 +180,8 @@ def test_no_text_makes_a_header(local: str, reason: str, file_name: str) -> None
 )
 def test_a_job_that_cannot_be_told_of(job: Job, link: str | None) -> None:
     """No address, no end, or a link that does not fit: an error of the caller's."""
-    with pytest.raises(ValueError, match="cannot be told of"):
-        message_about(job, link, sender=Address("", "exports", "example.com"))
+    with pytest.raises(ValueError, match="has no notice"):
+        notice_of(job, link, sender=Address("", "exports", "example.com"))
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -318,6 +318,6 @@ def test_a_url_that_cannot_work(url: str) -> None:
 def test_a_link_that_lives_for_24_hours_is_told_so() -> None:
     """The time of expiry is the job's, in UTC."""
     later = replace(FINISHED, finished_time=FINISHED.created_time + timedelta(days=3))
-    body = message_about(later, LINK, sender=Address("", "exports", "example.com")).get_body(["plain"])
+    body = notice_of(later, LINK, sender=Address("", "exports", "example.com")).get_body(["plain"])
     assert body is not None
     assert "2026-06-15 06:50 UTC" in body.get_content()

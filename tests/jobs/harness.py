@@ -1,4 +1,4 @@
-"""A house for workers: a real store of jobs, a real archive store, a clock that only the test moves, and faults."""
+"""What workers are tested with: a real store of jobs, a real archive store, the test's own clock, and faults."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.jobs.job import Job
 from export_engine.jobs.ports import Lease, WorkspaceChannel
+from export_engine.jobs.testing import MemoryConversations, MemoryDirectory
 from export_engine.jobs.worker import JobEvent, Worker
 from tests import reference
-from tests.jobs.memory import MemoryConversations, MemoryDirectory
 from tests.jobs.samples import new_job
 
 CHANNEL = WorkspaceChannel(
@@ -29,7 +29,7 @@ CHANNEL = WorkspaceChannel(
     "+12025550123",
 )
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
-DAYS = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+DATE_RANGE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
 LEASE = timedelta(minutes=2)
 #: A lease whose heart beats as often as a test can wait for.
 SHORT = timedelta(milliseconds=60)
@@ -51,19 +51,19 @@ class OwnError(Exception):
 
 
 @dataclass
-class House:
-    """All the parts of an export job, and what happened to the jobs."""
+class Harness:
+    """All that a worker works with, and the events that it reported."""
 
     store: SqlJobStore
     archives: ObjectArchives
     source: MemoryConversations
     directory: MemoryDirectory = field(default_factory=lambda: MemoryDirectory([CHANNEL]))
     clock: Clock = field(default_factory=Clock)
-    happened: list[tuple[JobEvent, str]] = field(default_factory=list)
+    events: list[tuple[JobEvent, str]] = field(default_factory=list)
     reports: list[ExportReport] = field(default_factory=list)
 
     def worker(self, *, store: Any = None, archives: Any = None, **options: Any) -> Worker:
-        """A worker of this house, over other parts where they are given."""
+        """A worker over these, or over others where they are given."""
         given: dict[str, Any] = {
             "clock": self.clock,
             "observe": self.note,
@@ -72,9 +72,9 @@ class House:
         } | options
         return Worker(store or self.store, archives or self.archives, self.directory, self.source, **given)
 
-    def note(self, happening: JobEvent, job: Job, report: ExportReport | None) -> None:
-        """What its workers tell."""
-        self.happened.append((happening, job.id))
+    def note(self, event: JobEvent, job: Job, report: ExportReport | None) -> None:
+        """What its workers report."""
+        self.events.append((event, job.id))
         if report is not None:
             self.reports.append(report)
 
@@ -84,7 +84,7 @@ class House:
         self.store.create(job)
         return job
 
-    def look(self, job: Job) -> Job:
+    def current(self, job: Job) -> Job:
         """A job as it is now."""
         found = self.store.get(job.workspace_id, job.id)
         assert found is not None
@@ -98,7 +98,7 @@ class House:
             if lease is not None:
                 return lease
 
-    def kept(self) -> list[str]:
+    def archive_paths(self) -> list[str]:
         """The paths of all archives."""
         return [path for path, _ in self.archives.paths()]
 
@@ -109,11 +109,11 @@ class House:
 
 
 @contextmanager
-def open_house(folder: Path) -> Iterator[House]:
-    """A house over a SQLite file, with archives in memory and a source of a few conversations."""
+def open_harness(folder: Path) -> Iterator[Harness]:
+    """Over a SQLite file, with archives in memory and a source of a few conversations."""
     engine = open_database(f"sqlite:///{folder}/jobs.db")
     archives = open_archives("memory://", secret=b"s" * 32, download_url="http://127.0.0.1/downloads")
-    yield House(SqlJobStore(engine), archives, MemoryConversations(lambda: reference.some(20, JUNE)))
+    yield Harness(SqlJobStore(engine), archives, MemoryConversations(lambda: reference.some(20, JUNE)))
     engine.dispose()
 
 
@@ -160,7 +160,7 @@ class Forgetful(Flaky):
     does_it_first = True
 
 
-def talk(id_: str, **changes: Any) -> Conversation:
+def one_message(id_: str, **changes: Any) -> Conversation:
     """A conversation of one message."""
     fields: dict[str, Any] = {"id": f"{id_}-m", "time": JUNE, "direction": "inbound", "speaker_type": "customer"}
     return Conversation(id_, Contact("Jane"), [Message(**(fields | changes))])
@@ -168,7 +168,7 @@ def talk(id_: str, **changes: Any) -> Conversation:
 
 def raising(error: Exception) -> Iterator[Conversation]:
     """A conversation, and then an error."""
-    yield talk("a")
+    yield one_message("a")
     raise error
 
 

@@ -1,0 +1,287 @@
+"""Everything behind the ports of an export job, in memory: for the tests of those who embed it.
+
+    store, archives = MemoryJobStore(), MemoryArchiveStore()
+    directory = MemoryDirectory([WorkspaceChannel(...)])
+    source, mailer = MemoryConversations(lambda: [Conversation(...)]), RecordingMailer()
+    worker = Worker(store, archives, directory, source, mailer=mailer)
+
+Each keeps the promises of its port and nothing beyond: what is kept is gone with the process. Safe to share between
+threads.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from threading import Lock
+from urllib.parse import urlencode
+
+from export_engine.errors import OptionError
+from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
+from export_engine.jobs.job import Job, Status, advance, given_up_message
+from export_engine.jobs.ports import Lease, WorkspaceChannel
+from export_engine.model import Conversation, DateRange
+from export_engine.sinks import Streamable
+
+__all__ = ["MemoryArchiveStore", "MemoryConversations", "MemoryDirectory", "MemoryJobStore", "RecordingMailer"]
+
+
+@dataclass(slots=True)
+class _Row:
+    """A job, and what only its store knows of it."""
+
+    job: Job
+    token: str | None = None
+    lease_until: datetime | None = None
+    notified_time: datetime | None = None
+
+
+class MemoryJobStore:
+    """A `JobStore` over a dict. `max_attempts` (at least 1) is how often a job is begun before it is given up.
+
+    Raises OptionError for fewer.
+    """
+
+    def __init__(self, *, max_attempts: int = 3) -> None:
+        if max_attempts < 1:
+            raise OptionError(f"a job is tried at least once, not {max_attempts} times", option="max_attempts")
+        self._max_attempts = max_attempts
+        self._rows: dict[str, _Row] = {}
+        self._lock = Lock()
+
+    def create(self, job: Job) -> None:
+        """Keep a queued job.
+
+        Raises ActiveExportError if one of that workspace, channel and range has not ended, TransitionError for a job
+        that is not queued, and ValueError for an id that another job has.
+        """
+        if job.status is not Status.QUEUED:
+            raise TransitionError(f"a job begins queued, it cannot begin {job.status}")
+        with self._lock:
+            if any(_export(row.job) == _export(job) for row in self._rows.values() if _active(row)):
+                raise ActiveExportError
+            if job.id in self._rows:
+                raise ValueError(f"there is a job {job.id} already")
+            self._rows[job.id] = _Row(job)
+
+    def get(self, workspace_id: str, job_id: str) -> Job | None:
+        """The job, if the workspace has it."""
+        row = self._rows.get(job_id)
+        return row.job if row is not None and row.job.workspace_id == workspace_id else None
+
+    def claim(self, now: datetime, lease: timedelta) -> Lease | None:
+        """Take the oldest job (by `created_time`, then `id`) that is queued, or started under a lease that has run out.
+
+        A job whose lease has run out after its last allowed attempt becomes failed instead.
+        """
+        with self._lock:
+            free = [
+                row
+                for row in self._rows.values()
+                if _active(row) and (row.lease_until is None or row.lease_until <= now)
+            ]
+            for row in sorted(free, key=lambda row: (row.job.created_time, row.job.id)):
+                if row.job.status is Status.STARTED and row.job.attempts >= self._max_attempts:
+                    message = given_up_message(row.job.attempts)
+                    _end(row, Status.FAILED, finished_time=now, error_message=message)
+                    continue
+                queued = row.job.status if row.job.status is Status.QUEUED else advance(row.job.status, Status.QUEUED)
+                row.job = replace(row.job, status=advance(queued, Status.STARTED), attempts=row.job.attempts + 1)
+                row.token, row.lease_until = secrets.token_hex(16), now + lease
+                return Lease(row.job, row.token)
+        return None
+
+    def renew(self, lease: Lease, now: datetime, length: timedelta) -> None:
+        """Keep a job until `now + length`. Raises LeaseLostError."""
+        with self._lock:
+            self._leased(lease).lease_until = now + length
+
+    def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:
+        """The archive is there. Raises LeaseLostError, and then changes nothing."""
+        with self._lock:
+            row = self._leased(lease)
+            return _end(row, Status.FINISHED, finished_time=now, archive=archive, file_name=file_name)
+
+    def fail(self, lease: Lease, now: datetime, error_message: str) -> Job:
+        """The export has failed for good. Raises LeaseLostError, and then changes nothing.
+
+        What a database cannot hold of the message (a NUL, half of a surrogate pair) becomes U+FFFD or `?`.
+        """
+        message = error_message.replace("\0", "\ufffd").encode(errors="replace").decode()
+        with self._lock:
+            return _end(self._leased(lease), Status.FAILED, finished_time=now, error_message=message)
+
+    def hand_back(self, lease: Lease) -> None:
+        """The worker has to stop: queue the job again, its attempt not counted. Raises LeaseLostError."""
+        with self._lock:
+            row = self._leased(lease)
+            _end(row, Status.QUEUED, attempts=row.job.attempts - 1)
+
+    def take_notice(self, now: datetime) -> Job | None:
+        """The job that ended first of those whose e-mail nobody has taken on; each is handed out once, ever."""
+        with self._lock:
+            waiting = [
+                row
+                for row in self._rows.values()
+                if not _active(row) and row.job.notification_email is not None and row.notified_time is None
+            ]
+            if not waiting:
+                return None
+            first = min(waiting, key=_ended)
+            first.notified_time = now
+            return first.job
+
+    def expired(self, now: datetime) -> list[Job]:
+        """Finished jobs whose link is dead and whose archive has not been forgotten, first those that ended first."""
+        with self._lock:
+            kept = sorted((row for row in self._rows.values() if row.job.archive is not None), key=_ended)
+        return [row.job for row in kept if row.job.expires_at is not None and row.job.expires_at <= now]
+
+    def forget_archive(self, job_id: str) -> None:
+        """Note that an expired job's archive has been deleted; a job without one stays as it is."""
+        with self._lock:
+            if (row := self._rows.get(job_id)) is not None:
+                row.job = replace(row.job, archive=None)
+
+    def keeps(self, archive: str) -> bool:
+        """Whether some job's archive has that path."""
+        with self._lock:
+            return any(row.job.archive == archive for row in self._rows.values())
+
+    def active(self, archive: str) -> bool:
+        """Whether that path belongs to a live lease: it begins with `<job id>/<token>/`."""
+        with self._lock:
+            return any(
+                row.token is not None and archive.startswith(f"{row.job.id}/{row.token}/")
+                for row in self._rows.values()
+            )
+
+    def counts(self) -> dict[Status, int]:
+        """How many jobs there are in each status."""
+        with self._lock:
+            statuses = [row.job.status for row in self._rows.values()]
+        return {status: statuses.count(status) for status in Status}
+
+    def _leased(self, lease: Lease) -> _Row:
+        row = self._rows.get(lease.job.id)
+        if row is None or row.token != lease.token:
+            raise LeaseLostError(
+                f"job {lease.job.id} has ended or was taken over by another worker: drop what was made of it"
+            )
+        return row
+
+
+def _active(row: _Row) -> bool:
+    return row.job.status in (Status.QUEUED, Status.STARTED)
+
+
+def _export(job: Job) -> tuple[object, ...]:
+    return job.workspace_id, job.channel_id, job.start_date, job.end_date
+
+
+def _ended(row: _Row) -> tuple[datetime, str]:
+    assert row.job.finished_time is not None  # noqa: S101  # only jobs that have ended are ordered by it
+    return row.job.finished_time, row.job.id
+
+
+def _end(row: _Row, status: Status, **changes: object) -> Job:
+    """End a lease, and with `FINISHED` or `FAILED` the job."""
+    row.job = replace(row.job, status=advance(row.job.status, status), **changes)  # type: ignore[arg-type]  # mypy has no types for a call's `**`
+    row.token = row.lease_until = None
+    return row.job
+
+
+class MemoryArchiveStore:
+    """An `ArchiveStore` over a dict. Its links (`memory://<path>?name=...&expires=...`) lead nowhere: `read` the path.
+
+    `clock` says when an archive was written (aware).
+    """
+
+    def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._archives: dict[str, tuple[bytes, datetime]] = {}
+        self._lock = Lock()
+
+    def write(self, path: str, export: Streamable) -> None:
+        """Keep an export's bytes, once it has ended well. Raises whatever the export raises."""
+        archive = b"".join(export)
+        with self._lock:
+            self._archives[path] = (archive, self._clock())
+
+    def read(self, path: str) -> bytes:
+        """An archive's bytes. Raises FileNotFoundError."""
+        with self._lock:
+            if path not in self._archives:
+                raise FileNotFoundError(f"there is no archive {path}")
+            return self._archives[path][0]
+
+    def link(self, path: str, *, file_name: str, now: datetime, expires_at: datetime) -> str:
+        """What stands for a download link. Raises OptionError if it would have expired."""
+        if expires_at <= now:
+            raise OptionError(f"the link would expire at {expires_at}, which is past: make none", option="expires_at")
+        return f"memory://{path}?{urlencode({'name': file_name, 'expires': expires_at.isoformat()})}"
+
+    def delete(self, path: str) -> None:
+        """Delete an archive; one that is not there is no error."""
+        with self._lock:
+            self._archives.pop(path, None)
+
+    def paths(self) -> Iterator[tuple[str, datetime]]:
+        """Every archive, with when it was written."""
+        with self._lock:
+            return iter([(path, written) for path, (_, written) in self._archives.items()])
+
+    def tidy(self, before: datetime) -> None:
+        """Nothing: no upload leaves anything."""
+
+
+@dataclass
+class MemoryDirectory:
+    """A `ChannelDirectory` over a list."""
+
+    channels: list[WorkspaceChannel] = field(default_factory=list)
+
+    def find(
+        self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
+    ) -> list[WorkspaceChannel]:
+        """The workspace's channels with that id, or with that phone number; exactly one of the two is given."""
+        return [
+            channel
+            for channel in self.channels
+            if channel.workspace_id == workspace_id
+            and (channel.id == channel_id if phone_number is None else channel.phone_number == phone_number)
+        ]
+
+
+@dataclass
+class MemoryConversations:
+    """A `ConversationSource` that has `make` make the conversations each time, the same for every channel.
+
+    `asked` holds the channel ids and date ranges that it was asked for.
+    """
+
+    make: Callable[[], Iterable[Conversation]]
+    asked: list[tuple[str, DateRange]] = field(default_factory=list)
+
+    def conversations(
+        self,
+        channel: WorkspaceChannel,
+        date_range: DateRange,
+        timezone: tzinfo,  # noqa: ARG002  # a port's parameter
+    ) -> Iterable[Conversation]:
+        """What `make` makes; the export takes its part."""
+        self.asked.append((channel.id, date_range))
+        return self.make()
+
+
+@dataclass
+class RecordingMailer:
+    """A `Mailer` that sends nothing; `sent` holds the jobs and links of its notices."""
+
+    sent: list[tuple[Job, str | None]] = field(default_factory=list)
+
+    def send(self, job: Job, *, link: str | None) -> None:
+        """Keep what would have been sent."""
+        self.sent.append((job, link))

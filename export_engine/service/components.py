@@ -1,0 +1,162 @@
+"""What a service is made of, and how it is opened as an operator's settings say.
+
+What the settings do not place elsewhere is kept in one folder:
+
+    jobs.sqlite      jobs and keys
+    archives/        finished archives, until their links expire
+    demo/            channels and conversations made up, if there are no others
+    secret           what links to those archives are signed with; made when it is first needed
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from export_engine.errors import ExportError, OptionError
+from export_engine.jobs.backends.archives import open_archives
+from export_engine.jobs.backends.database import open_database
+from export_engine.jobs.backends.files import open_files
+from export_engine.jobs.backends.keys import SqlKeys
+from export_engine.jobs.backends.mail import mailer_from_url
+from export_engine.jobs.backends.sql import open_sql
+from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, KeyStore, Mailer
+from export_engine.options import ExportOptions
+from export_engine.service.downloads import ServedArchives
+from export_engine.service.settings import Settings
+
+__all__ = ["DEMO", "Components", "now", "open_components", "open_job_database"]
+
+#: The part of the folder with the demo's channels and conversations.
+DEMO = "demo"
+
+
+def now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The components of one service, ready to use; each is used from several threads at once.
+
+    `options` shape the exports; their time zone is also that of the days in requests. `mailer` None means that no
+    e-mail is sent. `downloads` are the archives whose links lead to the service, None if a bucket serves its own.
+    `clock` gives aware times.
+    """
+
+    store: JobStore
+    archives: ArchiveStore
+    directory: ChannelDirectory
+    source: ConversationSource
+    keys: KeyStore
+    mailer: Mailer | None = None
+    options: ExportOptions = field(default_factory=ExportOptions)
+    downloads: ServedArchives | None = None
+    clock: Callable[[], datetime] = now
+
+
+@contextmanager
+def open_job_database(*, database: str | None, data: Path | None) -> Iterator[Engine]:
+    """The database of jobs and keys, closed at the end.
+
+    Raises OptionError for a URL that cannot work or is missing, ExportError if the database cannot be reached.
+    """
+    place = database or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
+    with _as_option("database"):
+        engine = open_database(place)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def open_components(settings: Settings, public_url: str) -> Iterator[Components]:
+    """All components, closed at the end; `public_url` is where clients reach the service, for the links it serves.
+
+    Raises OptionError, with the option's name, for what cannot be opened as it was said.
+    """
+    place = settings.archives or str(_inside(settings.data, "archives", "archives"))
+    served = "://" not in place or place.startswith(("file://", "memory://"))
+    with _as_option("smtp"):
+        mailer = mailer_from_url(settings.smtp) if settings.smtp else None
+    secret = _secret(settings) if served else None
+    with _as_option("archives"):
+        archives = open_archives(place, secret=secret, download_url=f"{public_url.rstrip('/')}/downloads")
+    with (
+        _conversations(settings) as (directory, source),
+        open_job_database(database=settings.database, data=settings.data) as engine,
+    ):
+        yield Components(
+            store=SqlJobStore(engine),
+            archives=archives,
+            directory=directory,
+            source=source,
+            keys=SqlKeys(engine),
+            mailer=mailer,
+            options=settings.options,
+            downloads=archives if served else None,
+        )
+
+
+@contextmanager
+def _conversations(settings: Settings) -> Iterator[tuple[ChannelDirectory, ConversationSource]]:
+    place = settings.conversations or str(_inside(settings.data, DEMO, "conversations"))
+    if "://" not in place:
+        yield open_files(Path(place))
+        return
+    with _as_option("conversations"):
+        directory, source = open_sql(place)
+    try:
+        yield directory, source
+    finally:
+        source.engine.dispose()
+
+
+def _secret(settings: Settings) -> bytes:
+    """The secret that was given, or the folder's own, which is made if it is missing."""
+    if settings.secret_file is not None:
+        return settings.secret_file.read_bytes().strip()
+    if settings.secret:
+        return settings.secret
+    path = _inside(settings.data, "secret", "secret_file")
+    if not path.exists():
+        # Written apart and linked: of several processes that begin at once one wins, and none reads half of it.
+        made = path.with_name(f".secret.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(made, path)
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+    return path.read_bytes().strip()
+
+
+def _inside(data: Path | None, name: str, option: str) -> Path:
+    if data is None:
+        raise OptionError("say where it is, or give --data, the folder for all that is not said", option=option)
+    return data / name
+
+
+@contextmanager
+def _as_option(name: str) -> Iterator[None]:
+    """Name an option as it is called here, and a database that cannot be reached by its option."""
+    try:
+        yield
+    except OptionError as error:
+        raise OptionError(str(error), option="secret_file" if error.option == "secret" else name) from None
+    except OperationalError as error:
+        # The driver's own words; SQLAlchemy's would add a statement and a link.
+        raise ExportError(f"--{name}: the database cannot be used: {error.orig}") from None
