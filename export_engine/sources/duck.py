@@ -1,0 +1,201 @@
+"""DuckDB as this package uses it: in memory, bounded, without a network, with the export's time zone.
+
+- **Bounded.** What exceeds the memory limit is spilled to a private folder, which is removed whatever happens: by this
+  process at the end, on an error and on an interrupt; where the process is killed, by a small process that waits for
+  its death (on Windows, where there is none, a killed process leaves the folder).
+- **No network.** No extension is downloaded or loaded by itself, and only a single SELECT is taken, so that none can be
+  asked for.
+- **No machine.** The session's time zone is the export's, never the machine's; nothing of the surrounding Python is
+  visible to a query.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from export_engine.errors import OptionError, SourceError
+from export_engine.schema import MAX_BATCH_ROWS
+from export_engine.times import offset_text, zone_name
+
+try:
+    import duckdb
+except ModuleNotFoundError:  # pragma: no cover - the tests have it
+    raise ModuleNotFoundError(
+        "DuckDB is missing, which SQL and sorting need: pip install 'export-engine[sql]'", name="duckdb"
+    ) from None
+
+__all__ = ["MEMORY_LIMIT", "connected", "selected", "told"]
+
+#: What DuckDB may hold by default before it spills; the process takes about twice that.
+MEMORY_LIMIT = "256MB"
+
+_MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)", re.IGNORECASE)
+
+
+@contextmanager
+def connected(
+    zone: tzinfo,
+    *,
+    memory_limit: str = MEMORY_LIMIT,
+    spill_folder: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection, closed at the end, and its spill folder removed.
+
+    `memory_limit` is a number with a unit (`"256MB"`, `"1GiB"`), `spill_folder` where the private folder is made (by
+    default the system's place for temporary files), `threads` how many it works on (by default the processors; with one
+    it is the caller's own). Raises OptionError (`memory_limit`, `spill_folder`, `timezone`).
+    """
+    if not _MEMORY.fullmatch(memory_limit):
+        raise OptionError(
+            f"memory_limit {memory_limit!r} is no amount of memory: write a number with a unit, such as 500MB or 2GB",
+            option="memory_limit",
+        )
+    with _private_folder(spill_folder) as folder:
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": memory_limit,
+                "temp_directory": folder,
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "python_enable_replacements": "false",
+                "preserve_insertion_order": "true",
+                **({} if threads is None else {"threads": threads}),
+            },
+        )
+        try:
+            _set_zone(connection, zone)
+            yield connection
+        finally:
+            connection.interrupt()
+            connection.close()
+
+
+def _set_zone(connection: duckdb.DuckDBPyConnection, zone: tzinfo) -> None:
+    fixed = zone.utcoffset(None)
+    # ICU, which DuckDB asks, has offsets under names such as GMT+08:00.
+    name = "UTC" if fixed == timedelta(0) else f"GMT{offset_text(_us(fixed))}" if fixed else zone_name(zone)
+    try:
+        connection.execute("SET TimeZone = ?", [name])
+    except duckdb.Error as error:
+        raise OptionError(
+            f"DuckDB does not know the time zone {name}: {_first_line(error)}", option="timezone"
+        ) from None
+
+
+def _us(offset: timedelta) -> int:
+    return offset // timedelta(microseconds=1)
+
+
+@contextmanager
+def _private_folder(parent: str | os.PathLike[str] | None) -> Iterator[str]:
+    """A folder of this process alone, removed whatever happens."""
+    try:
+        folder = tempfile.mkdtemp(prefix="export-engine-spill-", dir=parent)
+    except OSError as error:
+        raise OptionError(
+            f"no folder can be made in {os.fspath(parent or tempfile.gettempdir())} ({error.strerror}): give another",
+            option="spill_folder",
+        ) from None
+    reaper = _reaper(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if reaper is not None and reaper.stdin is not None:
+            with suppress(OSError):
+                reaper.stdin.close()
+            reaper.wait()
+
+
+def _reaper(folder: str) -> subprocess.Popen[bytes] | None:
+    """A process that removes the folder when its standard input ends, which it does when this process dies."""
+    if os.name != "posix" or not Path("/bin/sh").exists():
+        return None
+    return subprocess.Popen(
+        ["/bin/sh", "-c", 'cat >/dev/null; exec rm -rf -- "$1"', "sh", folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a signal to the terminal's or the job's whole group does not reach it
+    )
+
+
+@contextmanager
+def selected(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]
+) -> Iterator[pa.RecordBatchReader]:
+    """The rows of a single SELECT, read as they are asked for. Its `$name`s are bound to `parameters`, never put in.
+
+    Raises OptionError (`sql`) for another statement or several, (`param`) for parameters that are missing or not used,
+    SourceError for a query that fails.
+    """
+    _check(connection, query, parameters)
+    with _query_errors():
+        relation = connection.sql(query, params=dict(parameters) or None)
+        reader = relation.to_arrow_reader(MAX_BATCH_ROWS)
+    with reader:
+        yield reader
+
+
+def told(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches; a query's error while it runs becomes a SourceError."""
+    with _query_errors():
+        yield from batches
+
+
+def _check(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> None:
+    with _query_errors():
+        statements = connection.extract_statements(query)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        found = " and ".join(str(s.type).removeprefix("StatementType.") for s in statements) or "nothing"
+        raise OptionError(f"one SELECT is wanted, and this is {found}: write it as one, WITH … before it", option="sql")
+    wanted = statements[0].named_parameters
+    if missing := sorted(wanted - parameters.keys()):
+        raise OptionError(
+            f"the query has ${missing[0]}, which has no value: give one, as {missing[0]}=…", option="param"
+        )
+    if unused := sorted(parameters.keys() - wanted):
+        raise OptionError(
+            f"{unused[0]} is not in the query, which has {', '.join(f'${w}' for w in sorted(wanted)) or 'no parameter'}",
+            option="param",
+        )
+
+
+@contextmanager
+def _query_errors() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise SourceError(f"the query needs more memory: {_first_line(error)}; give more (memory_limit)") from error
+    except duckdb.Error as error:
+        raise SourceError(f"the query failed: {_advice(error)}") from error
+    except OSError as error:  # how a stream of Arrow's hands on what DuckDB raised
+        if error.errno is not None:
+            raise
+        raise SourceError(f"the query failed: {_advice(error)}") from error
+
+
+def _advice(error: Exception) -> str:
+    text = str(error)
+    if "requires the extension httpfs" in text:
+        return f"{_first_line(error)}; no extension is loaded here"
+    if "extension" in text and ("INSTALL" in text or "not found" in text):
+        return f"{_first_line(error)}; no extension is loaded here: read that file with another tool first"
+    return " ".join(text.split()).removesuffix(" ^")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
