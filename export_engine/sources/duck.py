@@ -35,7 +35,7 @@ except ModuleNotFoundError:  # pragma: no cover - the tests have it
         "DuckDB is missing, which SQL and sorting need: pip install 'export-engine[sql]'", name="duckdb"
     ) from None
 
-__all__ = ["MEMORY_LIMIT", "connected", "selected", "told"]
+__all__ = ["MEMORY_LIMIT", "connected", "query_errors", "selected", "told"]
 
 #: What DuckDB may hold by default before it spills; the process takes about twice that.
 MEMORY_LIMIT = "256MB"
@@ -124,7 +124,7 @@ def _reaper(folder: str) -> subprocess.Popen[bytes] | None:
     """A process that removes the folder when its standard input ends, which it does when this process dies."""
     if os.name != "posix" or not Path("/bin/sh").exists():
         return None
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603  # fixed words and a folder of our own
         ["/bin/sh", "-c", 'cat >/dev/null; exec rm -rf -- "$1"', "sh", folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -143,7 +143,7 @@ def selected(
     SourceError for a query that fails.
     """
     _check(connection, query, parameters)
-    with _query_errors():
+    with query_errors():
         relation = connection.sql(query, params=dict(parameters) or None)
         reader = relation.to_arrow_reader(MAX_BATCH_ROWS)
     with reader:
@@ -152,12 +152,12 @@ def selected(
 
 def told(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same batches; a query's error while it runs becomes a SourceError."""
-    with _query_errors():
+    with query_errors():
         yield from batches
 
 
 def _check(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> None:
-    with _query_errors():
+    with query_errors():
         statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         found = " and ".join(str(s.type).removeprefix("StatementType.") for s in statements) or "nothing"
@@ -169,13 +169,14 @@ def _check(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mappin
         )
     if unused := sorted(parameters.keys() - wanted):
         raise OptionError(
-            f"{unused[0]} is not in the query, which has {', '.join(f'${w}' for w in sorted(wanted)) or 'no parameter'}",
+            f"{unused[0]} is not in the query; it has {', '.join(f'${name}' for name in sorted(wanted)) or 'none'}",
             option="param",
         )
 
 
 @contextmanager
-def _query_errors() -> Iterator[None]:
+def query_errors() -> Iterator[None]:
+    """What DuckDB raises of a query, as a SourceError that says it in one line."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:

@@ -1,0 +1,142 @@
+"""An SQL query's rows as a source: its types, its parameters, its zone, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_engine import Channel, DateRange, OptionError, RowError, SchemaError, SourceError, export_conversations
+from export_engine.sources import SourceContext
+from export_engine.sources.open import open_source
+from export_engine.sources.sql import read_sql
+
+ROOT = Path(__file__).parents[2]
+PARQUET = ROOT / "fixtures" / "conversations.parquet"
+JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+ROW = "'m-1' AS message_id, 'c-1' AS conversation_id, 'inbound' AS direction, 'customer' AS speaker_type"
+
+
+def rows(query: str, parameters: dict[str, Any] | None = None, zone: tzinfo = UTC) -> list[dict[str, Any]]:
+    return [row for batch in read_sql(query, parameters).batches(SourceContext(zone)) for row in batch.to_pylist()]
+
+
+def test_a_file_through_sql_is_the_file() -> None:
+    """Byte for byte."""
+    sources = (open_source(PARQUET), read_sql("SELECT * FROM read_parquet($files)", {"files": str(PARQUET)}))
+    channel = Channel("SMS Support")
+    first, second = (
+        b"".join(export_conversations(source, channel=channel, date_range=JUNE, export_id="x")) for source in sources
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("expression", "column", "value"),
+    [
+        ("'550e8400-e29b-41d4-a716-446655440000'::UUID", "message_id", "550e8400-e29b-41d4-a716-446655440000"),
+        ("7::BIGINT", "message_id", "7"),
+        ("'read'::ENUM('sent', 'read')", "status", "read"),
+        ("'\"x\"'::JSON", "message_text", '"x"'),
+        (
+            "['https://a.example/1,2', 'https://a.example/3']",
+            "media_url",
+            "https://a.example/1%2C2,https://a.example/3",
+        ),
+        ("[]::VARCHAR[]", "media_url", None),
+        ("NULL", "message_text", None),
+        ("''", "message_text", ""),
+    ],
+)
+def test_types_are_taken_as_duckdb_has_them(expression: str, column: str, value: object) -> None:
+    """As text where the column is text, lists as URLs."""
+    others = ROW.replace("'m-1' AS message_id, ", "") if column == "message_id" else ROW
+    (row,) = rows(f"SELECT {others}, TIMESTAMPTZ '2026-06-02 08:00:00+00' AS message_time, {expression} AS {column}")
+    assert row[column] == value
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        UTC,
+        ZoneInfo("Asia/Taipei"),
+        ZoneInfo("America/New_York"),
+        timezone(timedelta(hours=5, minutes=30)),
+        timezone(-timedelta(hours=3)),
+    ],
+)
+def test_local_times_are_in_the_export_s_zone(zone: tzinfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both those without a zone and those that the query itself makes, whatever the machine's zone is."""
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    expected = datetime(2026, 6, 2, 8, tzinfo=zone)
+    for time in ("TIMESTAMP '2026-06-02 08:00:00'", "CAST(TIMESTAMP '2026-06-02 08:00:00' AS TIMESTAMPTZ)"):
+        (row,) = rows(f"SELECT {ROW}, {time} AS message_time", zone=zone)
+        assert row["message_time"] == expected
+
+
+@given(st.text())
+def test_a_parameter_stays_a_value(text: str) -> None:
+    """Any text at all comes back as it is: nothing of it is SQL."""
+    if "\0" in text or (not text.isprintable() and text.encode("utf-8", "replace").decode() != text):
+        return
+    query = f"SELECT {ROW}, TIMESTAMPTZ '2026-06-02 08:00:00+00' AS message_time, $text AS message_text"
+    assert rows(query, {"text": text})[0]["message_text"] == text
+
+
+@pytest.mark.parametrize(
+    ("query", "parameters", "option", "says"),
+    [
+        ("SELECT 1; SELECT 2", {}, "sql", "one SELECT is wanted"),
+        ("INSTALL httpfs", {}, "sql", "one SELECT is wanted"),
+        ("COPY (SELECT 1) TO 'x.csv'", {}, "sql", "one SELECT is wanted"),
+        ("SET memory_limit='1TB'", {}, "sql", "one SELECT is wanted"),
+        ("", {}, "sql", "nothing"),
+        ("SELECT $x", {}, "param", r"\$x, which has no value"),
+        ("SELECT $x", {"x": 1, "y": 2}, "param", r"y is not in the query; it has \$x"),
+    ],
+)
+def test_what_is_not_one_select(query: str, parameters: dict[str, Any], option: str, says: str) -> None:
+    """It is refused, with the option that it came by."""
+    with pytest.raises(OptionError, match=says) as caught:
+        rows(query, parameters)
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("SELECT nope FROM range(3)", "nope"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT * FROM 'none.parquet'", "none.parquet"),
+        ("SELECT * FROM 's3://bucket/x.parquet'", "no extension is loaded"),
+        ("SELECT * FROM 'https://example.com/x.csv'", "no extension is loaded"),
+        ("SELECT * FROM read_xlsx('x.xlsx')", "no extension is loaded"),
+        (f"SELECT {ROW}, error('boom') AS message_time", "boom"),
+    ],
+)
+def test_a_query_that_fails(query: str, says: str) -> None:
+    """One line that says what DuckDB said; nothing is downloaded."""
+    with pytest.raises(SourceError, match=says) as caught:
+        rows(query)
+    assert "\n" not in str(caught.value)
+
+
+def test_columns_and_values_are_held_against_the_rules() -> None:
+    """As any table's."""
+    with pytest.raises(SchemaError, match="'message_id' is missing"):
+        rows("SELECT 1 AS id")
+    with pytest.raises(RowError, match="noon"):
+        rows(f"SELECT {ROW}, 'noon' AS message_time")
+
+
+def test_memory_that_does_not_suffice_is_said() -> None:
+    """With what to do."""
+    text = "string_agg(repeat('x', 1000), '') AS message_text"
+    query = f"SELECT {ROW}, now() AS message_time, {text} FROM range(300000)"  # noqa: S608  # fixed words
+    with pytest.raises(SourceError, match="memory_limit"):
+        list(read_sql(query, memory_limit="20MB").batches(SourceContext(UTC)))
