@@ -70,6 +70,7 @@ ONLY_IN = {
     "rich": "cli",
     "msgspec": "sources sinks.manifest",
     "sqlalchemy": "jobs.backends service.components",
+    "alembic": "jobs.backends.migrations",
     "duckdb": "sources.duck sources.mapping",
     "obstore": "sinks.object jobs.backends.archives",
     "phonenumbers": "jobs.request",

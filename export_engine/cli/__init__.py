@@ -16,6 +16,7 @@ import click
 
 from export_engine import __version__
 from export_engine.cli.common import DONE, EPILOG, FAILED, INTERRUPTED, failed
+from export_engine.cli.database import database
 from export_engine.cli.export import export
 from export_engine.cli.inspect import inspect
 from export_engine.cli.key import key
@@ -58,5 +59,5 @@ def commands() -> None:
     """Conversations in, one ZIP of CSVs out."""
 
 
-for _command in (export, verify, inspect, serve, worker, key):
+for _command in (export, verify, inspect, serve, worker, key, database):
     commands.add_command(_command)

@@ -1,4 +1,4 @@
-"""What the commands around the export job have in common: `serve`, `worker` and `key`.
+"""What the commands around the export job have in common: `serve`, `worker`, `key` and `database`.
 
 The command line imports these whatever is run, so they import no web framework and no database: each command does that
 when it is run. They alone read the environment, as services are set up by it; and what an argument says, such as a

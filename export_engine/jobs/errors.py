@@ -9,7 +9,8 @@ ExportError
 │   ├── ActiveExportError       409    the same channel and range is being exported
 │   └── InvalidRequestError     422    a body that breaks a rule; has `problems`
 ├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
-└── LeaseLostError                     a job that another worker has taken over meanwhile
+├── LeaseLostError                     a job that another worker has taken over meanwhile
+└── RevisionError                      a database that another release made; has `revision`
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = [
     "NotFoundError",
     "Problem",
     "RequestError",
+    "RevisionError",
     "TransitionError",
     "UnauthorizedError",
 ]
@@ -115,3 +117,11 @@ class TransitionError(ExportError, RuntimeError):
 
 class LeaseLostError(ExportError):
     """The job was taken over by another worker, or ended, while this one was at it: what was made of it is void."""
+
+
+class RevisionError(ExportError):
+    """The database's tables are another release's, and were left as they are; `revision` is theirs."""
+
+    def __init__(self, message: str, *, revision: str) -> None:
+        super().__init__(message)
+        self.revision = revision

@@ -34,7 +34,7 @@ from export_engine.options import ExportOptions
 from export_engine.service.downloads import ServedArchives
 from export_engine.service.settings import Settings
 
-__all__ = ["DEMO", "Components", "now", "open_components", "open_job_database"]
+__all__ = ["DEMO", "Components", "job_database_url", "now", "open_components", "open_job_database"]
 
 #: The part of the folder with the demo's channels and conversations.
 DEMO = "demo"
@@ -71,13 +71,20 @@ def open_job_database(*, database: str | None, data: Path | None) -> Iterator[En
 
     Raises OptionError for a URL that cannot work or is missing, ExportError if the database cannot be reached.
     """
-    place = database or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
-    with _as_option("database"):
-        engine = open_database(place)
+    with job_database_url(database=database, data=data) as url:
+        engine = open_database(url)
     try:
         yield engine
     finally:
         engine.dispose()
+
+
+@contextmanager
+def job_database_url(*, database: str | None, data: Path | None) -> Iterator[str]:
+    """Where the database of jobs and keys is; what cannot be done there in the block raises as `open_job_database`."""
+    url = database or f"sqlite:///{_inside(data, 'jobs.sqlite', 'database')}"
+    with _as_option("database"):
+        yield url
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the commands `serve`, `worker` and `key` do: open the components, run, close them."""
+"""What the commands `serve`, `worker`, `key` and `database` do: open the components, run, close them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
+from export_engine.jobs.backends.database import database_revision, upgrade_database
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.service.app import create_app
 from export_engine.service.background import make_worker
-from export_engine.service.components import DEMO, now, open_components, open_job_database
+from export_engine.service.components import DEMO, job_database_url, now, open_components, open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.logs import log_to
 from export_engine.service.metrics import Metrics
 from export_engine.service.settings import Settings
 
-__all__ = ["create_key", "revoke_key", "serve_until_signal", "work_until_signal"]
+__all__ = ["create_key", "revision", "revoke_key", "serve_until_signal", "upgrade", "work_until_signal"]
 
 
 def serve_until_signal(settings: Settings, *, host: str, port: int, worker: bool, grace: timedelta) -> None:
@@ -75,6 +76,18 @@ def revoke_key(key_id: str, *, database: str | None, data: Path | None) -> bool:
     """Have a key hold no more; False if there is none of that id. Raises OptionError as `create_key` does."""
     with open_job_database(database=database, data=data) as engine:
         return SqlKeys(engine).revoke(key_id)
+
+
+def upgrade(*, database: str | None, data: Path | None) -> tuple[str | None, str]:
+    """Upgrade the database; its revisions before and after. Raises OptionError as `create_key` does."""
+    with job_database_url(database=database, data=data) as url:
+        return upgrade_database(url)
+
+
+def revision(*, database: str | None, data: Path | None) -> str | None:
+    """The database's revision, or None if it is empty. Raises OptionError as `create_key` does."""
+    with job_database_url(database=database, data=data) as url:
+        return database_revision(url)
 
 
 def _address(host: str, port: int) -> str:

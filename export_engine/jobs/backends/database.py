@@ -9,6 +9,7 @@ SQLite (a file) for one machine, PostgreSQL for several. What each needs to be s
 - Waiting. SQLite keeps a write-ahead log, so readers and the writer do not wait for each other; writers wait their
   turn, for at most `BUSY_TIMEOUT`. It syncs each commit to disk (its default): a job that was accepted is not lost.
 - Times. Microseconds and UTC survive on both: see `UtcTime`.
+- Releases. The tables below are what this release works with; `migrations` brings a database there, also an empty one.
 """
 
 from __future__ import annotations
@@ -49,15 +50,30 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
 from export_engine.errors import OptionError
+from export_engine.jobs.backends import migrations
+from export_engine.jobs.errors import RevisionError
 from export_engine.jobs.job import Status
 
-__all__ = ["ACTIVE", "BUSY_TIMEOUT", "KEPT", "UNTOLD", "api_key", "export_job", "open_database", "storable", "writing"]
+__all__ = [
+    "ACTIVE",
+    "BUSY_TIMEOUT",
+    "KEPT",
+    "UNTOLD",
+    "api_key",
+    "database_revision",
+    "export_job",
+    "metadata",
+    "open_database",
+    "storable",
+    "upgrade_database",
+    "writing",
+]
 
 #: How long a transaction on SQLite waits for its turn to write before it fails.
 BUSY_TIMEOUT = timedelta(seconds=30)
 
-# PostgreSQL lets "create if missing" race with itself; whoever holds this (arbitrary) advisory lock creates.
-_CREATION_LOCK = 0x6578706F7274
+# Whoever holds this (arbitrary) advisory lock of PostgreSQL's may change the tables. SQLite has its one write lock.
+_UPGRADE_LOCK = 0x6578706F7274
 
 _DRIVERS = {
     "sqlite": "sqlite+pysqlite",
@@ -97,12 +113,13 @@ class UtcTime(TypeDecorator[datetime]):
         return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
 
 
-_metadata = MetaData()
+#: The tables as this release works with them. Whoever changes them adds a step: see `migrations`.
+metadata = MetaData()
 
 #: The jobs: the fields of `Job`, and what only the store knows of them.
 export_job = Table(
     "export_job",
-    _metadata,
+    metadata,
     Column("id", String, primary_key=True),
     Column("workspace_id", String, nullable=False),
     Column("channel_id", String, nullable=False),
@@ -169,7 +186,7 @@ _index("export_job_status", "status")
 #: The API keys; of a key's secret only the SHA-256 is there.
 api_key = Table(
     "api_key",
-    _metadata,
+    metadata,
     Column("id", String, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
     Column("workspace_id", String, nullable=False),
@@ -180,23 +197,51 @@ api_key = Table(
 
 
 def open_database(url: str) -> Engine:
-    """An engine for the database at `url`, with its tables created if they are missing; dispose of it when done.
+    """An engine for the database at `url`; dispose of it when done.
 
-    `url` is `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`. Any number of processes may open
-    the same database at once, also for the first time.
+    `url` is `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`. An empty database gets its tables,
+    and a SQLite file that an older release made is upgraded. Any number of processes may open the same database at
+    once, also for the first time.
 
-    Raises OptionError for a URL that is neither or a SQLite database that cannot be shared, and SQLAlchemy's
-    OperationalError if the database cannot be reached.
+    Raises OptionError for a URL that is neither or a SQLite database that cannot be shared, RevisionError for a
+    database that a newer release made, or on PostgreSQL an older one, ExportError for somebody else's tables, and
+    SQLAlchemy's OperationalError if the database cannot be reached.
     """
     engine = _engine(url)
     try:
-        if engine.dialect.name == "sqlite":
-            _keep_write_ahead_log(engine)
-        _create_tables(engine)
+        _upgrade(engine, older=engine.dialect.name == "sqlite")
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def upgrade_database(url: str) -> tuple[str | None, str]:
+    """Bring the database at `url` to the revision that this release works with.
+
+    Returns the revision it had (None: it was empty) and the one it has. Processes of the older release that have it
+    open may go on; none can open it any more. Raises what `open_database` does.
+    """
+    engine = _engine(url)
+    try:
+        return _upgrade(engine, older=True)
+    finally:
+        engine.dispose()
+
+
+def database_revision(url: str) -> str | None:
+    """The revision of the database at `url`, or None if it is empty or a file that is not there. It is only read.
+
+    Raises what `open_database` does, but no RevisionError.
+    """
+    engine = _engine(url)
+    try:
+        if engine.dialect.name == "sqlite" and engine.url.database and not Path(engine.url.database).exists():
+            return None
+        with engine.begin() as connection:
+            return migrations.current(connection)
+    finally:
+        engine.dispose()
 
 
 def writing(engine: Engine) -> Engine:
@@ -268,8 +313,38 @@ def _keep_write_ahead_log(engine: Engine) -> None:
         )
 
 
-def _create_tables(engine: Engine) -> None:
+def _upgrade(engine: Engine, *, older: bool) -> tuple[str | None, str]:
+    """Make what an empty database lacks, and with `older` what an older one lacks; the revisions before and after."""
+    latest = migrations.latest()
+    with engine.begin() as connection:
+        found = _checked(connection, latest, older=older)
+    if engine.dialect.name == "sqlite":
+        _keep_write_ahead_log(engine)
+    if found == latest:
+        return found, latest
     with writing(engine).begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))
-        _metadata.create_all(connection)
+            connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        found = _checked(connection, latest, older=older)  # another may have been first
+        if found != latest:
+            migrations.upgrade(connection)
+    return found, latest
+
+
+def _checked(connection: Connection, latest: str, *, older: bool) -> str | None:
+    """The database's revision, if this release can work with it or bring it there. Raises RevisionError."""
+    found = migrations.current(connection)
+    where = connection.engine.url.render_as_string(hide_password=True)
+    if found is not None and not migrations.is_known(found):
+        raise RevisionError(
+            f"{where} was made by a newer release (revision {found}, this one knows those up to {latest}): "
+            "upgrade export-engine",
+            revision=found,
+        )
+    if found not in (None, latest) and not older:
+        raise RevisionError(
+            f"{where} was made by an older release (revision {found}, this one needs {latest}): "
+            "run export-engine database upgrade",
+            revision=found,
+        )
+    return found
