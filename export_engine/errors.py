@@ -9,6 +9,8 @@
     ├── ArchiveError                     an archive that cannot be written as asked, or read
     └── StateError (RuntimeError)        an export used twice, or asked too early
 
+The export job's errors are drawn in `export_engine.jobs.errors`, the service's in `export_engine.service.errors`.
+
 Messages are advice: they say what is wrong, where, and how to mend it. The facts are attributes too.
 Errors of the caller's own iterator, callback or sink are never wrapped: they arrive as they were raised.
 """

@@ -76,7 +76,7 @@ ONLY_IN = {
     "phonenumbers": "jobs.request",
     "email_validator": "jobs.request",
     "prometheus_client": "service.metrics",
-    "pydantic": "jobs.request service.schemas",
+    "pydantic": "jobs.request service.schemas service.openapi",
     "fastapi": "service",
     "uvicorn": "service.server",
 }
@@ -203,6 +203,12 @@ def test_importing_the_vocabulary_loads_no_pyarrow() -> None:
     """Who validates requests or queues jobs, and exports nothing, does not wait for it."""
     loaded = loaded_by("import export_engine, export_engine.jobs.request")
     assert {"pyarrow", "numpy", "export_engine.engine"}.isdisjoint(loaded)
+
+
+def test_the_door_of_the_export_job_loads_nothing_heavy() -> None:
+    """Nor do its ports and stores in memory: an embedder's tests need no database and no cloud."""
+    loaded = loaded_by("import export_engine.jobs, export_engine.jobs.testing, export_engine.jobs.ports")
+    assert {"pyarrow", "numpy", "sqlalchemy", "obstore", "pydantic", "phonenumbers"}.isdisjoint(loaded)
 
 
 def test_top_level_is_what_it_is_meant_to_be() -> None:

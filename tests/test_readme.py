@@ -113,7 +113,7 @@ def test_embedding_the_job(example: Callable[[str], dict[str, Any]], tmp_path: P
     """Queued, worked on, finished with a link; refused with the API's status where it must be."""
     write_demo(tmp_path / "data")
     (tmp_path / "archives").mkdir()
-    names = example("api.trigger(")
+    names = example("jobs.trigger(")
     body = {"phone_number": "+12025550123", "start_date": "2026-02-01", "end_date": "2026-02-28"}
     status, document = names["post"](DEMO_WORKSPACE, body)
     assert (status, len(document["detail"]["candidates"])) == (409, 2)

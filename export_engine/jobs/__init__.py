@@ -1,4 +1,170 @@
-"""The export job: trigger, validate, resolve the channel, run, tell, expire. Rules first, then parts behind protocols.
+"""The export job, to embed in a service: trigger, validate, resolve the channel, run, notify, expire.
 
-Nothing of the archive generator imports this.
+    from export_engine import jobs
+
+    store = jobs.SqlJobStore(jobs.open_database("sqlite:///jobs.sqlite"))
+    job = jobs.trigger(body, workspace_id=workspace, store=store, directory=directory, now=datetime.now(UTC))
+    worker = jobs.Worker(store, archives, directory, source)
+
+The rules stand in `api`, `request`, `channels`, `identifiers`, `job`, `errors` and `failures`; what they need of the
+world around them in `ports`, real ones in `backends`, ones in memory, for tests, in `testing`; `worker` and `lease` do
+the jobs. Each name is loaded when it is first asked for: who only checks requests waits for no database.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export_engine.jobs.api import poll, trigger
+    from export_engine.jobs.backends.archives import ObjectArchives, open_archives
+    from export_engine.jobs.backends.database import database_revision, open_database, upgrade_database
+    from export_engine.jobs.backends.files import FileConversations, FileDirectory, open_files
+    from export_engine.jobs.backends.keys import SqlKeys
+    from export_engine.jobs.backends.mail import SmtpMailer, mailer_from_url
+    from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory, open_sql
+    from export_engine.jobs.backends.sql_schema import create_schema
+    from export_engine.jobs.backends.store import SqlJobStore
+    from export_engine.jobs.channels import COARSE_TYPES, find_channel, resolve_channel
+    from export_engine.jobs.errors import (
+        ActiveExportError,
+        AmbiguousChannelError,
+        FutureStartError,
+        InvalidRequestError,
+        LeaseLostError,
+        LinkError,
+        NotFoundError,
+        Problem,
+        RequestError,
+        RevisionError,
+        TransitionError,
+        UnauthorizedError,
+    )
+    from export_engine.jobs.failures import failure_message
+    from export_engine.jobs.job import LINK_LIFE, Job, Status, accepted_document, status_document
+    from export_engine.jobs.ports import (
+        ArchiveStore,
+        ChannelDirectory,
+        ConversationSource,
+        JobStore,
+        KeyStore,
+        Lease,
+        Mailer,
+        WorkspaceChannel,
+    )
+    from export_engine.jobs.request import CHANNEL_TYPES, ChannelType, ExportRequest
+    from export_engine.jobs.worker import JobEvent, Observer, Worker
+
+__all__ = [
+    "CHANNEL_TYPES",
+    "COARSE_TYPES",
+    "LINK_LIFE",
+    "ActiveExportError",
+    "AmbiguousChannelError",
+    "ArchiveStore",
+    "ChannelDirectory",
+    "ChannelType",
+    "ConversationSource",
+    "ExportRequest",
+    "FileConversations",
+    "FileDirectory",
+    "FutureStartError",
+    "InvalidRequestError",
+    "Job",
+    "JobEvent",
+    "JobStore",
+    "KeyStore",
+    "Lease",
+    "LeaseLostError",
+    "LinkError",
+    "Mailer",
+    "NotFoundError",
+    "ObjectArchives",
+    "Observer",
+    "Problem",
+    "RequestError",
+    "RevisionError",
+    "SmtpMailer",
+    "SqlConversations",
+    "SqlDirectory",
+    "SqlJobStore",
+    "SqlKeys",
+    "Status",
+    "TransitionError",
+    "UnauthorizedError",
+    "Worker",
+    "WorkspaceChannel",
+    "accepted_document",
+    "create_schema",
+    "database_revision",
+    "failure_message",
+    "find_channel",
+    "mailer_from_url",
+    "open_archives",
+    "open_database",
+    "open_files",
+    "open_sql",
+    "poll",
+    "resolve_channel",
+    "status_document",
+    "trigger",
+    "upgrade_database",
+]
+
+#: Where each name stands.
+_MODULES = {
+    "api": ("poll", "trigger"),
+    "backends.archives": ("ObjectArchives", "open_archives"),
+    "backends.database": ("database_revision", "open_database", "upgrade_database"),
+    "backends.files": ("FileConversations", "FileDirectory", "open_files"),
+    "backends.keys": ("SqlKeys",),
+    "backends.mail": ("SmtpMailer", "mailer_from_url"),
+    "backends.sql": ("SqlConversations", "SqlDirectory", "open_sql"),
+    "backends.sql_schema": ("create_schema",),
+    "backends.store": ("SqlJobStore",),
+    "channels": ("COARSE_TYPES", "find_channel", "resolve_channel"),
+    "errors": (
+        "ActiveExportError",
+        "AmbiguousChannelError",
+        "FutureStartError",
+        "InvalidRequestError",
+        "LeaseLostError",
+        "LinkError",
+        "NotFoundError",
+        "Problem",
+        "RequestError",
+        "RevisionError",
+        "RevisionError",
+        "TransitionError",
+        "UnauthorizedError",
+    ),
+    "failures": ("failure_message",),
+    "job": ("LINK_LIFE", "Job", "Status", "accepted_document", "status_document"),
+    "ports": (
+        "ArchiveStore",
+        "ChannelDirectory",
+        "ConversationSource",
+        "JobStore",
+        "KeyStore",
+        "Lease",
+        "Mailer",
+        "WorkspaceChannel",
+    ),
+    "request": ("CHANNEL_TYPES", "ChannelType", "ExportRequest"),
+    "worker": ("JobEvent", "Observer", "Worker"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is first asked for (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,37 +7,39 @@ RequestError they raise. Bodies are checked before anything is asked of a store,
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from uuid import uuid4
 
-from export_engine.jobs.channels import find_channel
+from export_engine.jobs.channels import COARSE_TYPES, find_channel
 from export_engine.jobs.errors import NotFoundError
+from export_engine.jobs.identifiers import uuid_of
 from export_engine.jobs.job import Job, status_document
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, JobStore
 from export_engine.jobs.request import ExportRequest
 
-__all__ = ["poll", "trigger", "uuid_of"]
-
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-
-
-def uuid_of(text: str) -> str | None:
-    """The id in lower case, None if it is no UUID: nothing in any store can have it."""
-    return text.lower() if _UUID.fullmatch(text) else None
+__all__ = ["poll", "trigger"]
 
 
 def trigger(
-    body: Any, *, workspace_id: str, store: JobStore, directory: ChannelDirectory, now: datetime, timezone: tzinfo = UTC
+    body: Any,
+    *,
+    workspace_id: str,
+    store: JobStore,
+    directory: ChannelDirectory,
+    now: datetime,
+    timezone: tzinfo = UTC,
+    types: Mapping[str, str] = COARSE_TYPES,
 ) -> Job:
     """Queue the export that a request's body asks for; `accepted_document` of the job is the answer (202).
 
-    `now` is aware; `timezone` is whose days the range and today are. Raises InvalidRequestError, FutureStartError,
-    NotFoundError, AmbiguousChannelError or ActiveExportError.
+    `now` is aware; the range's days and today are those of `timezone`, as of the workers' options. `types` has the
+    coarse type of each detailed one. Raises InvalidRequestError, FutureStartError, NotFoundError,
+    AmbiguousChannelError or ActiveExportError.
     """
     wanted = ExportRequest.from_mapping(body, today=now.astimezone(timezone).date())
-    channel = find_channel(directory, workspace_id, wanted)
+    channel = find_channel(directory, workspace_id, wanted, types=types)
     job = Job(
         id=str(uuid4()),
         workspace_id=workspace_id,

@@ -4,6 +4,7 @@ ExportError
 ├── RequestError                       `status` and `body`: what an HTTP service answers
 │   ├── FutureStartError        400    the range begins in the future
 │   ├── UnauthorizedError       401    no key, or none that holds here
+│   ├── LinkError               403    a download link that is forged, damaged or too old
 │   ├── NotFoundError           404    no such channel or job in this workspace
 │   ├── AmbiguousChannelError   409    a phone number that several channels share; has `candidates`
 │   ├── ActiveExportError       409    the same channel and range is being exported
@@ -11,6 +12,9 @@ ExportError
 ├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
 ├── LeaseLostError                     a job that another worker has taken over meanwhile
 └── RevisionError                      a database that another release made; has `revision`
+
+A service around this has its own (`export_engine.service.errors`). What the stores of a database or a cloud raise when
+they cannot be reached is theirs, and said with each.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ __all__ = [
     "FutureStartError",
     "InvalidRequestError",
     "LeaseLostError",
+    "LinkError",
     "NotFoundError",
     "Problem",
     "RequestError",
@@ -59,6 +64,15 @@ class UnauthorizedError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("Missing or invalid X-API-Key.")
+
+
+class LinkError(RequestError):
+    """A download link that is forged, damaged or too old; it is not said which."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("The link is invalid or has expired.")
 
 
 class NotFoundError(RequestError):

@@ -15,24 +15,21 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from functools import partial
-from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI, Request
-from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from export_engine import __version__
 from export_engine.jobs.errors import RequestError
 from export_engine.service.background import Background, make_worker
 from export_engine.service.components import Components
 from export_engine.service.downloads import downloads_router
 from export_engine.service.metrics import Metrics
 from export_engine.service.middleware import Requests
+from export_engine.service.openapi import openapi_document
 from export_engine.service.routes import router
-from export_engine.service.schemas import RESPONSES, ExportConversationsRequest
 
 __all__ = ["GRACE", "create_app"]
 
@@ -58,32 +55,38 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
         Background(make_worker(components, metrics, grace=grace), patience=grace + _HANDING_BACK) if worker else None
     )
     app = FastAPI(
-        title="Export Conversations",
-        version=__version__,
-        description="Export the conversations of a single channel over a date range: trigger, poll, download.",
         lifespan=_lifespan(background),
-        redoc_url=None,
+        openapi_url=None,  # the document stands in `export_engine.service.openapi`
         redirect_slashes=False,  # a path with a slash too many is unknown, as any other
     )
     app.state.components = components
-    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(Requests, metrics=metrics)
     app.include_router(router)
-    app.include_router(router, prefix="/seax-api", include_in_schema=False)
+    app.include_router(router, prefix="/seax-api")
     if components.downloads is not None:
         app.include_router(downloads_router(components.downloads, components.clock))
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.get("/healthz")
     def healthz() -> JSONResponse:
         """Whether this process can do its work: the database answers, the worker lives."""
         problem = _problem(components, background)
         return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.get("/metrics")
     def scrape() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    document = openapi_document()
+
+    @app.get("/openapi.json")
+    def openapi() -> JSONResponse:
+        return JSONResponse(document)
+
+    @app.get("/docs")
+    def docs() -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url="/openapi.json", title="Export Conversations")
 
     return app
 
@@ -129,27 +132,3 @@ async def _no_route(_: Request, error: Exception) -> JSONResponse:
     """An unknown path or method (404, 405), in the same form as all errors."""
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for it alone; Starlette's type is wider
     return JSONResponse({"detail": {"message": error.detail}}, error.status_code, error.headers)
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, mended: the body that is read by hand, nulls in examples, no 422 where none is answered."""
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = document["components"]["schemas"]
-        schemas["ExportConversationsRequest"] = ExportConversationsRequest.model_json_schema()
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        for operation in (found for operations in document["paths"].values() for found in operations.values()):
-            told = RESPONSES[operation["operationId"]]
-            operation["responses"] = {
-                status: response | {"content": _with_examples(response["content"], told[int(status)])}
-                for status, response in sorted(operation["responses"].items())
-                if int(status) in told
-            }
-        app.openapi_schema = document
-    return app.openapi_schema
-
-
-def _with_examples(content: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    """The content of a response with its examples as they were told: FastAPI drops what is null in them."""
-    return {kind: media | {"examples": told["content"][kind]["examples"]} for kind, media in content.items()}

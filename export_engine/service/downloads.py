@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from email.message import Message
 from email.utils import format_datetime
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from starlette.datastructures import Headers
 
 from export_engine.jobs.backends.archives import Stored
 from export_engine.jobs.errors import NotFoundError
+from export_engine.sinks.headers import download_headers
 
 __all__ = ["ServedArchives", "downloads_router"]
 
@@ -41,7 +41,7 @@ class ServedArchives(Protocol):
 
 def downloads_router(archives: ServedArchives, clock: Callable[[], datetime]) -> APIRouter:
     """The route that links lead to. It is no part of the API: nobody makes up its URLs."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter()
 
     @router.api_route("/downloads/{path:path}", methods=["GET", "HEAD"])
     def download(request: Request, path: str, name: str = "", expires: str = "", signature: str = "") -> Response:
@@ -73,13 +73,12 @@ def _answer(request: Request, stored: Stored, name: str, read: Callable[[int, in
     else:
         problem = {"detail": {"message": f"The archive has {stored.size} bytes and none in the range asked for."}}
         return JSONResponse(problem, 416, headers={"Content-Range": f"bytes */{stored.size}"})
-    headers |= {
-        "Content-Disposition": _attachment(name),
+    headers |= download_headers(name) | {
         "Content-Length": str(len(wanted)),
         "X-Content-Type-Options": "nosniff",
     }
     chunks = iter(()) if request.method == "HEAD" else read(wanted.start, wanted.stop)
-    return StreamingResponse(map(bytes, chunks), status, headers=headers, media_type="application/zip")
+    return StreamingResponse(map(bytes, chunks), status, headers=headers)
 
 
 def _range(headers: Headers, stored: Stored) -> range | None:
@@ -101,10 +100,3 @@ def _range(headers: Headers, stored: Stored) -> range | None:
 def _names(header: str, etag: str) -> bool:
     """Whether an If-None-Match header has the archive's ETag, which has no comma."""
     return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in header.split(","))
-
-
-def _attachment(name: str) -> str:
-    """The header that names the file (RFC 6266), with other than ASCII as RFC 5987 has it."""
-    message = Message()
-    message.add_header("Content-Disposition", "attachment", filename=name if name.isascii() else ("utf-8", "", name))
-    return str(message["Content-Disposition"])

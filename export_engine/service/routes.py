@@ -9,47 +9,24 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Security
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from fastapi.security import APIKeyHeader
 from pydantic_core import from_json
 
 from export_engine.jobs import api
-from export_engine.jobs.api import uuid_of
-from export_engine.jobs.errors import InvalidRequestError, Problem, RequestError, UnauthorizedError
+from export_engine.jobs.errors import InvalidRequestError, Problem, UnauthorizedError
+from export_engine.jobs.identifiers import uuid_of
 from export_engine.jobs.job import accepted_document
 from export_engine.service.components import Components
-from export_engine.service.schemas import POLL, REQUEST_BODY, RESPONSES, TRIGGER, JobId, WorkspaceId
+from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError
 
-__all__ = ["MAX_BODY", "components_of", "router"]
-
-#: Bytes of a request's body; one that says all there is to say has under one thousand.
-MAX_BODY = 64 << 10
+__all__ = ["components_of", "router"]
 
 #: Bytes of a body that is too large which are read all the same, and dropped: who is still sending when the connection
 #: is closed may not see the answer.
 _PATIENCE = 1 << 20
 
 _log = logging.getLogger(__name__)
-
-_KEY = APIKeyHeader(
-    name="X-API-Key",
-    scheme_name="X-API-Key",
-    description="A key of the workspace with the scope Workspace Events Notification.",
-    auto_error=False,
-)
-
-
-class BodyTooLargeError(RequestError):
-    """More bytes than `MAX_BODY`."""
-
-    status = 413
-
-
-class MediaTypeError(RequestError):
-    """A body that is not declared as JSON."""
-
-    status = 415
 
 
 def components_of(request: Request) -> Components:
@@ -58,16 +35,12 @@ def components_of(request: Request) -> Components:
     return components
 
 
-def _workspace(
-    workspace_id: WorkspaceId,
-    key: Annotated[str | None, Security(_KEY)],
-    components: Annotated[Components, Depends(components_of)],
-) -> str:
+def _workspace(request: Request, workspace_id: str, components: Annotated[Components, Depends(components_of)]) -> str:
     """The workspace, once the key holds for it. No key holds for what is no UUID."""
     workspace = uuid_of(workspace_id)
     if workspace is None:
         raise UnauthorizedError
-    components.keys.check(key, workspace)
+    components.keys.check(request.headers.get("X-API-Key"), workspace)
     return workspace
 
 
@@ -77,7 +50,7 @@ _Workspace = Annotated[str, Depends(_workspace)]
 async def _json(request: Request, _: _Workspace) -> Any:
     """The body, as JSON has it; read only for a key that holds."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise MediaTypeError("The body must be JSON: send the header Content-Type: application/json.")
+        raise MediaTypeError
     body = await _bounded(request)
     try:
         return from_json(body, allow_inf_nan=False)
@@ -98,32 +71,20 @@ async def _bounded(request: Request) -> bytearray:
             elif size > _PATIENCE:
                 break
     if max(announced, size) > MAX_BODY:
-        raise BodyTooLargeError(f"The body is too large: at most {MAX_BODY:,} bytes are taken.")
+        raise BodyTooLargeError
     return body
 
 
-router = APIRouter(prefix="/api/v1/workspace/{workspace_id}/export-conversations", tags=["Export Conversations"])
+router = APIRouter(prefix="/api/v1/workspace/{workspace_id}/export-conversations")
 
 
-@router.post(
-    "",
-    operation_id=TRIGGER,
-    summary="Trigger a Conversation Export",
-    status_code=202,
-    response_model=None,
-    responses=RESPONSES[TRIGGER],
-    openapi_extra={"requestBody": REQUEST_BODY},
-)
+@router.post("")
 def trigger(
     workspace: _Workspace,
     body: Annotated[Any, Depends(_json)],
     components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
-    """Enqueue an export job for one channel over an inclusive date range.
-
-    The channel can be identified either by its `channel_id` (the phone/channel UUID) or by its `phone_number` in E.164
-    format. Only one active export is allowed per channel and date range.
-    """
+    """Queue an export."""
     job = api.trigger(
         body,
         workspace_id=workspace,
@@ -136,22 +97,11 @@ def trigger(
     return JSONResponse(accepted_document(job), 202)
 
 
-@router.get(
-    "/{export_job_id}",
-    operation_id=POLL,
-    summary="Get Export Job Status",
-    response_model=None,
-    responses=RESPONSES[POLL],
-)
+@router.get("/{export_job_id}")
 def poll(
-    workspace: _Workspace, export_job_id: JobId, components: Annotated[Components, Depends(components_of)]
+    workspace: _Workspace, export_job_id: str, components: Annotated[Components, Depends(components_of)]
 ) -> JSONResponse:
-    """Poll an export job.
-
-    While the job is running, `status` is `queued` or `started` and `presigned_url` is null. When the job is finished,
-    `presigned_url` contains a download link valid for 24 hours. If the job status is `failed`, `presigned_url` stays
-    null and `error_message` contains the failure detail.
-    """
+    """Tell what has become of an export."""
     document = api.poll(
         export_job_id,
         workspace_id=workspace,

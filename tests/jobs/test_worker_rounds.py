@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from export_engine import ExportOptions, export_conversations
-from export_engine.jobs.backends.archives import LinkError
 from export_engine.jobs.backends.mail import SmtpMailer
+from export_engine.jobs.errors import LinkError
 from export_engine.jobs.job import Status
 from tests.jobs.harness import CHANNEL, DATE_RANGE, LEASE, Flaky, Harness, one_message, open_harness, run_until
 from tests.jobs.smtp import Mailbox, mail_server

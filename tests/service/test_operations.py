@@ -18,8 +18,8 @@ from export_engine import Contact, Conversation, Message
 from export_engine.jobs.job import Status
 from export_engine.jobs.worker import Worker
 from export_engine.service.demo import DEMO_WORKSPACE
+from export_engine.service.errors import MAX_BODY
 from export_engine.service.logs import REQUEST_ID, JsonFormatter
-from export_engine.service.routes import MAX_BODY
 from tests.service.running import BY_CHANNEL, JUNE, NOW, Service, serving, until
 
 

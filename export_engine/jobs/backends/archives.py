@@ -33,12 +33,12 @@ import obstore
 from obstore.store import LocalStore
 
 from export_engine.errors import ArchiveError, OptionError
-from export_engine.jobs.errors import RequestError
+from export_engine.jobs.errors import LinkError
 from export_engine.sinks import Streamable
 from export_engine.sinks.headers import download_headers
 from export_engine.sinks.object import Cloud, Store, open_store, write_object
 
-__all__ = ["LinkError", "ObjectArchives", "Stored", "open_archives"]
+__all__ = ["ObjectArchives", "Stored", "open_archives"]
 
 _PART = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 _PATH = re.compile(rf"{_PART}/{_PART}/{_PART}")
@@ -46,15 +46,6 @@ _UNFINISHED = re.compile(rf"{_PATH.pattern}#[0-9]+")  # what obstore calls a fil
 
 _SHORTEST_SECRET = 32
 _READ_SIZE = 256 << 10
-
-
-class LinkError(RequestError):
-    """A download link that is forged, damaged or too old; it is not said which."""
-
-    status = 403
-
-    def __init__(self) -> None:
-        super().__init__("The link is invalid or has expired.")
 
 
 @dataclass(frozen=True, slots=True)

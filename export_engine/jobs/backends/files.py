@@ -20,19 +20,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import tzinfo
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from export_engine.errors import OptionError, SourceError
+from export_engine.jobs.identifiers import is_e164, uuid_of
 from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.model import DateRange
 from export_engine.sources.open import open_source
@@ -41,7 +40,6 @@ __all__ = ["FileConversations", "FileDirectory", "open_files"]
 
 _FIELDS = tuple(attribute.name for attribute in fields(WorkspaceChannel))
 _REQUIRED = ("id", "workspace_id", "type")
-_E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 
 
 def open_files(folder: str | os.PathLike[str]) -> tuple[FileDirectory, FileConversations]:
@@ -153,20 +151,11 @@ def _channel(where: str, row: dict[str, Any]) -> WorkspaceChannel:
                 f"{where}, {name}: is empty; fill it in{'' if name in _REQUIRED else ', or leave it out'}"
             )
     phone = row.get("phone_number")
-    if phone is not None and not _E164.fullmatch(phone):
+    if phone is not None and not is_e164(phone):
         raise SourceError(f"{where}, phone_number: {phone!r} is not E.164; write it like +12025550123")
-    try:
-        canonical = _canonical(row["id"])
-    except ValueError:
-        raise SourceError(
-            f"{where}, id: {row['id']!r} is no UUID; write it like b2c3d4e5-7777-8888-9999-000011112222"
-        ) from None
+    if (canonical := uuid_of(row["id"])) is None:
+        raise SourceError(f"{where}, id: {row['id']!r} is no UUID; write it like b2c3d4e5-7777-8888-9999-000011112222")
     return WorkspaceChannel(canonical, row["workspace_id"], row["type"], row.get("name"), phone)
-
-
-def _canonical(channel_id: str) -> str:
-    """The UUID as it is written in requests and paths: in lower case, with hyphens. Raises ValueError."""
-    return str(UUID(channel_id))
 
 
 # --- conversations -------------------------------------------------------------------------------------------------
@@ -185,10 +174,8 @@ class FileConversations:
         unknown ending; SourceError for several files or a file beside a folder. Errors while reading are those of
         `open_source`'s readers.
         """
-        try:
-            name = _canonical(channel.id)
-        except ValueError:
-            raise OptionError(f"the channel's id {channel.id!r} is no UUID: give a UUID", option="channel") from None
+        if (name := uuid_of(channel.id)) is None:
+            raise OptionError(f"the channel's id {channel.id!r} is no UUID: give a UUID", option="channel")
         place = self.folder / "conversations"
         # In whatever case its letters are, so that no file is passed over.
         found = sorted(path for path in place.glob("*") if path.name.lower().split(".")[0] == name)

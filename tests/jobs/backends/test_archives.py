@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_engine import ArchiveError, OptionError
-from export_engine.jobs.backends.archives import LinkError, ObjectArchives, open_archives
+from export_engine.jobs.backends.archives import ObjectArchives, open_archives
+from export_engine.jobs.errors import LinkError
 from export_engine.jobs.ports import ArchiveStore
 from export_engine.report import MemberRecord
 
