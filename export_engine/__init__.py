@@ -25,7 +25,7 @@ from export_engine.model import Channel, Contact, Conversation, DateRange, Direc
 from export_engine.report import ExportReport, MemberRecord, Progress
 
 if TYPE_CHECKING:
-    from export_engine.engine import Export, export_conversations
+    from export_engine.engine import Export, OptionKeywords, export_conversations
     from export_engine.options import EXCEL, Compression, CsvDialect, ExportOptions, RangeBy
     from export_engine.sources.open import open_source
 
@@ -49,6 +49,7 @@ __all__ = [
     "MemberRecord",
     "Message",
     "OptionError",
+    "OptionKeywords",
     "Progress",
     "RangeBy",
     "RowError",
@@ -67,6 +68,7 @@ _LOADED_WHEN_USED = {
     "CsvDialect": "options",
     "Export": "engine",
     "ExportOptions": "options",
+    "OptionKeywords": "engine",
     "RangeBy": "options",
     "export_conversations": "engine",
     "open_source": "sources.open",

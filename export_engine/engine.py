@@ -12,18 +12,20 @@ raised. What it had handed out by then has no central directory: no ZIP reader t
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import difflib
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import tzinfo
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from export_engine.errors import OptionError, StateError
 from export_engine.model import Channel, Conversation, DateRange
@@ -38,6 +40,9 @@ from export_engine.sinks.headers import download_headers
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.open import source_of
 from export_engine.times import instant
+
+if TYPE_CHECKING:  # obstore has it for type checkers alone
+    from obstore.store import ObjectStore
 
 __all__ = ["Export", "OptionKeywords", "export_conversations"]
 
@@ -111,12 +116,21 @@ def _processors() -> int:
     return min(len(affinity(0)) if affinity else os.cpu_count() or 1, 8)
 
 
+def _next(chunks: Iterator[bytes]) -> bytes | BaseException:
+    """The next chunk, `b""` at the end, or what was raised: as a future's exception asyncio would exchange some."""
+    try:
+        return next(chunks, b"")
+    except BaseException as error:  # noqa: BLE001  # it is raised by whoever asked
+        return error
+
+
 class Export:
     """One export, made by `export_conversations` and used once.
 
     Take its bytes by iterating it, with `for` or `async for` (chunks of any size, none empty), or have it written by
-    `write_to`. `file_name` and `headers` are known from the start, `report` after the end. What is begun must be driven
-    to its end or closed; closing stops the workers and closes the source, and leaving a `with` block closes.
+    `write_to` or `upload_to`. `file_name`, `headers` and `inputs` are known from the start, `report` after the end.
+    What is begun must be driven to its end or closed; closing stops the workers and closes the source, and leaving a
+    `with` or `async with` block closes.
     """
 
     def __init__(
@@ -136,6 +150,9 @@ class Export:
         self._state = "not begun"
         # Weak, so that an iterator that nobody holds any more ends its work as any generator does.
         self._running: weakref.ref[Generator[bytes, None, None]] | None = None
+        # The thread that does the work of an asynchronous iteration, while there is one.
+        self._thread: ThreadPoolExecutor | None = None
+        self._stopped: Future[None] | None = None
         self._report: ExportReport | None = None
 
     def __repr__(self) -> str:
@@ -145,6 +162,15 @@ class Export:
     def headers(self) -> dict[str, str]:
         """HTTP headers for a response that carries the archive: Content-Type, and its name in Content-Disposition."""
         return download_headers(self.file_name)
+
+    @property
+    def inputs(self) -> tuple[str | os.PathLike[str] | int, ...]:
+        """The files that the source reads, as far as it says so: no file sink writes over one of them.
+
+        An integer is a descriptor that is open already.
+        """
+        inputs: tuple[str | os.PathLike[str] | int, ...] = getattr(self._source, "paths", ())
+        return inputs
 
     @property
     def report(self) -> ExportReport:
@@ -168,34 +194,56 @@ class Export:
         """The archive's bytes, once. Raises StateError the second time."""
         return self._begin()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """The archive's bytes, once, for an asyncio event loop that goes on meanwhile.
 
-        The work is done in a thread of its own, the source's included, a chunk at a time as they are asked for. An
-        iterator that is closed or left (a client that went away) stops it when the step under way has ended; nothing
-        waits for that.
+        All work is done in one thread, the source's too, with the context variables of whoever began: a chunk at a
+        time, when it is asked for. An iteration that is cancelled, closed or forgotten (a client that went away) ends
+        the work when the step under way has ended; nothing waits for that.
         """
         chunks = self._begin()
         loop = asyncio.get_running_loop()
-        thread = ThreadPoolExecutor(1, thread_name_prefix="export-engine-async")
+        # One context for all steps, as a generator would have in a thread of its own.
+        step = partial(contextvars.copy_context().run, _next, chunks)
+        thread = self._thread = ThreadPoolExecutor(1, thread_name_prefix="export-engine-async")
         try:
-            while chunk := await loop.run_in_executor(thread, next, chunks, b""):
+            while chunk := await loop.run_in_executor(thread, step):
+                if isinstance(chunk, BaseException):
+                    raise chunk
                 yield chunk
+                if self._thread is not thread:
+                    raise StateError("this export was closed while it was iterated: what was handed out is no archive")
         finally:
-            # Behind the step under way, and not awaited: whoever was cancelled may not be let wait.
-            thread.submit(chunks.close)
-            thread.shutdown(wait=False)
+            chunk = b""  # an error would hold this frame, and this frame the error
+            self._stop(chunks)
 
     def close(self) -> None:
         """Stop the work if it has begun, and close the source; a finished export stays as it is.
 
-        To be called from the thread that iterates.
+        To be called from the thread that iterates. An asynchronous iteration is told to stop, and not waited for: that
+        is what `aclose` does.
         """
         running = self._running() if self._running else None
         if running is not None:
-            running.close()
+            if self._thread is None:
+                running.close()
+            else:
+                self._stop(running)
         if self._state == "not begun":
             self._state = "closed"
+
+    async def aclose(self) -> None:
+        """The same for an asynchronous iteration, and wait until its thread has closed the source."""
+        self.close()
+        if self._stopped is not None:
+            await asyncio.shield(asyncio.wrap_future(self._stopped))  # cancelled or not, the source is to be closed
+
+    def _stop(self, chunks: Generator[bytes, None, None]) -> None:
+        """Have an asynchronous iteration's thread close the source, behind the step under way, and end."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stopped = thread.submit(chunks.close)
+            thread.shutdown(wait=False)
 
     def __enter__(self) -> Self:
         return self
@@ -204,6 +252,14 @@ class Export:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     def write_to(
         self,
@@ -215,12 +271,32 @@ class Export:
         """Write the archive to a file and return its path; it appears there whole or not at all.
 
         `target` is a directory, which gets the archive under its `file_name`, or a file's path. `manifest` is where to
-        write the members' records, as JSON Lines or (`.parquet`) Parquet; it makes them carry SHA-256. See
-        `export_engine.sinks.write_archive`.
+        write the members' records, as JSON Lines or (`.parquet`) Parquet; it makes them carry SHA-256. What must not
+        be lost is not written over: see `export_engine.sinks.write_archive`, also for the errors.
         """
         from export_engine.sinks.file import write_archive  # noqa: PLC0415  # a sink is loaded when it is used
 
         return write_archive(self, target, overwrite=overwrite, manifest=manifest)
+
+    def upload_to(
+        self,
+        target: str,
+        *,
+        store: ObjectStore | None = None,
+        overwrite: bool = False,
+        manifest: str | os.PathLike[str] | None = None,
+    ) -> str:
+        """Upload the archive to an object store and return its URL; the object appears whole or not at all.
+
+        `target` is a URL such as `s3://bucket/prefix/`, which gets the archive under its `file_name`, or of the object
+        itself; or, with a `store` of obstore's, a path within it. `manifest` is as in `write_to`, or a URL. Credentials
+        come from the cloud's own environment variables. See `export_engine.sinks.upload_archive`, also for the errors.
+
+        Needs obstore, else raises ModuleNotFoundError: `pip install 'export-engine[cloud]'`.
+        """
+        from export_engine.sinks.object import upload_archive  # noqa: PLC0415  # the same
+
+        return upload_archive(self, target, store=store, overwrite=overwrite, manifest=manifest)
 
     def _begin(self) -> Generator[bytes, None, None]:
         if self._state != "not begun":

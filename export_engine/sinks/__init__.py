@@ -1,17 +1,58 @@
-"""Where archives go: each sink drives an export and leaves either the whole archive or nothing."""
+"""Where archives go: each sink drives an export and leaves either the whole archive or nothing.
+
+- `write_archive`: a file, with a manifest beside it if one is wanted; never in place of anything but a regular file.
+- `upload_archive`: an object in S3, Google Cloud Storage or Azure, by its URL; `write_object`: in a store of obstore's
+  that is open already, `open_store` opens one. They need `pip install 'export-engine[cloud]'`.
+- `open_manifest` writes the members' records of an export that goes anywhere else; `MANIFEST_SCHEMA` are its columns.
+- `download_headers` names an archive in an HTTP response.
+
+A sink of your own is a loop over a `Streamable`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
 from export_engine.report import MemberRecord
 
-__all__ = ["Streamable"]
+if TYPE_CHECKING:
+    from export_engine.sinks.file import write_archive
+    from export_engine.sinks.headers import download_headers
+    from export_engine.sinks.manifest import MANIFEST_SCHEMA, open_manifest
+    from export_engine.sinks.object import PART_SIZE, open_store, upload_archive, write_object
+
+__all__ = [
+    "MANIFEST_SCHEMA",
+    "PART_SIZE",
+    "Streamable",
+    "download_headers",
+    "open_manifest",
+    "open_store",
+    "upload_archive",
+    "write_archive",
+    "write_object",
+]
+
+#: Where the names stand; what they need (pyarrow, obstore) is loaded with the first of them.
+_LOADED_WHEN_USED = {
+    "MANIFEST_SCHEMA": "manifest",
+    "PART_SIZE": "object",
+    "download_headers": "headers",
+    "open_manifest": "manifest",
+    "open_store": "object",
+    "upload_archive": "object",
+    "write_archive": "file",
+    "write_object": "object",
+}
 
 
 class Streamable(Protocol):
-    """What a sink needs of an export: its name, its bytes, and its members' records if they are wanted."""
+    """What a sink needs of an export: its name, its bytes, and its members' records if they are wanted.
+
+    If it also has `inputs`, the paths of the files that it reads, no file sink writes over one of them.
+    """
 
     file_name: str
 
@@ -22,3 +63,16 @@ class Streamable(Protocol):
     def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
         """Have `listener` called with each member's record; to be asked for before the first byte."""
         ...
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is first asked for (PEP 562)."""
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,24 +1,40 @@
-"""An archive as a file that appears whole or not at all.
+"""An archive as a file that appears whole or not at all, and never in place of anything but a regular file.
 
 The bytes go to a hidden `.part` file beside the target, which is synced and then given its name in one step. Whatever
 goes wrong before that (the source, a full disk, an interrupt) removes the `.part` file and arrives as it was raised.
+
+What is there already is safe: devices, pipes, sockets and directories are refused as targets, files are replaced only
+when that is asked for, a symbolic link is followed (what it leads to is replaced, the link stays), a file that has
+other names keeps its content under them, and no file that the export reads is ever written over.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import stat
+import sys
+import unicodedata
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from export_engine.errors import ArchiveError
+from export_engine.errors import ArchiveError, OptionError
 from export_engine.sinks import Streamable
-from export_engine.sinks.manifest import open_manifest
+from export_engine.sinks.whole import write_whole
 
-__all__ = ["write_archive"]
+__all__ = ["FilePlace", "write_archive"]
+
+#: Two letters or more (one is a Windows drive) and `://`, or a store's scheme and what `pathlib` leaves of `://`.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://|(?:s3a?|gs|az|azure|abfss?|adl|file|https?):/", re.IGNORECASE)
+
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+_KINDS |= dict.fromkeys((stat.S_IFCHR, stat.S_IFBLK), "a device")
+
+_Input = str | os.PathLike[str] | int
 
 
 def write_archive(
@@ -32,73 +48,211 @@ def write_archive(
 
     `target` is a directory, which gets the archive under `export.file_name` (it is made if the path ends in a slash),
     or the file's own path. `manifest` is where the members' records go: JSON Lines, or Parquet if it ends in
-    `.parquet`; it appears just before the archive. Files that exist are replaced only with `overwrite`.
+    `.parquet`; it appears just before the archive.
 
-    Raises ArchiveError if a file is there already, OSError from the disk, and whatever the export raises.
+    Files that exist are replaced only with `overwrite`. A new file has the permissions that the umask leaves; one that
+    replaces another has the other's, but belongs to whoever writes it.
+
+    Raises OptionError for a URL (see `upload_archive`); ArchiveError if a file is there already, if something is there
+    that is no regular file, or if archive, manifest or one of `export.inputs` are the same file; OSError from the disk;
+    and whatever the export raises.
     """
-    path = _resolve(target, export.file_name)
-    with ExitStack() as stack:
-        # The archive is named last: where it is, everything is. Callbacks run in reverse order.
-        file = stack.enter_context(_appearing(path, overwrite=overwrite))
-        if manifest is not None:
-            record = stack.enter_context(
-                open_manifest(
-                    Path(manifest).suffix, stack.enter_context(_appearing(Path(manifest), overwrite=overwrite))
-                )
+    for name, given in (("target", target), ("manifest", manifest)):
+        if given is not None and _URL.match(os.fspath(given)):
+            raise OptionError(
+                f"{os.fspath(given)} is a URL, and this writes files: use upload_to, or write ./ before it if a folder "
+                "is called so",
+                option=name,
             )
-            export.listen(record, sha256=True)
-        for chunk in export:
-            file.write(chunk)
+    inputs = inputs_of(export)
+    folder = _is_folder(target)
+    path = Path(target) / export.file_name if folder else Path(target)
+    archive = FilePlace(path, overwrite=overwrite, inputs=inputs)
+    listed = None if manifest is None else FilePlace(Path(manifest), overwrite=overwrite, inputs=inputs)
+    if folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if listed is not None and archive.same(listed):
+        raise ArchiveError(f"{path} is to be the archive and the manifest: give each a path of its own")
+    write_whole(export, archive, listed, suffix=Path(manifest or "").suffix)
     return path
 
 
-def _resolve(target: str | os.PathLike[str], file_name: str) -> Path:
-    path = Path(target)
-    if os.fspath(target).endswith((os.sep, os.altsep or os.sep)):
-        path.mkdir(parents=True, exist_ok=True)
-    return path / file_name if path.is_dir() else path
+def inputs_of(export: Streamable) -> Iterable[_Input]:
+    """The files that an export says it reads."""
+    inputs: Iterable[_Input] = getattr(export, "inputs", ())
+    return inputs
 
 
-@contextmanager
-def _appearing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file to write that gets its name when the block ends well and vanishes when it does not."""
-    if not overwrite and path.exists():
-        raise _taken(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path.parent))
-    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
+def _is_folder(target: str | os.PathLike[str]) -> bool:
+    """Whether the archive goes into the target, under its own name."""
+    given = os.fspath(target)
+    if os.path.isdir(given):  # noqa: PTH112  # as it was written: pathlib drops the slash
+        return True
+    slashes = os.sep + (os.altsep or "")
+    if not given.endswith(tuple(slashes)):
+        return False
+    if os.path.lexists(given.rstrip(slashes)):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), given)
+    return True
+
+
+class FilePlace:
+    """A file in the making; see `export_engine.sinks.whole.Place`.
+
+    Raises ArchiveError for a path at which something is that is no regular file, or one of `inputs`, or, without
+    `overwrite`, anything at all; OSError for symbolic links that lead round in a circle.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[_Input] = ()) -> None:
+        self._given = path
+        self._overwrite = overwrite
+        self._file: BinaryIO | None = None
+        self._part: Path | None = None
+        self._replaces = False
+        self._finished: os.stat_result | None = None
+        there = _stat(path, strict=True)
+        if there is not None:
+            self._refuse_odd(there)
+            if any(other is not None and os.path.samestat(there, other) for other in map(_stat, inputs)):
+                raise ArchiveError(f"{path} is read by this export: choose another path to write to")
+        self._path = Path(os.path.realpath(path))
+        if there is not None and not _same(there, _stat(self._path)):
+            raise ArchiveError(f"{path} leads to a file that has no name any more: choose another path")
+        self._refuse_taken(there)
+
+    def same(self, other: FilePlace) -> bool:
+        """Whether both would be one file, now or once they are written."""
+        here, there = _stat(self._path), _stat(other._path)  # its own kind
+        if here is not None and _same(here, there):
+            return True
+        parents = [_stat(place._path.parent) for place in (self, other)]  # noqa: SLF001  # the same
+        if parents[0] is None or not _same(parents[0], parents[1]):
+            return False
+        # Some file systems take these for the same name; on others nothing is lost by not using both.
+        return _folded(self._path.name) == _folded(other._path.name)  # the same
+
+    def begin(self) -> None:
+        """Open the `.part` file."""
+        there = _stat(self._path)
+        self._refuse_taken(there)
+        # A name may have 255 bytes: 50 characters have 200 at most.
+        part = self._path.with_name(f".{self._path.name[:50]}.{secrets.token_hex(4)}.part")
+        self._part = part
+        try:
+            self._file = part.open("xb")
+        except OSError as error:
+            raise _advised(error, self._path.parent) from None
+        if there is not None and sys.platform != "win32":
+            os.fchmod(self._file.fileno(), stat.S_IMODE(there.st_mode) & 0o777)
+
+    def write(self, data: bytes, /) -> None:
+        """Take bytes."""
+        assert self._file is not None  # noqa: S101  # it has begun
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self._named(error) from None
+
+    def finish(self) -> None:
+        """Give the file its name, in one step."""
+        file, part = self._file, self._part
+        assert file is not None and part is not None  # noqa: S101, PT018  # it has begun
+        try:
             file.flush()
             os.fsync(file.fileno())
-        _name(part, path, overwrite=overwrite)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            part.unlink()
-        raise
+            identity = os.fstat(file.fileno())
+            file.close()
+            self._name(part, identity)
+        except OSError as error:
+            raise self._named(error) from None
+        with suppress(OSError):  # where the platform can
+            _sync_directory(self._path.parent)
 
+    def abandon(self, error: BaseException, /) -> None:
+        """Remove the `.part` file, or what has become of it."""
+        if self._file is not None:
+            with suppress(OSError):  # what could not be written cannot be flushed either
+                self._file.close()
+        left = [self._part] if self._part is not None else []
+        if self._finished is not None and not self._replaces and _same(self._finished, _stat(self._path)):
+            left.append(self._path)
+        for path in left:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as why:
+                error.add_note(f"{path} could not be removed: {why.strerror}")
 
-def _name(part: Path, path: Path, *, overwrite: bool) -> None:
-    """Give the finished file its name, in one step."""
-    if overwrite:
-        part.replace(path)
-    else:
-        try:
-            os.link(part, path)  # unlike a rename, never replaces a file that came in the meantime
-        except FileExistsError:
-            raise _taken(path) from None
-        except OSError:  # no hard links on this file system
-            if path.exists():
-                raise _taken(path) from None
-            part.rename(path)
+    def _name(self, part: Path, identity: os.stat_result) -> None:
+        there = _stat(self._path)
+        self._refuse_taken(there)  # something may have come meanwhile
+        self._replaces = there is not None
+        if self._overwrite:
+            part.replace(self._path)
         else:
-            part.unlink()
-    _sync_directory(path.parent)
+            try:
+                os.link(part, self._path)  # unlike a rename, never replaces a file that came in the meantime
+            except FileExistsError:
+                raise self._taken() from None
+            except OSError:  # no hard links on this file system
+                self._refuse_taken(_stat(self._path))
+                part.rename(self._path)
+            else:
+                part.unlink()
+        self._finished = identity
+
+    def _refuse_taken(self, there: os.stat_result | None) -> None:
+        if there is not None:
+            self._refuse_odd(there)
+            if not self._overwrite:
+                raise self._taken()
+
+    def _refuse_odd(self, there: os.stat_result) -> None:
+        if not stat.S_ISREG(there.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(there.st_mode), "something else")
+            raise ArchiveError(f"{self._given} is {kind}, and only a regular file is replaced: choose another path")
+
+    def _taken(self) -> ArchiveError:
+        return ArchiveError(f"{self._given} exists already: choose another place, or ask to overwrite it")
+
+    def _named(self, error: OSError) -> OSError:
+        """An error of this file's, which the operating system gives without a name."""
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fspath(self._given)
+        return error
+
+
+def _stat(path: _Input, *, strict: bool = False) -> os.stat_result | None:
+    """What is at a path, links followed; None if nothing is. `strict` raises what hides whether something is."""
+    try:
+        return os.stat(path)  # noqa: PTH116  # a descriptor too
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        if strict:
+            raise
+        return None
+
+
+def _same(one: os.stat_result, other: os.stat_result | None) -> bool:
+    return other is not None and os.path.samestat(one, other)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _advised(error: OSError, folder: Path) -> OSError:
+    """What keeps a file from being made, said of the folder that it was to be in."""
+    if not folder.is_dir():
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(folder))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason = f"{error.strerror}, so no file can be made here: choose another folder, or see to its permissions"
+        return OSError(error.errno, reason, os.fspath(folder))
+    return error
 
 
 def _sync_directory(path: Path) -> None:
-    """Make the new name survive a crash, where the platform can."""
+    """Make the new name survive a crash."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -106,7 +260,3 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _taken(path: Path) -> ArchiveError:
-    return ArchiveError(f"{path} exists already: choose another place, or ask to overwrite it")

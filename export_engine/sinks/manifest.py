@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import fields
+from io import RawIOBase
 from operator import attrgetter
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 import pyarrow as pa
@@ -29,13 +30,17 @@ _values: Callable[[MemberRecord], tuple[object, ...]] = attrgetter(*MANIFEST_SCH
 _ROW_GROUP = 8192
 
 
-def open_manifest(suffix: str, file: BinaryIO) -> AbstractContextManager[_Listener]:
-    """A listener that writes each record it is called with to `file`: Parquet for `.parquet`, else JSON Lines."""
+def open_manifest(suffix: str, file: IO[bytes] | RawIOBase) -> AbstractContextManager[_Listener]:
+    """A listener that writes each record it is called with to `file`: Parquet for `.parquet`, else JSON Lines.
+
+    To be given to `Export.listen`, with `sha256=True` if the records are to have it. The file is whole once the block
+    has ended, and stays open.
+    """
     return _parquet(file) if suffix.lower() == ".parquet" else _json_lines(file)
 
 
 @contextmanager
-def _json_lines(file: BinaryIO) -> Iterator[_Listener]:
+def _json_lines(file: IO[bytes] | RawIOBase) -> Iterator[_Listener]:
     encode = msgspec.json.Encoder().encode
 
     def listener(record: MemberRecord) -> None:
@@ -45,7 +50,7 @@ def _json_lines(file: BinaryIO) -> Iterator[_Listener]:
 
 
 @contextmanager
-def _parquet(file: BinaryIO) -> Iterator[_Listener]:
+def _parquet(file: IO[bytes] | RawIOBase) -> Iterator[_Listener]:
     held: list[tuple[object, ...]] = []
 
     def write() -> None:
@@ -59,7 +64,13 @@ def _parquet(file: BinaryIO) -> Iterator[_Listener]:
         if len(held) == _ROW_GROUP:
             write()
 
-    with pq.ParquetWriter(file, MANIFEST_SCHEMA) as writer:
+    writer = pq.ParquetWriter(file, MANIFEST_SCHEMA)
+    try:
         yield listener
         if held:
             write()
+    except BaseException:
+        with suppress(Exception):  # what it says at its end must not hide what came first
+            writer.close()
+        raise
+    writer.close()

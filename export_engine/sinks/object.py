@@ -18,22 +18,34 @@ cut a directory may lack an archive that had been written.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-import obstore
-from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store, from_url
+try:
+    import obstore
+    from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store, from_url
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{error.name} is missing, which object stores need: pip install 'export-engine[cloud]'", name=error.name
+    ) from None
 
 from export_engine.errors import ArchiveError, OptionError
 from export_engine.sinks import Streamable
+from export_engine.sinks.file import FilePlace, inputs_of, write_archive
+from export_engine.sinks.headers import download_headers
+from export_engine.sinks.whole import Place, write_whole
 
 if TYPE_CHECKING:  # obstore has these for type checkers alone
     from obstore import Attributes, WritableFile
     from obstore.store import ObjectStore
 
-__all__ = ["PART_SIZE", "Cloud", "Store", "open_store", "write_object"]
+__all__ = ["PART_SIZE", "Cloud", "Store", "open_store", "upload_archive", "write_object"]
 
 #: The stores that can be opened by a URL; a cloud's can also sign links to what is in them.
 Cloud = S3Store | GCSStore | AzureStore
@@ -94,45 +106,208 @@ def write_object(
     Raises ArchiveError if the object exists, OSError or one of `obstore.exceptions` from the store, and whatever the
     export raises.
     """
-    if not overwrite:
-        _refuse_taken(store, path)
-    writer = obstore.open_writer(
-        store, path, attributes=attributes, buffer_size=part_size, max_concurrency=_PARTS_IN_FLIGHT
-    )
-    try:
-        with closing(_chunks(export)) as chunks:
-            for chunk in chunks:
-                writer.write(chunk)
-        if not overwrite:
-            _refuse_taken(store, path)
-        writer.close()
-    except BaseException as error:
-        if not writer.closed():  # closing that failed has aborted already
-            _abort(writer, error)
-        raise
+    write_whole(export, _ObjectPlace(store, path, overwrite=overwrite, attributes=attributes, part_size=part_size))
 
 
-def _chunks(export: Streamable) -> Generator[bytes, None, None]:
-    """The export's bytes, as a generator: closing it closes the export, so that its workers stop when a part fails."""
-    yield from export
+def upload_archive(
+    export: Streamable,
+    target: str,
+    *,
+    store: ObjectStore | None = None,
+    overwrite: bool = False,
+    manifest: str | os.PathLike[str] | None = None,
+) -> str:
+    """Upload an export to an object store; returns the object's URL, or its path within `store`.
+
+    `target` is a URL (`s3://bucket/prefix/`, `gs://bucket/…`, `az://container/…`, `file:///…`), or with an obstore
+    `store` of your own a path within it. One that ends in a slash, or names a bucket alone, is a prefix, which gets the
+    archive under `export.file_name`; any other is the object's own name, taken literally. `manifest` is where the
+    members' records go, as in `write_archive`: a URL, or a local path; with a `store` text is a path within it, and
+    a `Path` is local. It appears just before the archive.
+
+    A URL's credentials, region and endpoint come from the cloud's own environment variables, as obstore reads them
+    (`AWS_ACCESS_KEY_ID` …, `GOOGLE_APPLICATION_CREDENTIALS` …, `AZURE_STORAGE_ACCOUNT_NAME` …).
+
+    Raises OptionError for a URL that cannot work; ArchiveError if an object exists and is not to be replaced (see
+    `write_object` for when that is noticed), and for what the store refuses; what `write_archive` raises for what is
+    local; and whatever the export raises.
+    """
+    if store is None and urlsplit(target).scheme == "file":
+        path = write_archive(export, _local(target, "target"), overwrite=overwrite, manifest=manifest)
+        return path.as_posix() if isinstance(path, Path) else path
+    archive = _place(target, "target", store, overwrite=overwrite, name=export.file_name)
+    if manifest is None:
+        write_whole(export, archive)
+        return archive.shown
+    listed: Place
+    if isinstance(manifest, str) and (store is not None or "://" in manifest) and not manifest.startswith("file://"):
+        listed = found = _place(manifest, "manifest", store, overwrite=overwrite)
+        if found.shown == archive.shown:
+            raise ArchiveError(f"{found.shown} is to be the archive and the manifest: give each a name of its own")
+    else:
+        local = _local(manifest, "manifest") if isinstance(manifest, str) else manifest
+        listed = FilePlace(Path(local), overwrite=overwrite, inputs=inputs_of(export))
+    write_whole(export, archive, listed, suffix=Path(manifest).suffix)
+    return archive.shown
 
 
-def _abort(writer: WritableFile, error: BaseException) -> None:
-    """Give the upload up. `error` is why, and is what the caller is to see even if the store cannot be reached."""
-    try:
-        writer.__exit__(type(error), error, error.__traceback__)
-    except Exception as why:  # noqa: BLE001  # whatever it is, it is told, and must not hide the error that came first
-        error.add_note(f"The upload could not be aborted and may have left parts in the store: {_first_line(why)}")
+def _local(url: str, option: str) -> str:
+    """The path that a `file://` URL means; any other text is one itself."""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return url
+    if parts.netloc not in ("", "localhost"):
+        raise OptionError(f"{url} is on another machine: write file:///, and the path", option=option)
+    return url2pathname(parts.path)
+
+
+#: A bucket in a cloud, and a path within it that means what it says: no percent-encoding, query or fragment.
+_CLOUD_URL = re.compile(r"((?:s3a?|gs|az|azure|abfss?|adl)://[^/?#]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
+
+#: Variables of the environment that hold credentials, by the first letters of the scheme; all others are Azure's.
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+}
+
+
+def _place(
+    target: str, option: str, store: ObjectStore | None, *, overwrite: bool, name: str | None = None
+) -> _ObjectPlace:
+    """The object that a URL, or a path within a store, means; `name` is what one within a prefix is called."""
+    bucket, path = "", target
+    if store is None:
+        parts = _CLOUD_URL.fullmatch(target)
+        if parts is None:
+            raise OptionError(
+                f"{target} is no place in a store: use s3://bucket/prefix/, gs://bucket/prefix/ or "
+                "az://container/prefix/",
+                option=option,
+            )
+        bucket, path = parts[1], parts[2] or ""
+        try:
+            store = open_store(bucket)
+        except OptionError as error:
+            raise OptionError(str(error), option=option) from error.__cause__
+    if not path or path.endswith("/"):
+        if name is None:
+            raise OptionError(f"{target} is a prefix: give the {option} a name behind it", option=option)
+        path += name
+    if not path.isprintable() or any(part in ("", ".", "..") for part in path.split("/")):
+        raise OptionError(
+            f"{target!r} is no object's name: leave out empty parts, . and .., and what cannot be printed",
+            option=option,
+        )
+    attributes = download_headers(path.rpartition("/")[2]) if isinstance(store, Cloud) and option == "target" else None
+    return _ObjectPlace(store, path, overwrite=overwrite, attributes=attributes, bucket=bucket or "the store")
+
+
+class _ObjectPlace:
+    """An object in the making; see `export_engine.sinks.whole.Place`.
+
+    With `bucket`, a name for where it lies, the store's errors arrive as ArchiveError with advice, else as they are.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        path: str,
+        *,
+        overwrite: bool,
+        attributes: Attributes | None = None,
+        part_size: int = PART_SIZE,
+        bucket: str | None = None,
+    ) -> None:
+        self.shown = f"{bucket}/{path}" if bucket and "://" in bucket else path
+        self._store = store
+        self._path = path
+        self._overwrite = overwrite
+        self._attributes = attributes
+        self._part_size = part_size
+        self._bucket = bucket
+        self._writer: WritableFile | None = None
+        self._finished = False
+
+    def begin(self) -> None:
+        """Look the name up, unless it may be taken; the upload begins with the first part."""
+        with self._advising():
+            self._refuse_taken()
+            self._writer = obstore.open_writer(
+                self._store,
+                self._path,
+                attributes=self._attributes,
+                buffer_size=self._part_size,
+                max_concurrency=_PARTS_IN_FLIGHT,
+            )
+
+    def write(self, data: bytes, /) -> None:
+        """Take bytes, and send a part when it is full."""
+        assert self._writer is not None  # noqa: S101  # it has begun
+        try:
+            self._writer.write(data)
+        except Exception as error:  # noqa: BLE001  # sorted there
+            self._told(error)
+
+    def finish(self) -> None:
+        """Send the last part, and the request that has the object appear."""
+        assert self._writer is not None  # noqa: S101  # it has begun
+        with self._advising():
+            self._refuse_taken()
+            self._writer.close()
+        self._finished = True
+
+    def abandon(self, error: BaseException, /) -> None:
+        """Abort the upload; an object that has appeared is deleted, unless it may have replaced one."""
+        writer = self._writer
+        try:
+            if self._finished:
+                if not self._overwrite:
+                    obstore.delete(self._store, self._path)
+            elif writer is not None and not writer.closed():  # closing that failed has aborted already
+                writer.__exit__(type(error), error, error.__traceback__)
+        except Exception as why:  # noqa: BLE001  # whatever it is, it is told, and must not hide what came first
+            error.add_note(f"The upload could not be aborted and may have left parts in the store: {_first_line(why)}")
+
+    def _refuse_taken(self) -> None:
+        if self._overwrite:
+            return
+        try:
+            obstore.head(self._store, self._path)
+        except FileNotFoundError:
+            return
+        raise ArchiveError(f"{self.shown} exists already: choose another path, or ask to overwrite it")
+
+    @contextmanager
+    def _advising(self) -> Iterator[None]:
+        try:
+            yield
+        except ArchiveError:
+            raise
+        except Exception as error:  # noqa: BLE001  # sorted there
+            self._told(error)
+
+    def _told(self, error: Exception) -> NoReturn:
+        """Raise a store's error as it is, or as what its caller can do about it."""
+        if self._bucket is None:
+            raise error
+        raise ArchiveError(_advice(error, self._bucket, self.shown)) from error
+
+
+def _advice(error: Exception, bucket: str, shown: str) -> str:
+    """What to do about an error of a store, in one line. obstore's kinds are lost where its writer raises OSError."""
+    text = str(error)
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    if code and code[1] == "NoSuchBucket":
+        return f"there is no bucket {bucket}: make it, or mend its name"
+    if "//169.254." in text or "//metadata." in text:  # where machines in a cloud ask for credentials
+        names = _CREDENTIALS.get(bucket[:2].lower(), "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY")
+        return f"there are no credentials for {bucket}: set {names}, as obstore reads them, in the environment"
+    if re.search(r"lacked (?:the necessary privileges|valid authentication)", text):
+        why = f" ({code[1]})" if code else ""
+        return f"{bucket} refuses this{why}: see to the credentials, and to what they may do there"
+    return f"{shown} could not be written: {_first_line(error).rstrip('.: ')}; mend that, or try again"
 
 
 def _first_line(error: BaseException) -> str:
     """What an error of obstore says; the rest is for those who debug obstore."""
     return str(error).partition("\n")[0]
-
-
-def _refuse_taken(store: ObjectStore, path: str) -> None:
-    try:
-        obstore.head(store, path)
-    except FileNotFoundError:
-        return
-    raise ArchiveError(f"{path} exists already: choose another path, or ask to overwrite it")
