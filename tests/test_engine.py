@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import aclosing, contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -327,7 +327,7 @@ def test_break_and_close(loop: str, taken: int) -> None:
     talks = Talks()
 
     async def main() -> None:
-        async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(export(talks)))) as chunks:
+        async with aclosing(aiter(export(talks))) as chunks:
             count = 0
             async for _ in chunks:
                 count += 1
