@@ -314,12 +314,7 @@ class Export:
         digest = sha256() if options.sha256 else None
         threads = options.threads or _processors()
         context = SourceContext(options.tzinfo, strict=options.strict)
-        writer = Writer(
-            budget=options.name_budget,
-            spool_limit=options.spool_limit,
-            on_member=self._tell if self._listeners else None,
-            on_progress=self._on_progress,
-        )
+        writer = Writer(spec, on_member=self._tell if self._listeners else None, on_progress=self._on_progress)
         workers = Workers(threads)
         batches = self._source.batches(context)
         try:

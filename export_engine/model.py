@@ -64,8 +64,8 @@ class Message:
 class Conversation:
     """One conversation: one CSV. `messages` may be any iterable, read once and in its own order.
 
-    `created_at` (aware, or naive in the export's time zone) is part of the CSV's name; None means the time of
-    the first message.
+    `created_at` (aware, or naive in the export's time zone) is part of the CSV's name; None means the time of the
+    earliest message, wherever it stands.
     """
 
     id: str

@@ -108,7 +108,8 @@ class ExportOptions:
     - `compression`: `"fast"`, `"balanced"`, `"small"` or `"store"` (see `export_engine.pipeline.deflate`).
     - `dialect`: how the CSVs are written, see `CsvDialect`; `EXCEL` is ready-made.
     - `name_budget`: the most UTF-8 bytes of a CSV's name, 64 to 255 (180).
-    - `spool_limit`: deflated bytes of one member to hold before it is streamed (8 MiB), from 0.
+    - `spool_limit`: deflated bytes of one member to hold before it is streamed (8 MiB), from 0. A conversation too long
+      to hold must show by then when it was created: an earlier message after that is a RowError.
     - `strict`: refuse lone surrogates (RowError) instead of writing U+FFFD and counting them.
 
     How they are made:

@@ -56,7 +56,7 @@ COLUMNS = (
 )
 COLUMN_NAMES = tuple(column.name for column in COLUMNS)
 
-#: When the conversation was created; null means at its first message.
+#: When the conversation was created, as its first row says; null there means at its earliest message.
 CREATED_AT = "created_at"
 
 ROW_SCHEMA = pa.schema(

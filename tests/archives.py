@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from export_engine import Channel, Contact, Conversation, CsvDialect, DateRange, Message, export_conversations
 from export_engine.options import Compression
+from export_engine.pipeline.members import MEMBER_LIMIT
 from export_engine.report import ExportReport
 from export_engine.verify import verify_archive
 
@@ -67,6 +68,7 @@ def make(
     ending: str = ".jsonl",
     compression: Compression = "fast",
     spool_limit: int = 8 << 20,
+    member_limit: int = MEMBER_LIMIT,
 ) -> Made:
     export = export_conversations(
         talks,
@@ -77,6 +79,7 @@ def make(
         compression=compression,
         spool_limit=spool_limit,
     )
+    export._spec = replace(export._spec, member_limit=member_limit)
     path = export.write_to(folder / "archive.zip", manifest=folder / f"manifest{ending}")
     return Made(path, folder / f"manifest{ending}", export.report)
 

@@ -84,8 +84,10 @@ def csvs(
     taken: set[str] = set()
     for conversation in conversations:
         messages = list(conversation.messages)
-        created_at = conversation.created_at or messages[0].time
-        created = aware(created_at, zone)
+        if conversation.created_at is not None:
+            created = aware(conversation.created_at, zone)
+        else:
+            created = min(aware(message.time, zone).astimezone(UTC) for message in messages).astimezone(zone)
         if by_creation:
             chosen = messages if within(created, days) else []
         else:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import subprocess
 import sys
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -21,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_engine import (
-    Channel,
     Contact,
     Conversation,
     CsvDialect,
@@ -30,14 +27,12 @@ from export_engine import (
     export_conversations,
     open_source,
 )
-from export_engine.pipeline import grouping, long
-from export_engine.schema import ROW_SCHEMA
+from export_engine.options import RangeBy
 from export_engine.sources import SourceContext
 from export_engine.sources.open import source_of
 from tests import reference
+from tests.pipeline.exporting import CHANNEL, JUNE, members, rows_of
 
-CHANNEL = Channel("SMS Support", "+12025550123")
-JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
 ZONES = {name: ZoneInfo(name) for name in ("America/New_York", "Asia/Taipei", "Asia/Kathmandu")} | {"UTC": UTC}
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(["=1+1", "'", '"', "", "\r\n"])
@@ -79,15 +74,6 @@ def archives(draw: st.DrawFn) -> list[Conversation]:
         created = draw(TIMES if not count else st.none() | TIMES)
         made.append(Conversation(id_, Contact(*contact), own, created))
     return made
-
-
-def members(archive: bytes) -> list[tuple[str, bytes]]:
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        return [(name, opened.read(name)) for name in opened.namelist()]
-
-
-def rows_of(conversations: Iterable[Conversation], zone: tzinfo) -> pa.Table:
-    return pa.Table.from_batches(source_of(conversations).batches(SourceContext(zone)), ROW_SCHEMA)
 
 
 def archive(source: object, zone: tzinfo | str = UTC, days: DateRange = JUNE, **options: object) -> bytes:
@@ -190,104 +176,6 @@ def test_hash_seed_time_zone_and_locale_leave_no_trace() -> None:
     assert len(seen) == 1
 
 
-# --- long conversations --------------------------------------------------------------------------------------------
-
-
-def long_one(rows: int) -> list[Conversation]:
-    """A small, a long and a small conversation; the long one's text does not compress to nothing."""
-    start = datetime(2026, 6, 2, tzinfo=UTC)
-
-    def talk(name: str, count: int) -> Iterator[Message]:
-        for i in range(count):
-            text = f"{i * 2654435761 % 4294967296:08x} " * 6
-            yield Message(f"{name}{i}", start + timedelta(seconds=i), "inbound", "customer", text)
-
-    return [
-        Conversation(name, Contact(name), list(talk(name, n)), start) for name, n in (("a", 5), ("b", rows), ("c", 5))
-    ]
-
-
-@pytest.fixture(scope="module")
-def long_rows() -> pa.Table:
-    return rows_of(long_one(30_000), UTC)
-
-
-@pytest.mark.parametrize("compression", ["fast", "balanced", "small", "store"])
-def test_a_long_conversation_is_the_same_from_pieces_and_from_batches(long_rows: pa.Table, compression: str) -> None:
-    """About 8 MiB of CSV, cut into pieces by any number of threads, from batches of any size."""
-    results = {
-        archive(long_rows.to_reader(size), compression=compression, threads=threads, spool_limit=spool)
-        for size, threads, spool in ((8192, 1, 1 << 30), (8192, 2, 1 << 30), (1000, 7, 1 << 30), (7777, 2, 1 << 30))
-    }
-    assert len(results) == 1
-    assert members(results.pop()) == list(reference.csvs(long_one(30_000), CHANNEL, JUNE, UTC))
-
-
-@pytest.mark.parametrize("spool", [0, 1 << 18])
-def test_a_member_beyond_the_spool_limit_is_streamed(long_rows: pa.Table, spool: int) -> None:
-    """Its sizes follow in a data descriptor, however the rows came; the content is the same."""
-    results = {
-        archive(long_rows.to_reader(size), threads=t, spool_limit=spool) for size, t in ((8192, 1), (500, 2), (9999, 7))
-    }
-    assert len(results) == 1
-    (streamed,) = results
-    with zipfile.ZipFile(io.BytesIO(streamed)) as opened:
-        flags = [bool(info.flag_bits & 8) for info in opened.infolist()]
-    assert flags == ([True, True, True] if spool == 0 else [False, True, False])
-    assert members(streamed) == members(archive(long_rows))
-
-
-def test_a_conversation_goes_on_in_another_part_at_a_row_end(
-    monkeypatch: pytest.MonkeyPatch, long_rows: pa.Table
-) -> None:
-    """Before its CSV would pass the limit, with the header again; the report and the records say so."""
-    limit = 1_000_000
-    monkeypatch.setattr(long, "MEMBER_LIMIT", limit)
-    results = {}
-    for size in (8192, 400):
-        records: list[object] = []
-        export = export_conversations(
-            long_rows.to_reader(size),
-            channel=CHANNEL,
-            date_range=JUNE,
-            export_id="x",
-            threads=2,
-        )
-        export.listen(records.append)
-        data = b"".join(export)
-        results[data] = export.report.split, export.report.conversations, export.report.members, tuple(records)
-    assert len(results) == 1
-    ((data, (split, conversations, count, records_)),) = results.items()
-    whole = dict(members(data))
-    base = "b--2026-06-02_000000--SMS Support (+12025550123)"
-    parts = [name for name in whole if name.startswith("b--")]
-    assert parts == [f"{base}.csv", *(f"{base} (part {n}).csv" for n in range(2, len(parts) + 1))]
-    assert len(parts) > 3
-    header = (reference.COLUMNS + "\r\n").encode()
-    bodies = []
-    for name in parts:
-        assert whole[name].startswith(header)
-        assert whole[name].endswith(b"\r\n")
-        assert len(whole[name]) <= limit
-        bodies.append(whole[name].removeprefix(header))
-    single = dict(members(archive(long_one(30_000), spool_limit=1 << 30)))  # objects, and limits as patched
-    assert header + b"".join(bodies) == dict(reference.csvs(long_one(30_000), CHANNEL, JUNE, UTC))[f"{base}.csv"]
-    assert list(single) == list(whole)
-    assert split == ("b",)
-    assert (conversations, count) == (3, len(parts) + 2)
-    assert [record.part for record in records_ if record.conversation_id == "b"] == list(range(1, len(parts) + 1))  # type: ignore[attr-defined]
-
-
-def test_a_long_conversation_partly_or_wholly_outside_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fragments without a row in the range leave no trace, and it has no member if none has one."""
-    monkeypatch.setattr(grouping, "MAX_BATCH_ROWS", 10)
-    start = datetime(2026, 5, 31, 23, 50, tzinfo=UTC)
-    made = list(reference.some(3, start, timedelta(days=-1), rows=300))
-    for range_by in ("message_time", "created_at"):
-        got = archive(rows_of(made, UTC).to_reader(7), range_by=range_by)
-        assert members(got) == list(reference.csvs(made, CHANNEL, JUNE, UTC, by_creation=range_by == "created_at"))
-
-
 # --- the range -----------------------------------------------------------------------------------------------------
 
 
@@ -341,6 +229,20 @@ def test_a_day_is_the_zone_s_own(zone: str, day: str, inside: list[str], outside
     shown = [line.split(",")[7].strip('"') for line in written]
     assert [datetime.fromisoformat(text) for text in shown] == sorted(datetime.fromisoformat(text) for text in inside)
     assert all(text.startswith(day) for text in shown)
+
+
+@pytest.mark.parametrize("range_by", ["message_time", "created_at"])
+def test_newest_first(range_by: RangeBy) -> None:
+    """A conversation without `created_at` was created at its earliest message, whatever the order of its rows."""
+    moments = ("2026-06-20T08:02:00Z", "2026-06-02T08:01:00Z", "2026-05-11T08:00:00Z")
+    talk = [Message(str(i), datetime.fromisoformat(text), "inbound", "customer") for i, text in enumerate(moments)]
+    got = members(archive([Conversation("c", Contact("Ana"), talk)], range_by=range_by))
+    if range_by == "created_at":
+        assert got == []
+    else:
+        ((name, csv),) = got
+        assert name == "Ana--2026-05-11_080000--SMS Support (+12025550123).csv"
+        assert csv.count(b"\r\n") == 3
 
 
 def test_times_carry_the_zone_s_offset_of_their_moment() -> None:

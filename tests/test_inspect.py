@@ -80,9 +80,8 @@ def test_an_id_goes_before_a_part_of_a_name(tmp_path: Path) -> None:
     assert "yours" in next(conversation_text(made.path, "talk-2"))
 
 
-def test_all_parts_of_a_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_parts_of_a_conversation(tmp_path: Path) -> None:
     """By its id a conversation is read through all its members."""
-    monkeypatch.setattr("export_engine.pipeline.long.MEMBER_LIMIT", 2000)
-    made = make(tmp_path, [talk(1, [f"text {number}" for number in range(40)])])
+    made = make(tmp_path, [talk(1, [f"text {number}" for number in range(40)])], member_limit=2000)
     assert len([line for line in conversation_text(made.path, "talk-1") if "text" in line]) == 40
     assert made.report.members > 1

@@ -56,10 +56,9 @@ def test_streamed_members_pass(tmp_path: Path, compression: Compression) -> None
     assert verify_archive(made.path, made.manifest).problems == ()
 
 
-def test_parts_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_pass(tmp_path: Path) -> None:
     """A conversation in several members is one conversation, where the names say which part each is."""
-    monkeypatch.setattr("export_engine.pipeline.long.MEMBER_LIMIT", 2000)
-    made = make(tmp_path, [talk(1, ["x" * 300] * 20), talk(2, ["the other"])])
+    made = make(tmp_path, [talk(1, ["x" * 300] * 20), talk(2, ["the other"])], member_limit=2000)
     found = verify_archive(made.path, made.manifest)
     assert found.problems == ()
     assert found.conversations == 2

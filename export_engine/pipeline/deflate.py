@@ -193,9 +193,9 @@ def deflate_whole(texts: Iterable[bytes], using: Backend) -> tuple[list[bytes], 
     return list(map(_STREAM, framed)), np.frombuffer(b"".join(map(_CRC32, framed)), "<u4")
 
 
-def deflate_long(data: bytes, using: Backend) -> bytes:
-    """A member of more than `PIECE` bytes that is in memory, deflated: the same bytes as if it had come in pieces."""
+def deflate_long(data: bytes, using: Backend, size: int = PIECE) -> bytes:
+    """A member that is in memory, deflated in pieces of `size` bytes: the same bytes as if it had come in pieces."""
     return b"".join(
-        using.piece(data[at : at + PIECE], data[max(at - WINDOW, 0) : at], at + PIECE >= len(data))
-        for at in range(0, len(data), PIECE)
+        using.piece(data[at : at + size], data[max(at - WINDOW, 0) : at], at + size >= len(data))
+        for at in range(0, len(data), size)
     )

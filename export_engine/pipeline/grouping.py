@@ -22,6 +22,9 @@ __all__ = ["Group", "groups"]
 
 _ID = COLUMN_NAMES.index("conversation_id")
 
+#: What the cells of a row take besides their text: offsets and times.
+_ROW_BYTES = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -44,14 +47,22 @@ class Group:
         return self.begins and self.ends
 
 
-def groups(batches: Iterator[pa.RecordBatch]) -> Iterator[Group]:
+def groups(
+    batches: Iterator[pa.RecordBatch], max_rows: int = MAX_BATCH_ROWS, max_bytes: int = MAX_BATCH_BYTES
+) -> Iterator[Group]:
     """Cut batches into groups; a conversation is taken to end where another begins.
 
     A batch is held until the next one tells whether its last conversation goes on, and for as long as the next fits
-    into `MAX_BATCH_ROWS` rows and `MAX_BATCH_BYTES` bytes with it: a group has its costs, however few rows are in it.
-    At most about two batches and as much as that are in memory. Raises RowError for a row without a conversation id.
+    into `max_rows` rows and `max_bytes` bytes with it: a group has its costs, however few rows are in it. At most about
+    two batches and as much as that are in memory.
+
+    A conversation is whole in a group where it has at most `max_rows` rows and twice `max_bytes` bytes, and else is
+    not, whatever the batches were, provided that none has more than those bounds.
+
+    Raises RowError for a row without a conversation id.
     """
-    held = _Held()
+    limits = max_rows, max_bytes
+    held = _Held(*limits)
     read = 0
     for batch in batches:
         bounds = _bounds(batch, read)
@@ -67,10 +78,10 @@ def groups(batches: Iterator[pa.RecordBatch]) -> Iterator[Group]:
                 held.append(rest, bounds, goes_on=False)  # a group more would cost more than this copy
             elif rest.num_rows:
                 yield from held.close()
-                held = _Held(read + head, rest, bounds)
+                held = _Held(*limits, read + head, rest, bounds)
         else:
             yield from held.close()
-            held = _Held(read, batch, bounds)
+            held = _Held(*limits, read, batch, bounds)
         read += batch.num_rows
     yield from held.close()
 
@@ -85,14 +96,36 @@ def _bounds(batch: pa.RecordBatch, read: int) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), ends))
 
 
+def _size(batch: pa.RecordBatch) -> int:
+    """What rows take: their text, and a few bytes a cell. Unlike `nbytes`, the sum over slices is that of the whole."""
+    return int(_ROW_BYTES * batch.num_rows + sum(map(_text_bytes, batch.columns)))
+
+
+def _text_bytes(column: pa.Array) -> int:
+    if column.type != pa.string():
+        return 0
+    offsets = column.buffers()[1]
+    if offsets is None:
+        return 0
+    first, last = np.frombuffer(offsets, np.int32)[[column.offset, column.offset + len(column)]].tolist()
+    return int(last) - int(first)
+
+
 class _Held:
     """Whole conversations, and after them the rows, so far, of one that may go on in the next batch."""
 
     def __init__(
-        self, before: int = 0, batch: pa.RecordBatch | None = None, bounds: NDArray[np.int64] | None = None
+        self,
+        max_rows: int,
+        max_bytes: int,
+        before: int = 0,
+        batch: pa.RecordBatch | None = None,
+        bounds: NDArray[np.int64] | None = None,
     ) -> None:
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self.slices = [] if batch is None else [batch]
-        self._size = 0 if batch is None else batch.nbytes
+        self._size = 0 if batch is None else _size(batch)
         self.begins = True
         self._before = before
         self._bounds = np.zeros(1, np.int64) if bounds is None else bounds
@@ -110,34 +143,34 @@ class _Held:
             batch = self._joined()
             yield Group(batch.slice(0, last), self._bounds[:-1], self._before)
             self.slices = [batch.slice(last)]
-            self._size = self.slices[0].nbytes
+            self._size = _size(self.slices[0])
             self._before += last
             self._bounds = self._bounds[-2:] - last
 
     def extend(self, rows: pa.RecordBatch) -> Iterator[Group]:
         """Take more rows of the one conversation there is; hand out those before if they are too many to hold."""
         count = int(self._bounds[-1])
-        if self.slices and (count + rows.num_rows > MAX_BATCH_ROWS or self._size + rows.nbytes > 2 * MAX_BATCH_BYTES):
+        if self.slices and (count + rows.num_rows > self._max_rows or self._size + _size(rows) > 2 * self._max_bytes):
             yield self._group(ends=False)
             self._before += count
             self.slices, self._size = [], 0
             self._bounds = np.zeros(2, np.int64)
             self.begins = False
         self.slices.append(rows)
-        self._size += rows.nbytes
+        self._size += _size(rows)
         self._bounds = np.array([0, self._bounds[-1] + rows.num_rows])
 
     def has_room(self, batch: pa.RecordBatch) -> bool:
         """Whether a batch fits into a group with what is here."""
-        if not self.slices or not self.begins or int(self._bounds[-1]) + batch.num_rows > MAX_BATCH_ROWS:
+        if not self.slices or not self.begins or int(self._bounds[-1]) + batch.num_rows > self._max_rows:
             return False
-        return bool(self._size + batch.nbytes <= MAX_BATCH_BYTES)
+        return bool(self._size + _size(batch) <= self._max_bytes)
 
     def append(self, batch: pa.RecordBatch, bounds: NDArray[np.int64], *, goes_on: bool) -> None:
         """Take a batch, the first conversation of which `goes_on` from the last here or follows it."""
         rows = self._bounds[-1]
         self.slices.append(batch)
-        self._size += batch.nbytes
+        self._size += _size(batch)
         self._bounds = np.concatenate((self._bounds[:-1] if goes_on else self._bounds, bounds[1:] + rows))
 
     def close(self) -> Iterator[Group]:

@@ -16,19 +16,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from export_engine.errors import RowError
 from export_engine.model import Channel, DateRange
 from export_engine.options import CsvDialect, ExportOptions
 from export_engine.pipeline.archive import Members, Packed, pack
-from export_engine.pipeline.deflate import DEFLATED, PIECE, Backend, backend, deflate_long, deflate_whole
+from export_engine.pipeline.deflate import DEFLATED, PIECE, STORED, Backend, backend, deflate_long, deflate_whole
 from export_engine.pipeline.digests import digests
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.naming import MemberNamer, collision_keys, member_namer
 from export_engine.pipeline.render import Scratch, guard, header, render
-from export_engine.pipeline.selection import Selected, Selection, select, selection
+from export_engine.pipeline.selection import Earlier, Selected, Selection, check, earlier, select, selection
 from export_engine.schema import COLUMN_NAMES
 from export_engine.timetext import created_text, dos_times, time_text
 
-__all__ = ["MemberBatch", "MemberSpec", "Rendered", "build", "member_spec", "render_rows"]
+__all__ = ["MEMBER_LIMIT", "MemberBatch", "MemberSpec", "Rendered", "build", "member_spec", "render_rows", "row_cuts"]
+
+#: A member's CSV stays below this, so that no size in its headers overflows 32 bits, even where deflate makes it
+#: larger.
+MEMBER_LIMIT = 0xFFFFFFFF - (16 << 20)
 
 _ID = COLUMN_NAMES.index("conversation_id")
 _TIME = COLUMN_NAMES.index("message_time")
@@ -42,6 +47,9 @@ class MemberSpec:
     with; `budget` is the bytes a name may have. `hashed` asks for each CSV's SHA-256. A member of more deflated bytes
     than `spool_limit` is streamed, also where it happens to be in memory: how a member is written must not depend on
     how its rows arrived. `scratch` is the workers' memory.
+
+    A CSV of more than `piece` bytes is deflated a piece at a time, one of more than `member_limit` bytes goes on in
+    another member.
     """
 
     selection: Selection
@@ -52,7 +60,17 @@ class MemberSpec:
     budget: int
     hashed: bool
     spool_limit: int
+    piece: int = PIECE
+    member_limit: int = MEMBER_LIMIT
     scratch: Scratch = field(default_factory=Scratch)
+
+    @property
+    def one_call(self) -> int:
+        """The most bytes of a CSV that are deflated by one call, or not at all.
+
+        A streamed member is always deflate's, for readers fail on stored data with sizes that only follow them.
+        """
+        return min(self.piece, self.spool_limit) if self.backend.whole_method == STORED else self.piece
 
 
 def member_spec(options: ExportOptions, channel: Channel, date_range: DateRange) -> MemberSpec:
@@ -71,11 +89,18 @@ def member_spec(options: ExportOptions, channel: Channel, date_range: DateRange)
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A group's CSV, without headers; `cuts` are the bytes at which the rows asked for begin."""
+    """The exported rows of a group of one conversation: their CSV without header, in memory of its own.
+
+    `earlier` are the messages that tell when the conversation was created, `places` the bytes of `csv` at which each
+    stands: the first of its row, or where it is not exported the last of the row before it (-1: none in this group).
+    `problem` is what is wrong with the rows, an error only if the conversation is exported.
+    """
 
     rows: Selected
     csv: memoryview
-    cuts: list[int]
+    earlier: Earlier
+    places: NDArray[np.int64]
+    problem: RowError | None
 
 
 @dataclass(slots=True)
@@ -96,28 +121,42 @@ class MemberBatch:
     hashes: Sequence[str | None]
 
 
-def render_rows(spec: MemberSpec, group: Group, *, by_row: bool = False) -> Rendered:
-    """Choose the rows of a group of one conversation and render them, into memory of their own.
-
-    `cuts` are the bytes at which the conversation begins and ends, or with `by_row` each of its rows. Raises RowError.
-    """
+def render_rows(spec: MemberSpec, group: Group) -> Rendered:
+    """Choose the rows of a group of one conversation and render them."""
     rows = select(group, spec.selection)
-    return _rendered(spec, rows, np.arange(len(rows.us) + 1) if by_row else rows.bounds, Scratch())
+    try:
+        check(group, rows)
+    except RowError as error:
+        problem: RowError | None = error
+    else:
+        problem = None
+    found = earlier(group, rows)
+    csv, begins = _rendered(spec, rows, found.after, Scratch())
+    return Rendered(rows, csv, found, np.array(begins, np.int64) - ~found.wanted, problem)
 
 
-def _rendered(spec: MemberSpec, rows: Selected, bounds: NDArray[np.int64], scratch: Scratch) -> Rendered:
+def row_cuts(spec: MemberSpec, group: Group) -> NDArray[np.int64]:
+    """The bytes at which the rows of a group of one conversation begin in its CSV, and its size."""
+    rows = select(group, spec.selection)
+    return np.array(_rendered(spec, rows, np.arange(len(rows.us) + 1), Scratch())[1], np.int64)
+
+
+def _rendered(
+    spec: MemberSpec, rows: Selected, bounds: NDArray[np.int64], scratch: Scratch
+) -> tuple[memoryview, list[int]]:
+    """The rows' CSV without header, and the bytes at which the rows numbered by `bounds` begin."""
     columns = [rows.batch.column(index) for index in range(len(COLUMN_NAMES))]
     columns[_TIME] = time_text(rows.us, rows.offsets)
     if spec.dialect.formula_guard:
         columns = guard(columns, spec.dialect)
-    return Rendered(rows, *render(columns, bounds, spec.dialect, scratch))
+    return render(columns, bounds, spec.dialect, scratch)
 
 
 def build(spec: MemberSpec, group: Group) -> MemberBatch:
-    """The members of a group of whole conversations."""
+    """The members of a group of whole conversations. Raises RowError for a row that breaks a rule."""
     rows = select(group, spec.selection)
-    rendered = _rendered(spec, rows, rows.bounds, spec.scratch)
-    csv, cuts = rendered.csv, rendered.cuts
+    check(group, rows)
+    csv, cuts = _rendered(spec, rows, rows.bounds, spec.scratch)
     ends = np.array(cuts, np.int64)
     csv_bytes = ends[1:] - ends[:-1] + len(spec.header)
     # One text at a time, which then is still in the processor's cache, unless they are needed twice.
@@ -125,7 +164,7 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
     texts: Iterable[bytes] = map(b"".join, zip(repeat(spec.header), parts, strict=False))
     if spec.hashed:
         texts = kept = list(texts)
-    data, crc32s, methods = _deflated(texts, csv_bytes, spec.backend)
+    data, crc32s, methods = _deflated(texts, csv_bytes, spec)
     names = list(map(spec.name_of, rows.names, rows.phones, created_text(rows.created)))
     times, dates = dos_times(rows.created)
     deflated_bytes = np.array(list(map(len, data)), np.int64)
@@ -155,19 +194,20 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
 
 
 def _deflated(
-    texts: Iterable[bytes], csv_bytes: NDArray[np.int64], using: Backend
+    texts: Iterable[bytes], csv_bytes: NDArray[np.int64], spec: MemberSpec
 ) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.int64]]:
     """Each text's deflated bytes, CRC-32 and ZIP method."""
-    methods = np.where(csv_bytes <= PIECE, using.whole_method, DEFLATED)
-    if not len(csv_bytes) or csv_bytes.max() <= PIECE:
+    using, limit = spec.backend, spec.one_call
+    methods = np.where(csv_bytes <= limit, using.whole_method, DEFLATED)
+    if not len(csv_bytes) or csv_bytes.max() <= limit:
         data, crc32s = deflate_whole(texts, using)
         return data, crc32s.astype(np.int64), methods
     data, checks = [], []
     for text in texts:
-        if len(text) <= PIECE:
+        if len(text) <= limit:
             (one,), (crc32,) = deflate_whole([text], using)
         else:
-            one, crc32 = deflate_long(text, using), using.crc32(text)
+            one, crc32 = deflate_long(text, using, spec.piece), using.crc32(text)
         data.append(one)
         checks.append(int(crc32))
     return data, np.array(checks, np.int64), methods

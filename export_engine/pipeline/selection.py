@@ -4,6 +4,10 @@ A row is exported when the day it shows, in the export's time zone, lies in the 
 such a row. With `Selection.by_creation` a conversation is exported whole when it was created in the range. A row
 without a message id stands for a conversation without messages: it is exported, as a CSV with only the header, when
 it was created in the range.
+
+A conversation was created when the `created_at` of its first row says; where that is null, at its earliest message,
+whatever the order of its rows and whether they are exported. Of a group that is not whole that cannot be known:
+`earlier` gives what it adds, and whoever puts the groups together decides (see `pipeline.long`).
 """
 
 from __future__ import annotations
@@ -22,9 +26,18 @@ from export_engine.errors import RowError
 from export_engine.model import DateRange
 from export_engine.pipeline.grouping import Group
 from export_engine.schema import COLUMN_NAMES, CREATED_AT, DIRECTIONS, ROW_SCHEMA, SPEAKER_TYPES
-from export_engine.times import DAY, EPOCH, utc_offsets
+from export_engine.times import DAY, EPOCH, MAX_US, utc_offsets
 
-__all__ = ["Selected", "Selection", "select", "selection"]
+__all__ = [
+    "Earlier",
+    "Selected",
+    "Selection",
+    "check",
+    "earlier",
+    "given_creation",
+    "select",
+    "selection",
+]
 
 _MESSAGE_ID, _CONVERSATION_ID, _NAME, _PHONE, _DIRECTION, _SPEAKER, _TIME, _ACCOUNT = map(
     COLUMN_NAMES.index,
@@ -41,6 +54,9 @@ _MESSAGE_ID, _CONVERSATION_ID, _NAME, _PHONE, _DIRECTION, _SPEAKER, _TIME, _ACCO
 )
 _CREATED = ROW_SCHEMA.get_field_index(CREATED_AT)
 
+#: Later than any time there is: what stands where there is no message.
+_NEVER = MAX_US + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -55,6 +71,18 @@ class Selection:
         """Whether each local time lies in the range."""
         return (local >= self.start) & (local < self.end)
 
+    def local(self, us: int) -> int:
+        """Local microseconds of a UTC time."""
+        return us + int(utc_offsets(np.array([us]), self.zone)[0])
+
+    def created_within(self, us: int) -> bool:
+        """Whether a conversation created at a UTC time is exported where the range goes by creation."""
+        return self.start <= self.local(us) < self.end
+
+    def is_past(self, us: int) -> bool:
+        """Whether a UTC time is earlier than the range: no earlier one can be in it."""
+        return self.local(us) < self.start
+
 
 def selection(days: DateRange, zone: tzinfo, *, by_creation: bool) -> Selection:
     """The selection of whole local days, both ends included."""
@@ -66,12 +94,14 @@ def selection(days: DateRange, zone: tzinfo, *, by_creation: bool) -> Selection:
 class Selected:
     """What of a group is exported: its rows, and its conversations as parallel arrays.
 
-    `us` and `offsets` are the rows' times as UTC microseconds and their distance from UTC (one for all where it is
-    the same). `bounds` are row numbers as in `Group`. `created` is local. `contacts` are names and phones. `first`
-    and `last` are UTC microseconds, meaningless where a conversation has no rows.
+    `wanted` tells which of the group's rows they are. `us` and `offsets` are their times as UTC microseconds and their
+    distance from UTC (one for all where it is the same). `bounds` are row numbers as in `Group`. `names` and `phones`
+    are the contacts'. `created` is local. `first` and `last` are UTC microseconds, meaningless where a conversation has
+    no rows.
     """
 
     batch: pa.RecordBatch
+    wanted: NDArray[np.bool_]
     us: NDArray[np.int64]
     offsets: NDArray[np.int64]
     bounds: NDArray[np.int64]
@@ -84,23 +114,21 @@ class Selected:
 
 
 def select(group: Group, which: Selection) -> Selected:
-    """Take what is exported from a group, and check it.
+    """Take what is exported from a group; `check` holds it against the rules.
 
-    A group that does not begin its conversation cannot know when that was created: with `by_creation` all its rows are
-    taken, and the caller goes by what the beginning said. The conversation of a group that is not whole is always
-    taken, be it with no rows.
-
-    Raises RowError for a direction, speaker type or sender account that breaks its rule.
+    Of a group that is not whole, the conversation is always taken, be it with no rows, and `created` is meaningless
+    unless its first row says so. With `by_creation` all its rows are taken unless the first row shows that none is
+    wanted: the caller knows when it was created, or will.
     """
     batch, starts = group.batch, group.bounds[:-1]
     us = _microseconds(batch.column(_TIME))
-    created = _created(batch, us, starts)
+    real = _real(batch)
+    created = _created(batch, us, starts, real)
     offsets = utc_offsets(us, which.zone)
     local_created = created + utc_offsets(created, which.zone)
     born = which.covers(local_created)
     counts = np.diff(group.bounds)
     wanted = _wanted(group, us + offsets, np.repeat(born, counts), which)
-    real = _real(batch)
     if real is not None:
         wanted &= real
     rows = counts if wanted.all() else np.add.reduceat(wanted, starts, dtype=np.int64)
@@ -112,12 +140,11 @@ def select(group: Group, which: Selection) -> Selected:
     if rows is not counts:
         batch, us = batch.filter(pa.array(wanted)), us[wanted]
         offsets = offsets if len(offsets) == 1 else offsets[wanted]
-    _check(batch, group.before, wanted)
     facts = pa.array(starts[kept])
     ids, names, phones = (_values(group.batch.column(c).take(facts)) for c in (_CONVERSATION_ID, _NAME, _PHONE))
     bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(rows[kept])))
     first, last = _extent(us, bounds)
-    return Selected(batch, us, offsets, bounds, ids, names, phones, local_created[kept], first, last)
+    return Selected(batch, wanted, us, offsets, bounds, ids, names, phones, local_created[kept], first, last)
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -134,23 +161,58 @@ def _microseconds(column: pa.Array) -> NDArray[np.int64]:
     return np.frombuffer(data, np.int64)[column.offset : column.offset + len(column)]
 
 
-def _created(batch: pa.RecordBatch, us: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """When each conversation was created: as its first row says, else at its first message."""
+def given_creation(group: Group) -> int | None:
+    """When the first row says that its conversation was created (UTC microseconds), None where it does not say."""
+    column = group.batch.column(_CREATED)
+    return None if column[0].as_py() is None else int(_microseconds(column)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The messages of one conversation that are earlier than all before them in their group, in order.
+
+    `us` are their times (UTC microseconds, falling), `rows` their numbers in the group, `wanted` tells which are
+    exported, and `after` how many exported rows stand before each.
+    """
+
+    us: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    wanted: NDArray[np.bool_]
+    after: NDArray[np.int64]
+
+
+def earlier(group: Group, selected: Selected) -> Earlier:
+    """What a group adds to what is known of the earliest message of its only conversation."""
+    us = _microseconds(group.batch.column(_TIME))
+    real = _real(group.batch)
+    if real is not None:
+        us = np.where(real, us, _NEVER)
+    before = np.concatenate((np.full(1, _NEVER), np.minimum.accumulate(us[:-1])))
+    rows = np.flatnonzero(us < before)
+    wanted = selected.wanted[rows]
+    return Earlier(us[rows], rows, wanted, np.cumsum(selected.wanted)[rows] - wanted)
+
+
+def _created(
+    batch: pa.RecordBatch, us: NDArray[np.int64], starts: NDArray[np.int64], real: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
+    """When each conversation was created: as its first row says, else at its earliest message."""
     column = batch.column(_CREATED)
+    given = _microseconds(column)[starts]
+    if not column.null_count:
+        return given
+    earliest = np.minimum.reduceat(us if real is None else np.where(real, us, MAX_US), starts)
     if column.null_count == len(column):
-        return us[starts]
-    created = _microseconds(column)[starts]
-    if column.null_count:
-        missing = column.is_null().to_numpy(zero_copy_only=False)[starts]
-        created = np.where(missing, us[starts], created)
-    return created
+        return earliest
+    return np.where(column.is_null().to_numpy(zero_copy_only=False)[starts], earliest, given)
 
 
 def _wanted(group: Group, local: NDArray[np.int64], born: NDArray[np.bool_], which: Selection) -> NDArray[np.bool_]:
     """Whether each row is exported, as far as the range goes."""
     if not which.by_creation:
         return which.covers(local)
-    return born if group.begins else np.ones(len(local), np.bool_)
+    known = group.whole or (group.begins and given_creation(group) is not None)
+    return born if known else np.ones(len(local), np.bool_)
 
 
 def _real(batch: pa.RecordBatch) -> NDArray[np.bool_] | None:
@@ -172,8 +234,12 @@ def _extent(us: NDArray[np.int64], bounds: NDArray[np.int64]) -> tuple[NDArray[n
 # --- rules on values -----------------------------------------------------------------------------------------------
 
 
-def _check(batch: pa.RecordBatch, before: int, wanted: NDArray[np.bool_]) -> None:
-    """Hold rows against the rules of the seed's column table."""
+def check(group: Group, selected: Selected) -> None:
+    """Hold a group's exported rows against the rules of the seed's column table.
+
+    Raises RowError for the first direction, else speaker type, else sender account that breaks its rule.
+    """
+    batch = selected.batch
     for index, allowed in ((_DIRECTION, DIRECTIONS), (_SPEAKER, SPEAKER_TYPES)):
         column = batch.column(index)
         # Comparing with each word takes half the time of looking rows up in a set of them.
@@ -181,27 +247,19 @@ def _check(batch: pa.RecordBatch, before: int, wanted: NDArray[np.bool_]) -> Non
         known = reduce(pc.or_, spoken)
         if known.true_count < len(column):
             problem, advice = "is not one of " + ", ".join(allowed), "map your own values to these"
-            _refuse(batch, index, pc.invert(pc.fill_null(known, False)), problem, advice, before, wanted)
+            _refuse(group, selected, index, pc.invert(pc.fill_null(known, False)), problem, advice)
     account, by_agent = batch.column(_ACCOUNT), spoken[SPEAKER_TYPES.index("agent")]
     stray = pc.and_not(account.is_valid(), by_agent)
     if stray.true_count:
         stray = pc.and_(stray, pc.greater(pc.binary_length(account), 0))
         if stray.true_count:
             problem, advice = "is set on a message that no human agent sent", "set it to null for bots and customers"
-            _refuse(batch, _ACCOUNT, stray, problem, advice, before, wanted)
+            _refuse(group, selected, _ACCOUNT, stray, problem, advice)
 
 
-def _refuse(
-    batch: pa.RecordBatch,
-    index: int,
-    wrong: pa.Array,
-    problem: str,
-    advice: str,
-    before: int,
-    wanted: NDArray[np.bool_],
-) -> None:
+def _refuse(group: Group, selected: Selected, index: int, wrong: pa.Array, problem: str, advice: str) -> None:
     """Raise RowError for the first wrong value."""
-    row = pc.index(wrong, True).as_py()
+    batch, row = selected.batch, pc.index(wrong, True).as_py()
     value = batch.column(index)[row].as_py()
     raise RowError(
         f"{value!r} {problem}",
@@ -209,6 +267,6 @@ def _refuse(
         value=value,
         conversation_id=batch.column(_CONVERSATION_ID)[row].as_py(),
         message_id=batch.column(_MESSAGE_ID)[row].as_py(),
-        row=before + int(np.flatnonzero(wanted)[row]) + 1,
+        row=group.before + int(np.flatnonzero(selected.wanted)[row]) + 1,
         advice=advice,
     )

@@ -1,25 +1,37 @@
 """The end of the pipeline, where order counts: claim names, place bytes in the archive, hand out records.
 
-One thread, the consumer's, calls it, with one thing after another in the order of the source.
+One thread, the consumer's, hands it one event after another in the order of the source. Of a long conversation it
+keeps what is held, what is streamed and what it is called, and nobody else does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from export_engine.errors import RowError
 from export_engine.pipeline.archive import Archive, Members, pack
 from export_engine.pipeline.deflate import DEFLATED
 from export_engine.pipeline.digests import digests
-from export_engine.pipeline.members import MemberBatch
+from export_engine.pipeline.long import (
+    ConversationBegins,
+    Creation,
+    LongEvent,
+    MemberBegins,
+    MemberEnds,
+    Piece,
+    RowsRefused,
+)
+from export_engine.pipeline.members import MemberBatch, MemberSpec
 from export_engine.pipeline.naming import part
 from export_engine.pipeline.uniqueness import Uniqueness
 from export_engine.report import MemberRecord, Progress
 from export_engine.times import instant
+from export_engine.timetext import created_text, dos_times
 
-__all__ = ["LongMember", "Totals", "Writer"]
+__all__ = ["Event", "Totals", "WholeMembers", "Writer"]
 
 
 @dataclass(slots=True)
@@ -39,43 +51,37 @@ class Totals:
         self.last = last if self.last is None else max(self.last, last)
 
 
+@dataclass(frozen=True, slots=True)
+class WholeMembers:
+    """The members of a group of whole conversations: `built()` waits for them; `weight` is the bytes of work."""
+
+    built: Callable[[], MemberBatch]
+    weight: int
+
+
+Event = WholeMembers | LongEvent
+
+
 @dataclass(slots=True)
-class LongMember:
-    """A member whose deflated pieces arrive one by one.
+class _Conversation:
+    """The long conversation being written. `created` and `name` are its first part's, once they are in a header."""
 
-    `name` is that of the conversation's first part until it is claimed. `csv_bytes` and `crc32` are known when the last
-    piece is given. `held` are pieces that wait for the member's end or the spool limit. `first` and `last` are UTC
-    microseconds, None without rows.
-    """
+    begun: ConversationBegins
+    name: str = ""
+    created: Creation | None = None
+    left_out: bool = False
+    refused: RowError | None = None
 
-    conversation_id: str
+
+@dataclass(slots=True)
+class _Member:
+    """The member of it being written. `held` are pieces that wait for its end or the spool limit."""
+
     part: int
-    name: str
-    time: int
-    date: int
-    method: int = DEFLATED
-    crc32: int = 0
-    csv_bytes: int = 0
+    name: str = ""
     deflated_bytes: int = 0
     streamed: bool = False
-    rows: int = 0
-    first: int | None = None
-    last: int | None = None
-    sha256: str | None = None
     held: list[bytes] = field(default_factory=list)
-
-    def members(self) -> Members:
-        """What the archive has to know of it."""
-        return Members(
-            names=[self.name],
-            times=np.array([self.time]),
-            dates=np.array([self.date]),
-            methods=np.array([self.method]),
-            crc32s=np.array([self.crc32]),
-            deflated_bytes=np.array([self.deflated_bytes]),
-            csv_bytes=np.array([self.csv_bytes]),
-            streamed=np.array([self.streamed]),
-        )
 
 
 class Writer:
@@ -83,21 +89,19 @@ class Writer:
 
     def __init__(
         self,
+        spec: MemberSpec,
         *,
-        budget: int,
-        spool_limit: int,
-        on_member: Callable[[MemberRecord], object] | None,
-        on_progress: Callable[[Progress], object] | None,
+        on_member: Callable[[MemberRecord], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> None:
         self.totals = Totals()
         self.archive = Archive()
-        self._budget = budget
-        self._spool_limit = spool_limit
+        self._spec = spec
         self._on_member = on_member
         self._on_progress = on_progress
-        self._unique = Uniqueness(budget)
-        # The name that the last long conversation's first part got: its other parts are called after it.
-        self._first_part = ""
+        self._unique = Uniqueness(spec.budget)
+        self._conversation: _Conversation
+        self._member: _Member
 
     def tell(self, rows_read: int) -> None:
         """Report progress."""
@@ -105,8 +109,28 @@ class Writer:
             archive = self.archive
             self._on_progress(Progress(rows_read, self.totals.rows, archive.members, archive.position))
 
-    def write_group(self, built: MemberBatch) -> Iterator[bytes]:
-        """Write the members of a group. Raises GroupingError for a conversation that was there before."""
+    def write(self, event: Event) -> Iterator[bytes]:
+        """Take the next event; the archive's bytes that follow from it.
+
+        Raises GroupingError for a conversation that was there before, RowError for a message that would change a name
+        already written, and what the event's task raises.
+        """
+        match event:
+            case WholeMembers():
+                yield from self._write_whole(event.built())
+            case ConversationBegins():
+                self._unique.see([event.conversation_id], digests([event.conversation_id]))
+                self._conversation = _Conversation(event)
+            case RowsRefused():
+                self._refuse(event.error)
+            case MemberBegins():
+                self._member = _Member(event.part)
+            case Piece():
+                yield from self._write_piece(event)
+            case MemberEnds():
+                yield from self._end_member(event)
+
+    def _write_whole(self, built: MemberBatch) -> Iterator[bytes]:
         self._unique.see(built.all_ids, built.id_digests)
         members, rows, totals = built.members, built.rows, self.totals
         if not len(members):
@@ -114,7 +138,7 @@ class Writer:
         packed = built.packed
         claimed = self._unique.claim(members.names, built.name_digests)
         if claimed is not None:
-            members.names = claimed
+            members = replace(members, names=claimed)
             packed = pack(members, built.data)
         yield self.archive.add(packed, members, built.data)
         totals.rows += len(rows.us)
@@ -133,59 +157,128 @@ class Writer:
                     MemberRecord(name, id_, 1, count, csv_bytes, deflated_bytes, crc32, begun, ended, hash_)
                 )
 
-    def begin_conversation(self, conversation_id: str) -> Iterator[bytes]:
-        """A long conversation begins. Raises GroupingError for one that was there before."""
-        self._unique.see([conversation_id], digests([conversation_id]))
-        yield from ()
+    # --- long conversations ------------------------------------------------------------------------------------------
 
-    def write_piece(self, long: LongMember, piece: bytes) -> Iterator[bytes]:
-        """Write the next piece of a member, or hold it."""
-        long.deflated_bytes += len(piece)
-        if long.streamed:
-            yield self.archive.stream(piece)
+    def _write_piece(self, piece: Piece) -> Iterator[bytes]:
+        """Write a piece of the member, or hold it."""
+        member = self._member
+        self._hold_to(piece.creation)
+        if self._conversation.left_out:
             return
-        long.held.append(piece)
-        if long.deflated_bytes > self._spool_limit:
-            long.streamed = True
-            self._name(long)
-            yield self.archive.begin(long.members())
-            yield self.archive.stream(b"".join(long.held))
-            long.held.clear()
+        data = piece.deflated()
+        member.deflated_bytes += len(data)
+        if member.streamed:
+            yield self.archive.stream(data)
+            return
+        member.held.append(data)
+        if member.deflated_bytes > self._spec.spool_limit:
+            held, member.held = member.held, []
+            if self._name(piece.creation):
+                member.streamed = True
+                yield self.archive.begin(self._facts())
+                yield self.archive.stream(b"".join(held))
 
-    def end_member(self, long: LongMember) -> Iterator[bytes]:
-        """Write what is left of a member whose pieces have all been given."""
-        if long.streamed:
-            yield self.archive.end(long.members())
+    def _end_member(self, ended: MemberEnds) -> Iterator[bytes]:
+        """Write what is left of the member."""
+        member, conversation = self._member, self._conversation
+        self._hold_to(ended.creation)
+        if conversation.left_out or not (member.streamed or self._name(ended.creation)):
+            return
+        facts = self._facts(ended)
+        if member.streamed:
+            yield self.archive.end(facts)
         else:
-            self._name(long)
-            members, data = long.members(), [b"".join(long.held)]
-            yield self.archive.add(pack(members, data), members, data)
-        totals = self.totals
-        totals.rows += long.rows
-        totals.conversations += long.part == 1
-        totals.csv_bytes += long.csv_bytes
-        if long.first is not None and long.last is not None:
-            totals.widen(long.first, long.last)
-        if long.part == 2:
-            totals.split.append(long.conversation_id)
+            data = [b"".join(member.held)]
+            yield self.archive.add(pack(facts, data), facts, data)
+        totals, id_ = self.totals, conversation.begun.conversation_id
+        totals.rows += ended.rows
+        totals.conversations += member.part == 1
+        totals.csv_bytes += ended.csv_bytes
+        if ended.first is not None and ended.last is not None:
+            totals.widen(ended.first, ended.last)
+        if member.part == 2:
+            totals.split.append(id_)
         if self._on_member is not None:
             self._on_member(
                 MemberRecord(
-                    name=long.name,
-                    conversation_id=long.conversation_id,
-                    part=long.part,
-                    rows=long.rows,
-                    csv_bytes=long.csv_bytes,
-                    deflated_bytes=long.deflated_bytes,
-                    crc32=long.crc32,
-                    first_time=None if long.first is None else instant(long.first),
-                    last_time=None if long.last is None else instant(long.last),
-                    sha256=long.sha256,
+                    name=member.name,
+                    conversation_id=id_,
+                    part=member.part,
+                    rows=ended.rows,
+                    csv_bytes=ended.csv_bytes,
+                    deflated_bytes=member.deflated_bytes,
+                    crc32=ended.crc32,
+                    first_time=None if ended.first is None else instant(ended.first),
+                    last_time=None if ended.last is None else instant(ended.last),
+                    sha256=ended.sha256,
                 )
             )
 
-    def _name(self, long: LongMember) -> None:
-        wish = long.name if long.part == 1 else part(self._first_part, long.part, budget=self._budget)
-        long.name = self._unique.claim_one(wish)
-        if long.part == 1:
-            self._first_part = long.name
+    def _name(self, creation: Creation) -> bool:
+        """Name the member, whose header is due; False if the conversation turns out to be left out."""
+        conversation, member, which = self._conversation, self._member, self._spec.selection
+        if member.part == 1:
+            conversation.created = creation
+            conversation.left_out = which.by_creation and not which.created_within(creation.us)
+            if conversation.left_out:
+                return False
+            if conversation.refused is not None:
+                raise conversation.refused
+            begun = conversation.begun
+            wish = self._spec.name_of(begun.contact_name, begun.contact_phone, self._created_text(creation))
+            conversation.name = member.name = self._unique.claim_one(wish)
+        else:
+            member.name = self._unique.claim_one(part(conversation.name, member.part, budget=self._spec.budget))
+        return True
+
+    def _hold_to(self, creation: Creation) -> None:
+        """Raise RowError where a message would have changed what is in the archive already, or was left out of it."""
+        conversation, which = self._conversation, self._spec.selection
+        if conversation.created is None:
+            return
+        was, now = self._created_text(conversation.created), self._created_text(creation)
+        if conversation.left_out:
+            if not which.created_within(creation.us):
+                return
+            done = "left out"
+        elif was != now:
+            done = "named"
+        else:
+            return
+        raise RowError(
+            f"is from {now}, but its conversation, too long to hold, had been {done} as created at {was} by then",
+            column="message_time",
+            value=instant(creation.us),
+            conversation_id=conversation.begun.conversation_id,
+            message_id=creation.message_id,
+            row=creation.row,
+            advice="give created_at in the conversation's first row, or sort its messages by time, earliest first",
+        )
+
+    def _refuse(self, error: RowError) -> None:
+        """Raise the error, unless the conversation is not exported; keep it while that is not known."""
+        conversation = self._conversation
+        if conversation.name:
+            raise error
+        conversation.refused = conversation.refused or error
+
+    def _created_text(self, creation: Creation) -> str:
+        (text,) = created_text(np.array([self._spec.selection.local(creation.us)]))
+        return text
+
+    def _facts(self, ended: MemberEnds | None = None) -> Members:
+        """What the archive has to know of the member: its sizes are not known before it has ended."""
+        created = self._conversation.created
+        assert created is not None  # noqa: S101  # it has a name
+        times, dates = dos_times(np.array([self._spec.selection.local(created.us)]))
+        method, crc32, csv_bytes = (DEFLATED, 0, 0) if ended is None else (ended.method, ended.crc32, ended.csv_bytes)
+        return Members(
+            names=[self._member.name],
+            times=times,
+            dates=dates,
+            methods=np.array([method]),
+            crc32s=np.array([crc32]),
+            deflated_bytes=np.array([self._member.deflated_bytes]),
+            csv_bytes=np.array([csv_bytes]),
+            streamed=np.array([self._member.streamed]),
+        )

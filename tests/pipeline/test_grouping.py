@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from export_engine.errors import RowError
-from export_engine.pipeline import grouping
 from export_engine.pipeline.grouping import Group, groups
 from export_engine.schema import COLUMN_NAMES, ROW_SCHEMA
 
@@ -96,10 +95,8 @@ def test_whole_conversations(runs: list[int], cuts: list[int], copied: bool) -> 
 def test_long_conversations_by_rows(runs: list[int], cuts: list[int], limit: int) -> None:
     """One of more rows than may be held comes in runs of its own; what is together stays bounded."""
     rows = table(runs)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouping, "MAX_BATCH_ROWS", limit)
-        batches = list(cut(rows, cuts))
-        made = list(groups(iter(batches)))
+    batches = list(cut(rows, cuts))
+    made = list(groups(iter(batches), limit))
     assert check(made, rows) == runs
     largest = max((batch.num_rows for batch in batches), default=0)
     for group in made:
@@ -113,21 +110,18 @@ def test_long_conversations_by_rows(runs: list[int], cuts: list[int], limit: int
 def test_long_conversations_by_bytes(runs: list[int], cuts: list[int]) -> None:
     """The same for bytes: a few long messages are as much to hold as many short ones."""
     rows = table(runs, "long" * 50)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouping, "MAX_BATCH_BYTES", 10_000)
-        batches = list(cut(rows, cuts))
-        made = list(groups(iter(batches)))
+    batches = list(cut(rows, cuts))
+    made = list(groups(iter(batches), max_bytes=10_000))
     assert check(made, rows) == runs
     largest = max((batch.nbytes for batch in batches), default=0)
     for group in made:
         assert group.batch.nbytes <= max(2 * 10_000, largest) + largest + 64 * (len(ROW_SCHEMA.names) + 1)
 
 
-def test_a_long_conversation_is_torn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_conversation_is_torn() -> None:
     """Begin, middle and end carry the flags that say so; neighbours stay whole."""
-    monkeypatch.setattr(grouping, "MAX_BATCH_ROWS", 4)
     rows = table([2, 10, 2])
-    made = list(groups(cut(rows, [4, 6, 8, 10, 13])))
+    made = list(groups(cut(rows, [4, 6, 8, 10, 13]), 4))
     assert check(made, rows) == [2, 10, 2]
     torn = [(group.begins, group.ends) for group in made if not group.whole]
     assert torn[0] == (True, False)
@@ -148,9 +142,8 @@ def test_slices_are_not_copied() -> None:
     assert first.batch.column(0).buffers()[2].address == rows.column(0).buffers()[2].address
 
 
-def test_laziness(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_laziness() -> None:
     """No more is read than the batch that tells whether the conversation before it goes on."""
-    monkeypatch.setattr(grouping, "MAX_BATCH_ROWS", 5)
     events: list[str] = []
 
     def source() -> Iterator[pa.RecordBatch]:
@@ -158,7 +151,7 @@ def test_laziness(monkeypatch: pytest.MonkeyPatch) -> None:
             events.append(f"batch {number}")
             yield batch
 
-    for group in groups(source()):
+    for group in groups(source(), 5):
         events.append(f"group from {group.before}")  # noqa: PERF401  # the source appends to it too
     reads = [at for at, event in enumerate(events) if event.startswith("batch")]
     assert len(reads) == 5
@@ -166,19 +159,17 @@ def test_laziness(monkeypatch: pytest.MonkeyPatch) -> None:
     assert events[-1].startswith("group")
 
 
-def test_a_batch_that_ends_with_a_conversation_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_ends_with_a_conversation_is_not_copied() -> None:
     """It becomes a group as it is, once the next one has begun with another conversation."""
-    monkeypatch.setattr(grouping, "MAX_BATCH_ROWS", 6)
     rows = table([3] * 6)
-    made = list(groups(cut(rows, [6, 12])))
+    made = list(groups(cut(rows, [6, 12]), 6))
     assert [group.batch.num_rows for group in made] == [6, 6, 6]
     for group in made:
         assert group.batch.column(0).buffers()[2].address == rows.column(0).buffers()[2].address
 
 
-def test_a_long_conversation_is_lazy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_conversation_is_lazy() -> None:
     """Of a conversation without end no more is read than is held."""
-    monkeypatch.setattr(grouping, "MAX_BATCH_ROWS", 10)
     read = 0
 
     def endless() -> Iterator[pa.RecordBatch]:
@@ -187,7 +178,7 @@ def test_a_long_conversation_is_lazy(monkeypatch: pytest.MonkeyPatch) -> None:
             read += 4
             yield table([4])
 
-    made = groups(endless())
+    made = groups(endless(), 10)
     for count in range(1, 6):
         group = next(made)
         assert (group.begins, group.ends) == (count == 1, False)
@@ -211,35 +202,33 @@ def test_null_conversation_id(runs: list[int], cuts: list[int], data: st.DataObj
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_small_batches_are_put_together(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_batches_are_put_together(size: int) -> None:
     """Groups are as large as they may be, however small the batches, also where these tear conversations."""
-    monkeypatch.setattr(grouping, "MAX_BATCH_ROWS", 15)
     rows = table([3] * 40)
-    made = list(groups(cut(rows, list(range(0, 120, size)))))
+    made = list(groups(cut(rows, list(range(0, 120, size))), 15))
     assert check(made, rows) == [3] * 40
     assert [group.batch.num_rows for group in made] in ([15] * 8, [12] * 10)
 
 
-def test_small_batches_are_put_together_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_batches_are_put_together_up_to_a_size() -> None:
     """The bound on bytes holds for them, too."""
     rows = table([3] * 40, "long" * 50)
-    monkeypatch.setattr(grouping, "MAX_BATCH_BYTES", rows.nbytes // 4)
-    made = list(groups(cut(rows, list(range(0, 120, 3)))))
+    limit = rows.nbytes // 4
+    made = list(groups(cut(rows, list(range(0, 120, 3))), max_bytes=limit))
     assert check(made, rows) == [3] * 40
     assert len(made) in (4, 5)
-    assert all(group.batch.nbytes <= rows.nbytes // 4 for group in made)
+    assert all(group.batch.nbytes <= limit for group in made)
 
 
-def test_source_error_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_error_arrives() -> None:
     """What the source raises is what the caller gets, after what was known to be complete before it."""
-    monkeypatch.setattr(grouping, "MAX_BATCH_ROWS", 2)
     problem = OSError("disk")
 
     def source() -> Iterator[pa.RecordBatch]:
         yield from cut(table([2, 2]), [2])
         raise problem
 
-    made = groups(source())
+    made = groups(source(), 2)
     assert next(made).batch.num_rows == 2
     with pytest.raises(OSError, match="disk") as caught:
         next(made)
