@@ -1,0 +1,307 @@
+"""From a lake's ordered rows to archives and their receipts: the one logic, whatever engine put the rows in order.
+
+What it guarantees, and by what:
+
+- **A receipt is the commit.** An archive is there whole or not at all; only then its receipt is written, a small JSON
+  file beside the archives. A key whose receipt is there is not made again. So a retry, a second copy of the same task
+  or a second run of the batch ends with the same objects.
+- **No row is lost between two keys.** The rows of a run must all be exported: that is checked before the archive's last
+  byte is sent, so a row that its engine put into another period than the export does fails the key.
+- **One failing key fails alone.** It is one result with its reason; the others go on.
+- **Input that was not ordered is found.** A key that comes back withdraws its archive and its receipt, and fails.
+
+A run of rows is never held whole: what exceeds `SMALL_ROWS` is streamed. Runs that do not are held, a few at a time, and
+exported side by side: an object store's latency is most of what they cost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import partial
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from export_engine.batch.plan import BatchPlan, Key, Period
+from export_engine.batch.runs import Run, runs
+from export_engine.batch.target import Target, open_target
+from export_engine.engine import Export, backend_name, export_conversations
+from export_engine.errors import ExportError, GroupingError, OptionError
+from export_engine.model import Channel
+from export_engine.schema import ROW_SCHEMA
+from export_engine.sources import SourceContext
+from export_engine.sources.tables import normalised, numbered
+from export_engine.times import instant
+
+__all__ = ["ArchiveResult", "Receipt", "SMALL_ROWS", "export_partition", "receipt_path"]
+
+#: Runs of up to this many rows, and this many bytes, are held and exported side by side.
+SMALL_ROWS = 20_000
+SMALL_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known of a finished archive: its whole key, and its facts. `path` is inside the target."""
+
+    channel_id: str
+    period: str
+    label: str
+    digest: str
+    backend: str
+    path: str
+    rows: int
+    conversations: int
+    bytes: int
+    sha256: str
+    first_time: str
+    last_time: str
+
+    def to_json(self) -> bytes:
+        """The receipt as its file has it."""
+        return (json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Receipt:
+        """Read one back. Raises ValueError for what is none."""
+        try:
+            return cls(**json.loads(data))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"this is no receipt: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveResult:
+    """What became of one channel's archive of one period.
+
+    `status` is `done`, `kept` (it was there), or `failed`, with the reason in `error`. `path` is inside the target;
+    None where it failed.
+    """
+
+    channel_id: str
+    period: str
+    status: Literal["done", "kept", "failed"]
+    path: str | None = None
+    rows: int = 0
+    conversations: int = 0
+    bytes: int = 0
+    sha256: str | None = None
+    error: str | None = None
+
+
+def receipt_path(key: Key) -> str:
+    """Where a key's receipt is, inside the target."""
+    return f"receipts/{key.hash}.json"
+
+
+def export_partition(
+    batches: Iterable[pa.RecordBatch], plan: BatchPlan, *, parallel: int = 8
+) -> Generator[ArchiveResult, None, None]:
+    """Export rows that stand in order, a result for each channel and period, in that order.
+
+    `batches` have `runs.LAKE_SCHEMA`'s columns, ordered by channel_id, period, conversation_id, message_time and
+    message_id (text, bytewise). Nothing is done before the first result is asked for; what is asked for no more is left
+    undone. `parallel` is how many small archives are made side by side.
+
+    Raises OptionError for a plan whose backend is not here, and whatever `batches` raises.
+    """
+    here = backend_name(plan.options)
+    if plan.backend not in (None, here):
+        raise OptionError(
+            f"the plan is for {plan.backend}, and this process deflates with {here}: install the same release and "
+            "libraries everywhere",
+            option="backend",
+        )
+    work = _Work(plan, open_target(plan.target), plan.periods(), here)
+    waiting: deque[Future[ArchiveResult]] = deque()
+    made: dict[str, Future[ArchiveResult]] = {}
+    with ThreadPoolExecutor(parallel, thread_name_prefix="export-engine-batch") as pool:
+        try:
+            for run in runs(batches):
+                key = plan.key(run.channel_id, work.periods[run.period])
+                if key.hash in made:
+                    task = pool.submit(work.withdraw, key, made[key.hash])
+                else:
+                    task = _begun(pool, work, run)
+                made[key.hash] = task
+                waiting.append(task)
+                while len(waiting) > parallel + 2 or (waiting and waiting[0].done()):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for task in waiting:
+                task.cancel()
+
+
+def _begun(pool: ThreadPoolExecutor, work: _Work, run: Run) -> Future[ArchiveResult]:
+    """Have a run exported: by the pool if it is small, else here and now, on as many threads as the options say."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in run.batches:
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows > SMALL_ROWS or size > SMALL_BYTES:
+            break
+    else:
+        return pool.submit(work.export, run, held, 1)
+    done: Future[ArchiveResult] = Future()
+    done.set_result(work.export(run, chain(held, run.batches), work.plan.options.threads))
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    plan: BatchPlan
+    target: Target
+    periods: tuple[Period, ...]
+    backend: str
+
+    def export(self, run: Run, batches: Iterable[pa.RecordBatch], threads: int | None) -> ArchiveResult:
+        """One archive and its receipt, or why there is none."""
+        period = self.periods[run.period]
+        key = self.plan.key(run.channel_id, period)
+        try:
+            if (receipt := self._receipt(key)) is not None:
+                return self._kept(receipt, _Rows(batches))
+            return self._made(run, key, period, _Rows(batches), threads)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
+            return ArchiveResult(key.channel_id, key.period, "failed", error=_reason(error))
+
+    def _made(self, run: Run, key: Key, period: Period, rows: _Rows, threads: int | None) -> ArchiveResult:
+        export = export_conversations(
+            rows,
+            channel=Channel(run.channel_name, run.channel_phone, run.channel_id),
+            date_range=period.date_range,
+            options=replace(self.plan.options, threads=threads, sha256=True),
+            export_id=key.export_id,
+        )
+        folder = self.plan.layout.format(
+            period=key.period, channel=export.file_name.rsplit("_", 2)[0], channel_id=_path_part(key.channel_id)
+        )
+        path = "/".join(part for part in (folder.strip("/"), export.file_name) if part)
+        self.target.write(path, _Checked(export, rows))
+        report = export.report
+        assert report.sha256 is not None  # noqa: S101  # asked for above
+        receipt = Receipt(
+            channel_id=key.channel_id,
+            period=key.period,
+            label=key.label,
+            digest=key.digest,
+            backend=report.backend,
+            path=path,
+            rows=report.rows,
+            conversations=report.conversations,
+            bytes=report.bytes,
+            sha256=report.sha256,
+            first_time=_text(report.first_time),
+            last_time=_text(report.last_time),
+        )
+        self.target.put(receipt_path(key), receipt.to_json())
+        return _result(receipt, "done")
+
+    def _receipt(self, key: Key) -> Receipt | None:
+        """The key's receipt, if it is there. Raises ExportError for another's in its place."""
+        data = self.target.read(receipt_path(key))
+        if data is None:
+            return None
+        receipt = Receipt.from_json(data)
+        if (receipt.channel_id, receipt.period, receipt.label, receipt.digest) != (
+            key.channel_id,
+            key.period,
+            key.label,
+            key.digest,
+        ):
+            raise ExportError(f"{receipt_path(key)} is another key's receipt: use another label")
+        if self.plan.backend not in (None, receipt.backend):
+            raise ExportError(f"{receipt.path} was deflated by {receipt.backend}, not {self.plan.backend}")
+        return receipt
+
+    def _kept(self, receipt: Receipt, rows: _Rows) -> ArchiveResult:
+        """A key that was done before: its rows are counted, and must be as many and of the same time."""
+        for _ in rows.batches(SourceContext(self.plan.options.tzinfo)):
+            pass
+        now = (rows.count, _text(rows.first), _text(rows.last))
+        if now != (receipt.rows, receipt.first_time, receipt.last_time):
+            raise ExportError(
+                f"the lake has changed under the label {receipt.label!r}: {receipt.path} has {receipt.rows} messages "
+                f"from {receipt.first_time} to {receipt.last_time}, and there are {now[0]} from {now[1]} to {now[2]}; "
+                "give the new snapshot a label of its own"
+            )
+        return _result(receipt, "kept")
+
+    def withdraw(self, key: Key, before: Future[ArchiveResult]) -> ArchiveResult:
+        """Take an archive back whose channel and period came again: it has not all of its rows."""
+        made = before.result()
+        if made.path is not None:
+            self.target.delete(receipt_path(key))
+            self.target.delete(made.path)
+        return ArchiveResult(
+            key.channel_id,
+            key.period,
+            "failed",
+            error="its rows do not stand together: order them by channel_id, period, conversation_id, message_time, "
+            "message_id; what had been made of it is withdrawn",
+        )
+
+
+class _Rows:
+    """A run's rows as a source, counted as they are read."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.count = 0
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+
+    def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
+        """The rows in `ROW_SCHEMA`."""
+        schema: pa.Schema | None = None
+        given = iter(self._batches)
+        first = next(given, None)
+        if first is None:
+            return
+        names = [name for name in first.schema.names if name in ROW_SCHEMA.names]
+        schema = first.select(names).schema
+        narrow = (batch.select(names) for batch in chain([first], given))
+        for batch in normalised(schema, numbered(narrow), context):
+            self._count(batch)
+            yield batch
+
+    def _count(self, batch: pa.RecordBatch) -> None:
+        us = batch.column("message_time").cast(pa.int64()).drop_null().to_numpy()
+        self.count += batch.num_rows
+        if len(us):
+            first, last = instant(int(us.min())), instant(int(us.max()))
+            self.first = first if self.first is None else min(self.first, first)
+            self.last = last if self.last is None else max(self.last, last)
+
+
+class _Checked:
+    """An export whose end is reached only if all rows that were read are in it."""
+
+    def __init__(self, export: Export, rows: _Rows) -> None:
+        self.file_name = export.file_name
+        self._export = export
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[bytes]:
+        held = b""
+        for chunk in self._export:
+            yield held
+            held = chunk
+        if self._export.report.rows != self._rows.count:
+            raise ExportError(
+                f"{self._rows.count} messages were read and {self._export.report.rows} lie in the period: the rows were "
+                "put into periods by another time zone, or by another column, than the plan's"
+            )
+        yield held
+
+    listen = Export.listen
