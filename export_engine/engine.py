@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 from export_engine.errors import OptionError, StateError
 from export_engine.model import Channel, Conversation, DateRange
 from export_engine.options import Compression, CsvDialect, ExportOptions, RangeBy
+from export_engine.pipeline.deflate import backend
 from export_engine.pipeline.flow import Pipeline
 from export_engine.pipeline.members import MemberSpec, member_spec
 from export_engine.pipeline.naming import zip_name
@@ -44,7 +45,7 @@ from export_engine.times import instant
 if TYPE_CHECKING:  # obstore has it for type checkers alone
     from obstore.store import ObjectStore
 
-__all__ = ["Export", "OptionKeywords", "export_conversations"]
+__all__ = ["Export", "OptionKeywords", "backend_name", "export_conversations"]
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -122,6 +123,11 @@ def _next(chunks: Iterator[bytes]) -> bytes | BaseException:
         return next(chunks, b"")
     except BaseException as error:  # noqa: BLE001  # it is raised by whoever asked
         return error
+
+
+def backend_name(options: ExportOptions) -> str:
+    """The library and level that would deflate here, as reports name it: it decides the bytes beside the options."""
+    return backend(options.compression).name
 
 
 class Export:

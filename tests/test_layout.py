@@ -42,6 +42,11 @@ LAYERS = {
         "vocabulary",
         "An archive read back by a road of its own: nothing of what wrote it is asked.",
     ),
+    "batch": Layer(
+        "batch",
+        "vocabulary sources sinks engine",
+        "Many channels and periods: a plan, one neutral core, and the engines that put a lake's rows in order.",
+    ),
     "jobs": Layer(
         "jobs",
         "vocabulary sources sinks engine",
@@ -50,7 +55,7 @@ LAYERS = {
     "service": Layer("service", "vocabulary sinks engine jobs", "The job's API over HTTP."),
     "cli": Layer(
         "cli __main__",
-        "vocabulary sources sinks engine readers service",
+        "vocabulary sources sinks engine readers batch service",
         "The edge that people type at: it may know all that it offers.",
     ),
 }

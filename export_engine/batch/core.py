@@ -10,37 +10,38 @@ What it guarantees, and by what:
 - **One failing key fails alone.** It is one result with its reason; the others go on.
 - **Input that was not ordered is found.** A key that comes back withdraws its archive and its receipt, and fails.
 
-A run of rows is never held whole: what exceeds `SMALL_ROWS` is streamed. Runs that do not are held, a few at a time, and
-exported side by side: an object store's latency is most of what they cost.
+A run of rows is never held whole: what exceeds `SMALL_ROWS` is streamed. Runs that do not are held, a few at a time,
+and exported side by side: an object store's latency is most of what they cost.
 """
 
 from __future__ import annotations
 
+import builtins
 import json
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import partial
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
+from urllib.parse import quote
 
-import numpy as np
 import pyarrow as pa
 
 from export_engine.batch.plan import BatchPlan, Key, Period
 from export_engine.batch.runs import Run, runs
 from export_engine.batch.target import Target, open_target
 from export_engine.engine import Export, backend_name, export_conversations
-from export_engine.errors import ExportError, GroupingError, OptionError
+from export_engine.errors import ExportError, OptionError
 from export_engine.model import Channel
+from export_engine.report import MemberRecord
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import SourceContext
 from export_engine.sources.tables import normalised, numbered
 from export_engine.times import instant
 
-__all__ = ["ArchiveResult", "Receipt", "SMALL_ROWS", "export_partition", "receipt_path"]
+__all__ = ["SMALL_ROWS", "ArchiveResult", "Receipt", "export_partition", "receipt_path"]
 
 #: Runs of up to this many rows, and this many bytes, are held and exported side by side.
 SMALL_ROWS = 20_000
@@ -64,12 +65,12 @@ class Receipt:
     first_time: str
     last_time: str
 
-    def to_json(self) -> bytes:
+    def encoded(self) -> builtins.bytes:
         """The receipt as its file has it."""
         return (json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n").encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Receipt:
+    def decoded(cls, data: builtins.bytes) -> Receipt:
         """Read one back. Raises ValueError for what is none."""
         try:
             return cls(**json.loads(data))
@@ -126,10 +127,8 @@ def export_partition(
         try:
             for run in runs(batches):
                 key = plan.key(run.channel_id, work.periods[run.period])
-                if key.hash in made:
-                    task = pool.submit(work.withdraw, key, made[key.hash])
-                else:
-                    task = _begun(pool, work, run)
+                before = made.get(key.hash)
+                task = pool.submit(work.withdraw, key, before) if before else _begun(pool, work, run)
                 made[key.hash] = task
                 waiting.append(task)
                 while len(waiting) > parallel + 2 or (waiting and waiting[0].done()):
@@ -204,7 +203,7 @@ class _Work:
             first_time=_text(report.first_time),
             last_time=_text(report.last_time),
         )
-        self.target.put(receipt_path(key), receipt.to_json())
+        self.target.put(receipt_path(key), receipt.encoded())
         return _result(receipt, "done")
 
     def _receipt(self, key: Key) -> Receipt | None:
@@ -212,7 +211,7 @@ class _Work:
         data = self.target.read(receipt_path(key))
         if data is None:
             return None
-        receipt = Receipt.from_json(data)
+        receipt = Receipt.decoded(data)
         if (receipt.channel_id, receipt.period, receipt.label, receipt.digest) != (
             key.channel_id,
             key.period,
@@ -295,7 +294,8 @@ class _Checked:
     def __iter__(self) -> Iterator[bytes]:
         held = b""
         for chunk in self._export:
-            yield held
+            if held:
+                yield held
             held = chunk
         if self._export.report.rows != self._rows.count:
             raise ExportError(
@@ -304,4 +304,35 @@ class _Checked:
             )
         yield held
 
-    listen = Export.listen
+    def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
+        """As the export itself."""
+        self._export.listen(listener, sha256=sha256)
+
+
+def _result(receipt: Receipt, status: Literal["done", "kept"]) -> ArchiveResult:
+    return ArchiveResult(
+        channel_id=receipt.channel_id,
+        period=receipt.period,
+        status=status,
+        path=receipt.path,
+        rows=receipt.rows,
+        conversations=receipt.conversations,
+        bytes=receipt.bytes,
+        sha256=receipt.sha256,
+    )
+
+
+def _reason(error: Exception) -> str:
+    """An error as one line; the library's own say what is to be done, others begin with what they are."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ExportError) else f"{type(error).__name__}: {text}"
+
+
+def _text(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat()
+
+
+def _path_part(channel_id: str) -> str:
+    """A channel's id as a part of a path, of which no other id has the same."""
+    quoted = quote(channel_id, safe="")
+    return quoted.replace(".", "%2E") if set(quoted) == {"."} else quoted

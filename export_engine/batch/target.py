@@ -84,7 +84,7 @@ class _Folder:
                 yield path.relative_to(self.root).as_posix()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Bytes:
     """A file's bytes where an export is expected."""
 

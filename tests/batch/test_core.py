@@ -1,0 +1,243 @@
+"""Ordered rows to archives and receipts: what is made, kept, refused and withdrawn."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from export_engine import Channel, DateRange, ExportOptions, OptionError, export_conversations
+from export_engine.batch import core, target
+from export_engine.batch.core import ArchiveResult, Receipt, export_partition, receipt_path
+from export_engine.batch.plan import BatchPlan
+from export_engine.engine import backend_name
+
+ORDER = ("channel_id", "period", "conversation_id", "message_time", "message_id")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> BatchPlan:
+    """Three months in Taipei."""
+    return BatchPlan(
+        target=str(tmp_path / "out"),
+        date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)),
+        options=ExportOptions(timezone="Asia/Taipei"),
+        label="2026-07-01",
+    )
+
+
+def lake(plan: BatchPlan, rows: int = 5000, channels: int = 4, seed: int = 1) -> pa.Table:
+    """Rows of some channels, in order."""
+    rng = np.random.default_rng(seed)
+    channel = rng.integers(0, channels, rows)
+    us = rng.integers(1_775_000_000_000_000, 1_782_800_000_000_000, rows)
+    made = pa.table(
+        {
+            "channel_id": pa.array([f"{c:03d}" for c in channel]),
+            "channel_name": pa.array([f"Channel {c}" for c in channel]),
+            "channel_phone": pa.nulls(rows, pa.string()),
+            "period": plan.period_of(us),
+            "message_id": pa.array([f"m{i}" for i in range(rows)]),
+            "conversation_id": pa.array(
+                [f"{c}-{n}" for c, n in zip(channel, rng.integers(0, rows // 20, rows), strict=True)]
+            ),
+            "direction": pa.array(["inbound"] * rows),
+            "speaker_type": pa.array(["customer"] * rows),
+            "message_time": pa.array(us, pa.timestamp("us", "UTC")),
+            "message_text": pa.array([f"text {i}" for i in range(rows)]),
+        }
+    )
+    inside = made.filter(pc.greater_equal(made["period"], 0))
+    return inside.sort_by([(name, "ascending") for name in ORDER])
+
+
+def run(table: pa.Table, plan: BatchPlan, size: int = 777, **options: Any) -> list[ArchiveResult]:
+    return list(export_partition(table.to_batches(size), plan, **options))
+
+
+def everything(folder: str) -> dict[str, bytes]:
+    root = Path(folder)
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_each_channel_and_period_is_an_export_of_its_own(plan: BatchPlan) -> None:
+    """The same bytes as exporting it alone; a receipt says what is in it."""
+    table = lake(plan)
+    results = run(table, plan)
+    assert [(r.channel_id, r.period) for r in results] == [
+        (f"{c:03d}", f"2026-0{m}") for c in range(4) for m in (4, 5, 6)
+    ]
+    assert {r.status for r in results} == {"done"}
+    assert sum(r.rows for r in results) == table.num_rows
+    for result in results:
+        period = next(p for p in plan.periods() if p.name == result.period)
+        key = plan.key(result.channel_id, period)
+        its = pc.and_(
+            pc.equal(table["channel_id"], result.channel_id), pc.equal(table["period"], plan.periods().index(period))
+        )
+        alone = export_conversations(
+            table.filter(its),
+            channel=Channel(f"Channel {int(result.channel_id)}", None, result.channel_id),
+            date_range=period.date_range,
+            options=plan.options,
+            export_id=key.export_id,
+        )
+        data = b"".join(alone)
+        assert result.path == f"{period.name}/{alone.file_name}"
+        assert (Path(plan.target) / result.path).read_bytes() == data
+        receipt = Receipt.decoded((Path(plan.target) / receipt_path(key)).read_bytes())
+        assert (receipt.rows, receipt.bytes, receipt.sha256) == (result.rows, len(data), result.sha256)
+
+
+def test_the_bytes_do_not_depend_on_how_it_was_done(plan: BatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of any size, side by side or one by one, held or streamed."""
+    table = lake(plan)
+    run(table, plan)
+    expected = everything(plan.target)
+    for number, (size, parallel, small) in enumerate([(1, 1, 20_000), (5000, 16, 20_000), (300, 3, 100)]):
+        monkeypatch.setattr(core, "SMALL_ROWS", small)
+        other = replace(plan, target=f"{plan.target}-{number}")
+        run(table, other, size, parallel=parallel)
+        assert everything(other.target) == expected
+
+
+def test_what_has_a_receipt_is_kept(plan: BatchPlan) -> None:
+    """Nothing is written again; without its receipt an archive is made anew, with the same bytes."""
+    table = lake(plan)
+    first = run(table, plan)
+    before = {path: Path(plan.target, path).stat().st_mtime_ns for path in everything(plan.target)}
+    bytes_before = everything(plan.target)
+    assert [replace(r, status="done") for r in run(table, plan)] == first
+    assert {path: Path(plan.target, path).stat().st_mtime_ns for path in everything(plan.target)} == before
+    next(Path(plan.target, "receipts").iterdir()).unlink()
+    assert sorted(r.status for r in run(table, plan)) == ["done"] + ["kept"] * 11
+    assert everything(plan.target) == bytes_before
+
+
+def test_a_lake_that_changed_under_the_same_label(plan: BatchPlan) -> None:
+    """Fails the keys whose rows are others, by number or by time; another label makes other archives."""
+    table = lake(plan)
+    run(table, plan)
+    changed = pa.concat_tables([table.slice(0, 1), table.slice(2)])
+    results = run(changed, plan)
+    assert [r.status for r in results] == ["failed"] + ["kept"] * 11
+    assert "the lake has changed under the label '2026-07-01'" in str(results[0].error)
+    assert {r.status for r in run(changed, replace(plan, label="2026-07-02"))} == {"done"}
+
+
+def test_one_failing_key_fails_alone(plan: BatchPlan) -> None:
+    """With its reason; it leaves neither archive nor receipt."""
+    table = lake(plan)
+    at = table.column_names.index("direction")
+    words = ["inbound"] * table.num_rows
+    words[7] = "sideways"
+    results = run(table.set_column(at, "direction", pa.array(words)), plan)
+    assert [r.status for r in results] == ["failed"] + ["done"] * 11
+    assert "'sideways' is not one of inbound, outbound" in str(results[0].error)
+    assert len(everything(plan.target)) == 2 * 11
+
+
+def test_rows_in_the_wrong_period_fail_it(plan: BatchPlan) -> None:
+    """Before the archive is there: none of its rows may be lost."""
+    table = lake(plan)
+    moved = table.set_column(table.column_names.index("period"), "period", pa.array([0] * table.num_rows))
+    ordered = moved.sort_by([(name, "ascending") for name in ORDER])
+    results = run(ordered, plan)
+    assert {r.status for r in results} == {"failed"}
+    assert "lie in the period" in str(results[0].error)
+    assert everything(plan.target) == {}
+
+
+def test_a_key_that_comes_back_is_withdrawn(plan: BatchPlan) -> None:
+    """Archive and receipt, with a failed result; the others stay."""
+    table = lake(plan)
+    results = run(pa.concat_tables([table.slice(0, 100), table.slice(2000), table.slice(100, 1900)]), plan)
+    failed = {(r.channel_id, r.period) for r in results if r.status == "failed"}
+    assert ("000", "2026-04") in failed
+    assert all("order them by channel_id" in str(r.error) for r in results if r.status == "failed")
+    kept = {(r.channel_id, r.period) for r in results if r.status == "done"} - failed
+    assert len(everything(plan.target)) == 2 * len(kept)
+
+
+class OwnError(Exception):
+    """The input's or the target's own."""
+
+
+def test_the_input_s_error_arrives(plan: BatchPlan) -> None:
+    """What was finished before stays, with its receipt; nothing is half there."""
+    table = lake(plan)
+
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield from table.slice(0, 2500).to_batches(100)
+        raise OwnError
+
+    with pytest.raises(OwnError):
+        list(export_partition(failing(), plan))
+    names = everything(plan.target)
+    archives = [data for name, data in names.items() if name.endswith(".zip")]
+    assert len(names) == 2 * len(archives)
+    for data in archives:
+        with zipfile.ZipFile(io.BytesIO(data)) as opened:
+            assert opened.testzip() is None
+
+
+@pytest.mark.parametrize("at", ["archive", "receipt"])
+def test_a_target_that_fails(at: str, plan: BatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure between the first byte and the receipt leaves no receipt, and the next run mends it."""
+    table = lake(plan)
+    folder = target.open_target(plan.target)
+    with monkeypatch.context() as broken:
+
+        def fail(*_: object) -> None:
+            raise OwnError("no room")
+
+        broken.setattr(type(folder), "write" if at == "archive" else "put", fail)
+        results = run(table, plan)
+        assert {(r.status, r.error) for r in results} == {("failed", "OwnError: no room")}
+    assert not any(name.startswith("receipts") for name in everything(plan.target))
+    assert {r.status for r in run(table, plan)} == {"done"}
+
+
+def test_another_backend_is_refused(plan: BatchPlan) -> None:
+    """A process that would deflate to other bytes does not begin."""
+    assert {r.status for r in run(lake(plan), replace(plan, backend=backend_name(plan.options)))} == {"done"}
+    with pytest.raises(OptionError, match="the plan is for zlib 42"):
+        run(lake(plan), replace(plan, backend="zlib 42"))
+
+
+def test_results_are_asked_for(plan: BatchPlan) -> None:
+    """Nothing happens before the first, and what is asked for no more is left."""
+    results = export_partition(lake(plan).to_batches(777), plan, parallel=1)
+    assert everything(plan.target) == {}
+    next(results)
+    results.close()
+    assert 2 <= len(everything(plan.target)) <= 12
+
+
+@pytest.mark.parametrize(
+    ("layout", "path"), [("", "Channel_0_2026-04_"), ("{channel_id}/{period}/x", "000/2026-04/x/Channel_0_")]
+)
+def test_layout(layout: str, path: str, plan: BatchPlan) -> None:
+    """Folders inside the target."""
+    assert str(run(lake(plan), replace(plan, layout=layout))[0].path).startswith(path)
+
+
+@pytest.mark.parametrize("channel_id", ["..", "a/b", "C:\\x", "é ü", "."])
+def test_a_channel_s_id_stays_one_part_of_a_path(channel_id: str, plan: BatchPlan) -> None:
+    """Whatever it is."""
+    table = lake(plan, channels=1)
+    table = table.set_column(0, "channel_id", pa.array([channel_id] * table.num_rows))
+    result = run(table, replace(plan, layout="{channel_id}"))[0]
+    assert result.status == "done"
+    folder, _ = str(result.path).split("/")
+    assert folder not in {".", ".."}
+    assert (Path(plan.target) / str(result.path)).resolve().is_relative_to(Path(plan.target).resolve())
