@@ -299,8 +299,8 @@ class _Checked:
             held = chunk
         if self._export.report.rows != self._rows.count:
             raise ExportError(
-                f"{self._rows.count} messages were read and {self._export.report.rows} lie in the period: the rows were "
-                "put into periods by another time zone, or by another column, than the plan's"
+                f"{self._rows.count} messages were read and {self._export.report.rows} lie in the period: the rows "
+                "were put into periods by another time zone, or by another column, than the plan's"
             )
         yield held
 
