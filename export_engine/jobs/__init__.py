@@ -135,7 +135,6 @@ _MODULES = {
         "Problem",
         "RequestError",
         "RevisionError",
-        "RevisionError",
         "TransitionError",
         "UnauthorizedError",
     ),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from export_engine.jobs.backends.database import open_database
+from export_engine.jobs.backends.database import export_job, open_database, writing
 from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory, open_sql
 from export_engine.jobs.backends.sql_schema import CHANNEL, create_schema
 from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.testing import MemoryJobStore
 from export_engine.service.demo import DEMO_CHANNELS
 from tests.jobs.postgres import fresh_database, running_cluster
+from tests.jobs.samples import AnyJobStore
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +43,30 @@ def database(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., AnyJobStore]]:
+    """Makes a job store without jobs, of each kind in turn."""
+    if request.param == "memory":
+        yield MemoryJobStore
+        return
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    if request.param == "postgresql":
+        url = fresh_database(request.getfixturevalue("postgresql"))
+    engine = open_database(url)
+
+    def make(**options: Any) -> SqlJobStore:
+        with writing(engine).begin() as connection:
+            connection.execute(export_job.delete())
+        return SqlJobStore(engine, **options)
+
+    yield make
+    engine.dispose()
+
+
 @pytest.fixture
-def store(database: Engine) -> SqlJobStore:
-    """A job store without jobs, on each kind of database in turn."""
-    return SqlJobStore(database)
+def store(new_store: Callable[..., AnyJobStore]) -> AnyJobStore:
+    """A job store without jobs, of each kind in turn."""
+    return new_store()
 
 
 @pytest.fixture

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from export_engine.jobs.backends.database import export_job
 from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.jobs.job import Job
-from export_engine.jobs.ports import Lease
+from export_engine.jobs.ports import JobStore, Lease
+from export_engine.jobs.testing import MemoryJobStore
 
-__all__ = ["MINUTE", "NOW", "claimed", "finished", "new_job", "rows"]
+AnyJobStore = SqlJobStore | MemoryJobStore
+
+__all__ = ["MINUTE", "NOW", "AnyJobStore", "claimed", "finished", "new_job", "rows"]
 
 NOW = datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -32,13 +36,19 @@ def new_job(channel: str = "b2c3d4e5-7777-8888-9999-000011112222", *, day: int =
     return Job(**given | fields)
 
 
-def rows(engine: Engine) -> dict[str, dict[str, Any]]:
-    """Everything the database has of every job, by its id."""
-    with engine.begin() as connection:
+def rows(store: AnyJobStore) -> dict[str, dict[str, Any]]:
+    """Everything the store has of every job, by its id."""
+    if isinstance(store, MemoryJobStore):
+        return {row.job.id: {**asdict(row.job), **_of_store(row)} for row in store._rows.values()}
+    with store._engine.begin() as connection:
         return {row["id"]: dict(row) for row in connection.execute(select(export_job)).mappings()}
 
 
-def claimed(store: SqlJobStore, **fields: Any) -> Lease:
+def _of_store(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("token", "lease_until", "notified_time")}
+
+
+def claimed(store: JobStore, **fields: Any) -> Lease:
     """A job that was created and claimed `NOW` for a minute."""
     store.create(new_job(**fields))
     lease = store.claim(NOW, MINUTE)
@@ -46,7 +56,7 @@ def claimed(store: SqlJobStore, **fields: Any) -> Lease:
     return lease
 
 
-def finished(store: SqlJobStore, **fields: Any) -> Job:
+def finished(store: JobStore, **fields: Any) -> Job:
     """A job that was created, claimed and finished `NOW`."""
     lease = claimed(store, **fields)
     return store.finish(lease, NOW, archive=f"{lease.job.id}/{lease.token}/a.zip", file_name="a.zip")

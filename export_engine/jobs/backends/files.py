@@ -65,6 +65,10 @@ class FileDirectory:
     _read: tuple[object, list[WorkspaceChannel]] = field(default=(None, []), init=False)
     _reading: Lock = field(default_factory=Lock, init=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The folder: what was read, and the lock, belong to one process."""
+        return FileDirectory, (self.folder,)
+
     def find(
         self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
     ) -> list[WorkspaceChannel]:

@@ -8,6 +8,9 @@ along `message_order`. Both databases see that this is nearly the order asked fo
 conversation of the channel, be it outside the range: 3 microseconds each where the index is in memory. Without the two
 indexes, the database sorts everything on its own disk first.
 
+Both classes pickle: what is made of the pickle connects anew, by the same URL, its password included. Who hands one to
+another process hands over the way into the database.
+
 A connection is held while an archive is read. PostgreSQL keeps old rows for that long; SQLite should be in WAL mode
 (`PRAGMA journal_mode=WAL`), or those who write wait for the export.
 """
@@ -61,13 +64,17 @@ def open_sql(url: str) -> tuple[SqlDirectory, SqlConversations]:
     if place.get_backend_name() == "sqlite" and place.database and not _is_there(place.database):
         # SQLite would make an empty one of it.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place.database)
-    engine = sa.create_engine(place, pool_pre_ping=True)
+    engine = _connect_to(place)
     try:
         _check_tables(engine)
     except BaseException:
         engine.dispose()
         raise
     return SqlDirectory(engine), SqlConversations(engine)
+
+
+def _connect_to(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(url, pool_pre_ping=True)
 
 
 def _unusable() -> OptionError:
@@ -109,6 +116,10 @@ class SqlDirectory:
 
     engine: sa.Engine
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The database's URL: an engine belongs to one process."""
+        return _reopened, (SqlDirectory, self.engine.url)
+
     def find(
         self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
     ) -> list[WorkspaceChannel]:
@@ -127,6 +138,10 @@ class SqlConversations:
     """The conversations of the tables `conversation` and `message`."""
 
     engine: sa.Engine
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The database's URL: an engine belongs to one process."""
+        return _reopened, (SqlConversations, self.engine.url)
 
     def conversations(
         self, channel: WorkspaceChannel, date_range: DateRange, timezone: tzinfo
@@ -151,6 +166,11 @@ class SqlConversations:
                 yield batch
                 done += len(rows)
                 size = max(1, min(2 * size, _MOST_ROWS, MAX_BATCH_BYTES * len(rows) // batch.nbytes))
+
+
+def _reopened(kind: type[SqlDirectory | SqlConversations], url: sa.URL) -> SqlDirectory | SqlConversations:
+    """What was pickled, over an engine of this process. It connects when it is first asked."""
+    return kind(_connect_to(url))
 
 
 def _statement(dialect: sa.Dialect, channel_id: str, date_range: DateRange, timezone: tzinfo) -> sa.Select[Any]:

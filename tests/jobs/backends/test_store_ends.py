@@ -1,4 +1,4 @@
-"""The job store once jobs have ended: who is told, which archives are dead, and whose an archive is."""
+"""Every job store once jobs have ended: who is notified, which archives are dead, and whose an archive is."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sqlalchemy import Engine
 
 from export_engine.jobs.backends.store import EXPIRED_AT_ONCE, SqlJobStore
 from export_engine.jobs.job import LINK_LIFE, Status
-from tests.jobs.samples import MINUTE, NOW, claimed, finished, new_job, rows
+from tests.jobs.samples import MINUTE, NOW, AnyJobStore, claimed, finished, new_job, rows
 
 
-def test_notices(store: SqlJobStore) -> None:
+def test_notices(store: AnyJobStore) -> None:
     """Each job that has ended and has an address, well or not, is handed out once, in the order they ended."""
     address = "agent@example.com"
     failing = claimed(store, channel="1", notification_email=address)
@@ -27,17 +27,17 @@ def test_notices(store: SqlJobStore) -> None:
     assert store.take_notice(NOW + LINK_LIFE) is None
 
 
-def test_a_job_that_is_given_up_is_told_of(store: SqlJobStore) -> None:
+def test_a_job_that_is_given_up_has_a_notice(store: AnyJobStore) -> None:
     """Also when no worker lived to say so."""
     lease = claimed(store, notification_email="agent@example.com")
     for turn in range(1, 4):
         store.claim(NOW + turn * MINUTE, MINUTE)
-    told = store.take_notice(NOW)
-    assert told is not None
-    assert (told.id, told.status) == (lease.job.id, Status.FAILED)
+    noticed = store.take_notice(NOW)
+    assert noticed is not None
+    assert (noticed.id, noticed.status) == (lease.job.id, Status.FAILED)
 
 
-def test_expired(store: SqlJobStore) -> None:
+def test_expired(store: AnyJobStore) -> None:
     """Not before the link's life is over, and at its end; once its archive is forgotten, no more."""
     job = finished(store)
     store.fail(claimed(store, channel="2"), NOW, "no")
@@ -51,8 +51,9 @@ def test_expired(store: SqlJobStore) -> None:
     assert (kept.status, kept.archive, kept.file_name) == (Status.FINISHED, None, "a.zip")
 
 
-def test_many_expired(store: SqlJobStore) -> None:
-    """They come in portions, first those that ended first."""
+def test_many_expired(database: Engine) -> None:
+    """A database gives them in portions, first those that ended first."""
+    store = SqlJobStore(database)
     for turn in range(EXPIRED_AT_ONCE + 1):
         lease = claimed(store, channel=str(turn))
         store.finish(lease, NOW - timedelta(seconds=turn), archive=lease.token, file_name="a.zip")
@@ -64,16 +65,16 @@ def test_many_expired(store: SqlJobStore) -> None:
     assert [job.finished_time for job in store.expired(NOW + LINK_LIFE)] == [NOW]
 
 
-def test_forgetting_what_is_not_there(database: Engine, store: SqlJobStore) -> None:
+def test_forgetting_what_is_not_there(store: AnyJobStore) -> None:
     """Neither a job without an archive nor one that never was is an error."""
     lease = claimed(store)
-    before = rows(database)
+    before = rows(store)
     store.forget_archive(lease.job.id)
     store.forget_archive("nobody")
-    assert rows(database) == before
+    assert rows(store) == before
 
 
-def test_whose_an_archive_is(store: SqlJobStore) -> None:
+def test_whose_an_archive_is(store: AnyJobStore) -> None:
     """A live lease's while it is written, a job's while it is kept, nobody's before and after."""
     lease = claimed(store)
     path = f"{lease.job.id}/{lease.token}/a.zip"
@@ -84,7 +85,7 @@ def test_whose_an_archive_is(store: SqlJobStore) -> None:
     assert (store.active(path), store.keeps(path)) == (False, False)
 
 
-def test_the_archive_of_a_worker_that_was_replaced(store: SqlJobStore) -> None:
+def test_the_archive_of_a_worker_that_was_replaced(store: AnyJobStore) -> None:
     """It is nobody's as soon as another has the job."""
     first = claimed(store)
     second = store.claim(NOW + MINUTE, MINUTE)
@@ -96,14 +97,14 @@ def test_the_archive_of_a_worker_that_was_replaced(store: SqlJobStore) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/", "//", "a", "a/b", "a/b/", "\0/\0/\0", "\ud800/\ud800/x", "../../etc/passwd"])
-def test_an_archive_of_any_name(store: SqlJobStore, path: str) -> None:
+def test_an_archive_of_any_name(store: AnyJobStore, path: str) -> None:
     """It is nobody's, and no error."""
     claimed(store)
     assert not store.active(path)
     assert not store.keeps(path)
 
 
-def test_an_archive_beside_a_lease(store: SqlJobStore) -> None:
+def test_an_archive_beside_a_lease(store: AnyJobStore) -> None:
     """A path belongs to a lease only below both its names, each of them whole."""
     lease = claimed(store)
     job, token = lease.job.id, lease.token

@@ -1,4 +1,4 @@
-"""The job store against a dict: any life that jobs can lead, move by move, each row compared after each move."""
+"""Every job store against a model: any life that jobs can lead, move by move, each row compared after each move."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
@@ -20,14 +20,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Engine
 
-from export_engine.jobs.backends.database import export_job, writing
-from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.backends.database import export_job
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError
 from export_engine.jobs.job import LINK_LIFE, Job, Status
 from export_engine.jobs.ports import Lease
-from tests.jobs.samples import NOW, new_job, rows
+from tests.jobs.samples import NOW, AnyJobStore, new_job, rows
 
 MAX_ATTEMPTS = 2
 LENGTHS = st.sampled_from([timedelta(microseconds=1), timedelta(minutes=1), timedelta(hours=30)])
@@ -57,14 +55,12 @@ class Kept:
 class Lives(RuleBasedStateMachine):
     """Jobs of few channels, so that they meet; workers that keep every lease they ever had, and use it at any time."""
 
-    engine: Engine
+    new_store: ClassVar[Callable[..., AnyJobStore]]
     leases = Bundle("leases")
 
     def __init__(self) -> None:
         super().__init__()
-        with writing(self.engine).begin() as connection:
-            connection.execute(export_job.delete())
-        self.store = SqlJobStore(self.engine, max_attempts=MAX_ATTEMPTS)
+        self.store = type(self).new_store(max_attempts=MAX_ATTEMPTS)
         self.kept: dict[str, Kept] = {}
         self.now = NOW
 
@@ -158,10 +154,10 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def take_notice(self) -> None:
         """A worker writes an e-mail."""
-        told = self.store.take_notice(self.now)
+        noticed = self.store.take_notice(self.now)
         waiting = [k for k in self.kept.values() if not k.active and k.job.notification_email and not k.notified_time]
         expected = min(waiting, key=_end, default=None)
-        assert told == (expected and expected.job)
+        assert noticed == (expected and expected.job)
         if expected is not None:
             expected.notified_time = self.now
 
@@ -189,7 +185,7 @@ class Lives(RuleBasedStateMachine):
             | {"token": kept.token, "lease_until": kept.lease_until, "notified_time": kept.notified_time}
             for job_id, kept in self.kept.items()
         }
-        assert rows(self.engine) == expected
+        assert rows(self.store) == expected
 
     @invariant()
     def counts_and_single_jobs_are_as_expected(self) -> None:
@@ -205,7 +201,7 @@ class Lives(RuleBasedStateMachine):
             self.now += LINK_LIFE * 2
             while self.store.claim(self.now, timedelta(minutes=1)) is not None:
                 pass
-        assert {row["status"] for row in rows(self.engine).values()} <= {Status.FINISHED, Status.FAILED}
+        assert {row["status"] for row in rows(self.store).values()} <= {Status.FINISHED, Status.FAILED}
 
 
 def _end(kept: Kept) -> tuple[datetime, str]:
@@ -213,12 +209,13 @@ def _end(kept: Kept) -> tuple[datetime, str]:
     return kept.job.finished_time, kept.job.id
 
 
-def test_any_life(database: Engine) -> None:
-    """The store does what a dict would do, and refuses what it has to; the slower server is asked less often."""
+def test_any_life(request: pytest.FixtureRequest, new_store: Callable[..., AnyJobStore]) -> None:
+    """The store does what the model does, and refuses what it has to; the slower server is asked less often."""
 
     class LivesHere(Lives):
-        engine = database
+        pass
 
-    examples = 50 if database.dialect.name == "sqlite" else 15
+    LivesHere.new_store = staticmethod(new_store)
+    examples = 15 if "postgresql" in request.node.name else 50
     how = settings(max_examples=examples, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(LivesHere, settings=how)
