@@ -6,11 +6,9 @@ Blocks of lines are decoded into structs of the twelve columns and gathered as a
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Any, cast
 
@@ -20,10 +18,11 @@ import pyarrow as pa
 from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.jsonl_lines import line_blocks, opened
+from export_engine.sources.inputs import FileSource, Given, Input
+from export_engine.sources.jsonl_lines import line_blocks
 from export_engine.sources.tables import Numbered, normalised, wanted_columns
 
-__all__ = ["read_flat_jsonl"]
+__all__ = ["flat_batches", "read_flat_jsonl"]
 
 #: Bytes decoded at a time; a longer line is read whole. Twice as many are a third slower: the decoded values no longer
 #: fit a processor's cache.
@@ -31,26 +30,14 @@ _BLOCK = 512 << 10
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_flat_jsonl(path: str | os.PathLike[str]) -> Source:
-    """Make a source of JSON Lines with one message a line (`.gz` is gzip); see `from_arrow` for its keys.
+def read_flat_jsonl(given: Given) -> Source:
+    """Make a source of JSON Lines with one message a line; see `from_arrow` for its keys.
 
-    A missing key is null, an unknown one is ignored. Ids may be integers; times are ISO 8601 text; `media_url` is text
+    `given` is a path, `-` for standard input, or a binary file object; gzip, zstd and bz2 are told by its content. A
+    missing key is null, an unknown one is ignored. Ids may be integers; times are ISO 8601 text; `media_url` is text
     or a list. Blank lines are skipped. `row` in errors is the line.
     """
-    return _Flat(path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Flat:
-    path: str | os.PathLike[str]
-
-    @property
-    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
-        """What is read, so that nothing is written over it."""
-        return (self.path,)
-
-    def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
-        return _flat(os.fspath(self.path), context)
+    return FileSource(given, flat_batches)
 
 
 _KEYS = (*COLUMN_NAMES, CREATED_AT)
@@ -67,24 +54,25 @@ _Row = msgspec.defstruct("_Row", [(name, _kind(name), None) for name in _KEYS], 
 _DECODER = msgspec.json.Decoder(_Row)
 
 
-def _flat(path: str, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
+def flat_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch]:
+    """Read an opened input; see `read_flat_jsonl`."""
     schema = pa.schema([(name, pa.string()) for name in _KEYS])
-    with opened(path) as file:
-        blocks = line_blocks(file, path, _BLOCK)
-        first = next(blocks, None)
-        if first is None:
-            return
-        _check_keys(path, first[1], context)
+    path = file.name
+    blocks = line_blocks(file, _BLOCK)
+    first = next(blocks, None)
+    if first is None:
+        return
+    _check_keys(path, first[1], context)
 
-        def batches() -> Iterator[Numbered]:
-            number, block = first
-            while block:
-                rows, numbers = _rows(path, number, block)
-                columns = [_column(name, rows, numbers, context) for name in _KEYS]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema), numbers
-                number, block = next(blocks, (0, b""))
+    def batches() -> Iterator[Numbered]:
+        number, block = first
+        while block:
+            rows, numbers = _rows(path, number, block)
+            columns = [_column(name, rows, numbers, context) for name in _KEYS]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema), numbers
+            number, block = next(blocks, (0, b""))
 
-        yield from normalised(schema, batches(), context)
+    yield from normalised(schema, batches(), context)
 
 
 def _check_keys(path: str, block: bytes, context: SourceContext) -> None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, cast
 
@@ -22,11 +20,12 @@ import pyarrow as pa
 from export_engine.errors import RowError, SourceError
 from export_engine.model import Conversation
 from export_engine.sources import Source, SourceContext
+from export_engine.sources.inputs import FileSource, Given, Input
 from export_engine.sources.jsonl_columns import columnar, line_starts
-from export_engine.sources.jsonl_lines import line_blocks, opened
+from export_engine.sources.jsonl_lines import line_blocks
 from export_engine.sources.objects import gather
 
-__all__ = ["looks_nested", "read_nested_jsonl"]
+__all__ = ["looks_nested", "nested_batches", "read_nested_jsonl"]
 
 #: Bytes of lines that are read at a time.
 _BLOCK = 2 << 20
@@ -63,8 +62,8 @@ class _Conversation(msgspec.Struct, forbid_unknown_fields=True, dict=True):
     created_at: datetime | None = None
 
 
-def read_nested_jsonl(path: str | os.PathLike[str]) -> Source:
-    r"""Make a source of a file with one conversation a line.
+def read_nested_jsonl(given: Given) -> Source:
+    r"""Make a source of JSON Lines with one conversation a line.
 
     The keys are the model's attributes (`Conversation`, `Contact`, `Message`), for example:
 
@@ -78,60 +77,46 @@ def read_nested_jsonl(path: str | os.PathLike[str]) -> Source:
     zone); digits beyond microseconds are rounded. A key that is not the model's is refused: a misspelt one would lose
     data without a word.
 
-    The file is UTF-8, with or without a byte order mark; one that ends in `.gz` is gzip. Blank lines are skipped. It is
-    opened when the batches are first asked for, and closed at the end, on an error, and with the batches. Memory is
-    bounded by the longest line: one whole line is held, decoded, at a time (several times its size).
+    `given` is a path, `-` for standard input, or a binary file object; gzip, zstd and bz2 are told by its content. The
+    text is UTF-8, with or without a byte order mark. Blank lines are skipped. The input is opened when the batches are
+    first asked for, and closed at the end, on an error, and with the batches. Memory is bounded by the longest line:
+    one whole line is held, decoded, at a time (several times its size).
 
-    Errors while reading: OSError of the file itself; SourceError for a line that is not JSON or a damaged gzip file;
-    RowError for a missing, unknown or mistyped key and wherever `from_conversations` raises it; `row` is the line.
+    Errors while reading: OSError of the file itself; SourceError for a line that is not JSON and damaged
+    compression; RowError for a missing, unknown or mistyped key and wherever `from_conversations` raises it; `row` is
+    the line.
     """
-    return _Nested(path)
+    return FileSource(given, nested_batches)
 
 
-def looks_nested(path: str | os.PathLike[str]) -> bool:
-    """Tell whether the first line that is not blank is a JSON object with a `messages` key.
+def looks_nested(line: bytes) -> bool:
+    """Tell whether a line is a JSON object with a `messages` key.
 
-    False too for a line that is not JSON: the reader says what is wrong with it. Raises OSError of the file itself and
-    SourceError for a damaged gzip file.
+    False too for a line that is not JSON: the reader says what is wrong with it.
     """
-    with opened(path) as file:
-        blocks = line_blocks(file, os.fspath(path), _BLOCK)
-        for _, line in (numbered for first, block in blocks for numbered in _lines(block, first)):
-            try:
-                return "messages" in msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-            except (ValueError, RecursionError):  # a lone surrogate, or worse
-                return "messages" in _document(line)
-    return False
+    try:
+        return "messages" in msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    except (ValueError, RecursionError):  # a lone surrogate, or worse
+        return "messages" in _document(line)
 
 
-@dataclass(frozen=True, slots=True)
-class _Nested:
-    path: str | os.PathLike[str]
-
-    @property
-    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
-        """What is read, so that nothing is written over it."""
-        return (self.path,)
-
-    def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
-        decoder = msgspec.json.Decoder(_Conversation)
-        with opened(self.path) as file:
-            for first, block in line_blocks(file, os.fspath(self.path), _BLOCK):
-                rows = columnar(block, line_starts(block))
-                if rows is None:
-                    decoded = (_decode(decoder, line, number, self.path) for number, line in _lines(block, first))
-                    yield from gather(cast("Iterable[Conversation]", decoded), context, _line_of)
-                else:
-                    yield from rows
+def nested_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch]:
+    """Read an opened input; see `read_nested_jsonl`."""
+    decoder = msgspec.json.Decoder(_Conversation)
+    for first, block in line_blocks(file, _BLOCK):
+        rows = columnar(block, line_starts(block))
+        if rows is None:
+            decoded = (_decode(decoder, line, number, file.name) for number, line in _lines(block, first))
+            yield from gather(cast("Iterable[Conversation]", decoded), context, _line_of)
+        else:
+            yield from rows
 
 
 def _line_of(conversation: Any) -> int:
     return cast("int", conversation.__dict__["line"])
 
 
-def _decode(
-    decoder: msgspec.json.Decoder[_Conversation], line: bytes, number: int, path: str | os.PathLike[str]
-) -> _Conversation:
+def _decode(decoder: msgspec.json.Decoder[_Conversation], line: bytes, number: int, path: str) -> _Conversation:
     try:
         conversation = decoder.decode(line)
     except msgspec.ValidationError as error:
@@ -149,7 +134,7 @@ def _lines(block: bytes, first: int) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _decode_slowly(line: bytes, number: int, path: str | os.PathLike[str]) -> _Conversation:
+def _decode_slowly(line: bytes, number: int, path: str) -> _Conversation:
     """Decode a line that may hold lone surrogates, escaped or as bytes; SourceError for one that is not JSON."""
     try:
         return msgspec.convert(json.loads(line.decode("utf-8", "surrogatepass")), _Conversation)
@@ -163,7 +148,7 @@ def _decode_slowly(line: bytes, number: int, path: str | os.PathLike[str]) -> _C
         problem = "has a lone surrogate in a key or a time"
     except RecursionError:
         problem = "is nested too deeply"
-    raise SourceError(f"{os.fspath(path)}, line {number} {problem}; write one whole JSON object a line") from None
+    raise SourceError(f"{path}, line {number} {problem}; write one whole JSON object a line") from None
 
 
 def _document(line: bytes) -> dict[str, Any]:
@@ -175,7 +160,7 @@ def _document(line: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _mismatch(error: Exception, line: bytes, number: int, path: str | os.PathLike[str]) -> SourceError:
+def _mismatch(error: Exception, line: bytes, number: int, path: str) -> SourceError:
     """Say which key of which message is wrong: msgspec's "Expected `str`, got `int` - at `$.messages[3].id`"."""
     problem, _, place = str(error).partition(" - at `$")
     steps: list[str] = re.findall(r"\w+", place)
@@ -184,7 +169,7 @@ def _mismatch(error: Exception, line: bytes, number: int, path: str | os.PathLik
         steps.append(field[1])
         keys.append(field[1])
     if not keys:
-        return SourceError(f"{os.fspath(path)}, line {number}: {problem}; write one JSON object a line")
+        return SourceError(f"{path}, line {number}: {problem}; write one JSON object a line")
     value: Any = _document(line)
     conversation_id = value.get("id")
     message_id = None
@@ -198,7 +183,7 @@ def _mismatch(error: Exception, line: bytes, number: int, path: str | os.PathLik
     inside = keys[0] if len(keys) > 1 else ""
     known = {"": _Conversation, "contact": _Contact, "messages": _Message}[inside].__struct_fields__
     return RowError(
-        f"line {number} of {os.fspath(path)}: {problem}",
+        f"line {number} of {path}: {problem}",
         column=_COLUMNS[inside].get(keys[1] if inside else keys[0], keys[-1]),
         value=value,
         conversation_id=conversation_id if isinstance(conversation_id, str) else None,

@@ -1,19 +1,21 @@
-"""The source for whatever was given: conversations, Arrow data, or files by their endings."""
+"""The source for whatever was given: conversations, Arrow data, or inputs by their endings and content."""
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Any, Literal, cast
+from typing import Any, get_args
 
 import pyarrow as pa
 
 from export_engine.errors import OptionError
 from export_engine.sources import Source, SourceContext
+from export_engine.sources.formats import Format, checked_format
+from export_engine.sources.inputs import FileSource, Given, Input, Reader, checked_inputs, name_of, without_compression
 
 __all__ = ["open_source", "source_of"]
 
@@ -80,27 +82,8 @@ class _Chained:
                 close()
 
 
-def _jsonl(path: str | os.PathLike[str]) -> Source:
-    from export_engine.sources.jsonl_nested import looks_nested, read_nested_jsonl  # noqa: PLC0415  # loaded when used
-
-    if looks_nested(path):
-        return read_nested_jsonl(path)
-    from export_engine.sources.jsonl_flat import read_flat_jsonl  # noqa: PLC0415  # the same
-
-    return read_flat_jsonl(path)
-
-
-def _table(reader: str) -> Callable[[str | os.PathLike[str]], Source]:
-    def read(path: str | os.PathLike[str]) -> Source:
-        from export_engine.sources import files  # noqa: PLC0415  # loaded when used
-
-        return cast("Source", getattr(files, reader)(path))
-
-    return read
-
-
-#: Which reader a file's ending asks for; `.gz` behind it is looked through.
-_ENDINGS = {
+#: Which reader a file's ending asks for; the ending of a compression behind it is looked through.
+_ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".arrow": "ipc",
@@ -108,58 +91,99 @@ _ENDINGS = {
     ".ipc": "ipc",
     ".feather": "ipc",
     ".csv": "csv",
+    ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-}
-_READERS: dict[str, Callable[[str | os.PathLike[str]], Source]] = {
-    "parquet": _table("read_parquet"),
-    "ipc": _table("read_ipc"),
-    "csv": _table("read_csv"),
-    "jsonl": _jsonl,
 }
 
 
 def open_source(
-    *inputs: str | os.PathLike[str],
-    format: Literal["parquet", "ipc", "csv", "jsonl"] | None = None,  # noqa: A002  # the word for it
+    *inputs: Given,
+    format: Format | None = None,  # noqa: A002  # the word for it
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    escape: str | None = None,
 ) -> Source:
-    """A source that reads files, one after the other.
+    """A source that reads inputs, one after the other, each opened once when its turn comes.
 
-    The ending tells the format: `.parquet` `.pq`; `.arrow` `.arrows` `.ipc` `.feather` (Arrow IPC, file or stream);
-    `.csv`; `.jsonl` `.ndjson`, nested or flat (JSON Lines with a `messages` key in the first line are nested). CSV
-    and JSON Lines may be compressed (`.gz`). `format` says it where the ending does not.
+    An input is a path, `-` for standard input, or a binary file object. Pipes will do (`/dev/stdin`, a FIFO, what a
+    shell makes of `<(command)`), but for Parquet and Arrow IPC files, which must seek.
 
-    Raises OptionError for no path, an unknown ending or format, FileNotFoundError for a file that is not there.
+    `format` is what all inputs are. Without it a path's ending tells: `.parquet` `.pq`; `.arrow` `.arrows` `.ipc`
+    `.feather` (Arrow IPC, file or stream); `.csv` `.tsv`; `.jsonl` `.ndjson`. Where there is none of these, the content
+    does: how Parquet and Arrow begin, `{` for JSON Lines, and CSV if its first line names a column. JSON Lines with a
+    `messages` key in the first line are nested, else flat. gzip, zstd and bz2 around all but Parquet and Arrow IPC
+    files are told by their content.
+
+    `encoding`, `delimiter` and `escape` are `read_csv`'s, for CSV only.
+
+    Raises OptionError for no input or one that cannot be read (a directory, text, a pipe twice), an unknown format, and
+    an option that cannot work; FileNotFoundError for a file that is not there. Errors while reading: SourceError for
+    content that is not of its format, OptionError where nothing tells the format, and those of the format's reader.
     """
     if not inputs:
         raise OptionError("no file was given: pass one path or more", option="inputs")
-    return _Files(tuple(_READERS[_format(path, format)](path) for path in inputs), inputs)
+    if format is not None and format not in get_args(Format):
+        raise OptionError(f"format {format!r} is unknown: choose from {', '.join(get_args(Format))}", option="format")
+    checked_inputs(inputs)
+    given = {"encoding": encoding, "delimiter": delimiter, "escape": escape}
+    options = {name: value for name, value in given.items() if value is not None}
+    kinds = [format or ending_format(name_of(item)) or ("csv" if options else None) for item in inputs]
+    for option in options:
+        if other := next((kind for kind in kinds if kind != "csv"), None):
+            raise OptionError(f"{option} is for CSV, and an input is {other}: leave it away", option=option)
+    if options:
+        from export_engine.sources.csv_file import csv_options  # noqa: PLC0415  # loaded when used
+
+        csv_options(**options)  # checked before anything is opened
+    return _Inputs(
+        tuple(FileSource(item, partial(_read, kind, options)) for item, kind in zip(inputs, kinds, strict=True))
+    )
 
 
-def _format(path: str | os.PathLike[str], given: str | None) -> str:
-    if not os.path.exists(path):  # noqa: PTH110  # any kind of path
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    if given is not None:
-        if given not in _READERS:
-            raise OptionError(f"format {given!r} is unknown: choose from {', '.join(_READERS)}", option="format")
-        return given
-    name = os.fspath(path).lower().removesuffix(".gz")
-    ending = os.path.splitext(name)[1]  # noqa: PTH122  # any kind of path
-    if ending not in _ENDINGS:
-        raise OptionError(
-            f"{os.fspath(path)}: the ending {ending!r} says nothing of the format: rename the file to one of "
-            f"{' '.join(_ENDINGS)}, or give the format ({', '.join(_READERS)})",
-            option="format",
-        )
-    return _ENDINGS[ending]
+def ending_format(name: str) -> Format | None:
+    """The format that a file's ending tells, if it tells one."""
+    stem = without_compression(name)[0]
+    return _ENDINGS.get(os.path.splitext(stem)[1].lower())  # noqa: PTH122  # any kind of path
+
+
+def _read(
+    said: Format | None, options: dict[str, str], file: Input, context: SourceContext
+) -> Iterator[pa.RecordBatch]:
+    """Read an opened input as what it is."""
+    kind = checked_format(file, said, is_text="encoding" in options)
+    # Each reader, and what it needs, is loaded when it is used.
+    read: Reader
+    if kind == "parquet":
+        from export_engine.sources.parquet import parquet_batches  # noqa: PLC0415
+
+        read = parquet_batches
+    elif kind == "ipc":
+        from export_engine.sources.ipc import ipc_batches  # noqa: PLC0415
+
+        read = ipc_batches
+    elif kind == "csv":
+        from export_engine.sources.csv_file import csv_options  # noqa: PLC0415
+
+        read = csv_options(**options)
+    else:
+        from export_engine.sources.jsonl_flat import flat_batches  # noqa: PLC0415
+        from export_engine.sources.jsonl_nested import looks_nested, nested_batches  # noqa: PLC0415
+
+        read = nested_batches if looks_nested(file.first_line()) else flat_batches
+    return read(file, context)
 
 
 @dataclass(frozen=True, slots=True)
-class _Files:
-    """Several sources, one after the other, and what they read."""
+class _Inputs:
+    """Several sources, one after the other."""
 
-    sources: tuple[Source, ...]
-    paths: tuple[str | os.PathLike[str] | int, ...]
+    sources: tuple[FileSource, ...]
+
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
+        """What is read, so that nothing is written over it."""
+        return tuple(path for source in self.sources for path in source.paths)
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         """Read each to its end."""

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from export_engine.errors import RowError, SourceError
 from export_engine.model import Contact, Conversation, Message
 from export_engine.schema import ROW_SCHEMA
-from export_engine.sources import SourceContext
-from export_engine.sources import jsonl_nested as nested
+from export_engine.sources import SourceContext, inputs
+from export_engine.sources.inputs import opened
 from export_engine.sources.jsonl_nested import looks_nested, read_nested_jsonl
 from export_engine.sources.objects import from_conversations
 
@@ -108,6 +108,11 @@ def test_naive_times_are_in_the_exports_zone(tmp_path: Path) -> None:
     assert {row["message_time"] for row in rows(path)} == {datetime(2026, 6, 11, tzinfo=UTC)}
 
 
+def is_nested(path: Path) -> bool:
+    with opened(path) as file:
+        return looks_nested(file.first_line())
+
+
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".GZ"])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_gzip_byte_order_mark_and_blank_lines(tmp_path: Path, ending: str, newline: bytes) -> None:
@@ -116,7 +121,7 @@ def test_gzip_byte_order_mark_and_blank_lines(tmp_path: Path, ending: str, newli
     content = newline.join(lines)
     path = tmp_path / f"a{ending}"
     path.write_bytes(gzip.compress(content) if ending.lower().endswith(".gz") else content)
-    assert looks_nested(path)
+    assert is_nested(path)
     with pytest.raises(RowError) as caught:
         rows(path)
     assert caught.value.row == 5
@@ -221,7 +226,7 @@ def test_damaged_gzip_is_a_source_error(tmp_path: Path, damage: Callable[[bytes]
     """The file is named."""
     path = tmp_path / "a.gz"
     path.write_bytes(damage(gzip.compress(json.dumps(LINE).encode() * 3)))
-    for reading in (rows, looks_nested):
+    for reading in (rows, is_nested):
         with pytest.raises(SourceError, match=r"a\.gz.*damaged"):
             reading(path)
 
@@ -238,11 +243,11 @@ def test_file_is_closed(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatc
     """At the end, on an error, and when the batches are closed."""
     files = []
 
-    def opened(path: str | os.PathLike[str]) -> Any:
+    def noted(path: str | os.PathLike[str], *_: Any, **__: Any) -> Any:
         files.append(Path(path).open("rb"))  # noqa: SIM115  # the reader's to close
         return files[-1]
 
-    monkeypatch.setattr(nested, "opened", opened)
+    monkeypatch.setattr(inputs, "open", noted, raising=False)
     long = LINE | {"messages": [MESSAGE] * 30_000}
     path = written(tmp_path / "a", long, long, LINE, *([b"{"] if end == "error" else []))
     batches = read_nested_jsonl(path).batches(SourceContext(UTC))
@@ -293,4 +298,4 @@ def test_fractions_of_a_microsecond_are_rounded(tmp_path: Path) -> None:
 )
 def test_nested_is_told_by_the_first_line(tmp_path: Path, first: bytes, answer: bool) -> None:
     """A `messages` key of the first object that is not blank, and nothing else."""
-    assert looks_nested(written(tmp_path / "a", first)) is answer
+    assert is_nested(written(tmp_path / "a", first)) is answer

@@ -21,7 +21,8 @@ from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.schema import COLUMNS, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources import tables as arrow
-from export_engine.sources.files import read_ipc, read_parquet
+from export_engine.sources.ipc import read_ipc
+from export_engine.sources.parquet import read_parquet
 from export_engine.sources.tables import from_arrow
 
 TAIPEI = ZoneInfo("Asia/Taipei")

@@ -15,7 +15,9 @@ from pyarrow import feather
 from export_engine.errors import RowError, SourceError
 from export_engine.schema import COLUMN_NAMES
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.files import read_csv, read_ipc, read_parquet
+from export_engine.sources.csv_file import read_csv
+from export_engine.sources.ipc import read_ipc
+from export_engine.sources.parquet import read_parquet
 from tests.sources.test_jsonl_flat import LINE, jsonl_of
 from tests.sources.test_tables import MOMENT, batches, cells, ipc_file, ipc_stream, parquet, refusal, table
 
