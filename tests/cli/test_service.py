@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from export_engine import cli
+from export_engine import EXCEL, DateRange, ExportOptions, cli, export_conversations
+from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.jobs.errors import UnauthorizedError
 from export_engine.service.components import open_job_database
@@ -122,6 +124,53 @@ def test_the_demo(tmp_path: Path) -> None:
     }
     assert {line["status"] for line in lines if line["message"] == "request"} == {200, 202}
     assert [path.name for path in tmp_path.glob("export-engine-*")] == []
+
+
+SHAPE = {"compression": "small", "excel": "1", "timezone": "Asia/Taipei"}
+ARGUMENTS = ("--compression", "small", "--excel", "--timezone", "Asia/Taipei")
+ENVIRON = {f"EXPORT_ENGINE_{name.upper()}": value for name, value in SHAPE.items()}
+
+
+@pytest.mark.parametrize("said", ["serve", "serve by the environment", "worker"])
+def test_options_shape_the_archives(tmp_path: Path, said: str) -> None:
+    """A job's archive is, byte for byte, what the library makes with those options."""
+    data, port = tmp_path / "data", str(free_port())
+    separate = ("--workers", "0") if said == "worker" else ()
+    arguments: tuple[str, ...] = ARGUMENTS if said != "serve by the environment" else ()
+    environment = {} if arguments else ENVIRON
+    serve: list[str | Path] = ["serve", "--port", port, "--data", data, *separate, *arguments]
+    with ExitStack() as stack:
+        url, key = shown(stack.enter_context(running(tmp_path, "serve", *serve, **environment)))
+        if separate:
+            work: list[str | Path] = [
+                "worker",
+                "--data",
+                data,
+                "--conversations",
+                data / "demo",
+                "--public-url",
+                url,
+                *arguments,
+            ]
+            stack.enter_context(running(tmp_path, "worker", *work))
+        client = stack.enter_context(httpx.Client(headers={"X-API-Key": key}))
+        path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
+        job_id = client.post(path, json=JUNE).json()["export_job_id"]
+        document = ended(lambda: client.get(f"{path}/{job_id}"))
+        archive = client.get(document["presigned_url"]).content
+    directory, source = open_files(data / "demo")
+    [channel] = directory.find(DEMO_WORKSPACE, channel_id=SMS)
+    date_range = DateRange(date(2026, 6, 1), date(2026, 6, 10))
+
+    def export(options: ExportOptions) -> bytes:
+        conversations = source.conversations(channel, date_range, options.tzinfo)
+        made = export_conversations(
+            conversations, channel=channel.channel, date_range=date_range, options=options, export_id=job_id[:8]
+        )
+        return b"".join(made)
+
+    assert archive == export(ExportOptions(compression="small", dialect=EXCEL, timezone="Asia/Taipei"))
+    assert archive != export(ExportOptions())
 
 
 def test_a_folder_is_kept(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from export_engine import Contact, Conversation, Message
+from export_engine import Contact, Conversation, ExportOptions, Message
 from export_engine.jobs.job import Status
 from export_engine.jobs.worker import Worker
 from export_engine.service.demo import DEMO_WORKSPACE
 from export_engine.service.errors import MAX_BODY
 from export_engine.service.logs import REQUEST_ID, JsonFormatter
-from tests.service.running import BY_CHANNEL, JUNE, NOW, Service, serving, until
+from tests.service.running import BY_CHANNEL, JUNE, NOW, Clock, Service, serving, until
 
 
 def send(service: Service, head: str, body: bytes = b"", *, key: str | None = None) -> bytes:
@@ -69,6 +69,16 @@ def test_a_body_that_is_not_declared_as_json(service: Service, kind: str | None)
     answer = service.client.post(service.path(), content=json.dumps(JUNE).encode(), headers=headers)
     assert answer.status_code == 415
     assert "Content-Type: application/json" in answer.json()["detail"]["message"]
+
+
+def test_today_is_that_of_the_options_time_zone(tmp_path: Path) -> None:
+    """When it is tomorrow there already, that day can be exported; elsewhere it is still to come."""
+    tomorrow = {**JUNE, "start_date": "2026-06-12", "end_date": "2026-06-12"}
+    evening = Clock(datetime(2026, 6, 11, 20, tzinfo=UTC))
+    for timezone, status in (("Asia/Taipei", 202), ("UTC", 400), ("-04:00", 400)):
+        options = ExportOptions(timezone=timezone)
+        with serving(tmp_path, worker=False, clock=evening, options=options) as service:
+            assert service.trigger(tomorrow).status_code == status
 
 
 def test_unknown_paths_and_methods(service: Service) -> None:
