@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, get_args
 
 import click
 from rich.console import Console
 from rich.progress import Progress as Display
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from export_engine.cli.common import EPILOG, FILE, Command, minute_text, size_text
+from export_engine.cli.common import EPILOG, Command, minute_text, size_text
 from export_engine.cli.options import export_options
 from export_engine.engine import Export, export_conversations
 from export_engine.inspect import printable
 from export_engine.model import Channel, DateRange
 from export_engine.options import ExportOptions
 from export_engine.report import ExportReport, Progress
+from export_engine.sources import Source
+from export_engine.sources.formats import Format
 from export_engine.sources.open import open_source
 
 __all__ = ["export"]
@@ -30,7 +32,26 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(get_args(Format)),
+    help="What the inputs are (default: as their endings or their content say).",
+)
+@click.option("--encoding", help="Encoding of CSV input, such as utf-16, cp1252 or shift_jis (default: UTF-8).")
+@click.option(
+    "--delimiter",
+    metavar="CHARACTER",
+    callback=lambda _ctx, _parameter, value: "\t" if value == r"\t" else value,
+    help=r"What separates the cells of CSV input, such as ';' or '\t' (default: ',').",
+)
+@click.option(
+    "--csv-escape",
+    "escape",
+    metavar="CHARACTER",
+    help=r"What CSV input escapes quotes with, such as '\' (default: quotes are doubled).",
+)
 @click.option("--channel-name", help="The channel's name.")
 @click.option("--channel-phone", help="The channel's phone number.")
 @click.option("--channel-id", help="The channel's id. At least one of the three is needed.")
@@ -43,15 +64,13 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @export_options(environment=False)
 @click.option("--manifest", type=click.Path(path_type=Path), help="Also list the CSVs in a .jsonl or .parquet file.")
 @click.option("--export-id", "--id", help="Last part of the ZIP's name (default: 8 random hexadecimal digits).")
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["parquet", "ipc", "csv", "jsonl"]),
-    help="What the inputs are (default: as their endings say).",
-)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def export(
-    inputs: tuple[Path, ...],
+    inputs: tuple[str, ...],
+    kind: Format | None,
+    encoding: str | None,
+    delimiter: str | None,
+    escape: str | None,
     channel_name: str | None,
     channel_phone: str | None,
     channel_id: str | None,
@@ -61,15 +80,17 @@ def export(
     overwrite: bool,
     manifest: Path | None,
     export_id: str | None,
-    kind: Literal["parquet", "ipc", "csv", "jsonl"] | None,
     quiet: bool,
     options: ExportOptions,
 ) -> None:
     """Export a channel's conversations.
 
-    Those with messages in a range of days become one ZIP with a CSV each. INPUT are Parquet, Arrow IPC, CSV or JSON
-    Lines files, read one after the other; the rows of a conversation must stand together. The archive is called
+    Those with messages in a range of days become one ZIP with a CSV each. The archive is called
     <channel>_<YYYY-MM>_<id>.zip unless --output says otherwise.
+
+    INPUT is a file, or - for standard input: CSV, JSON Lines or an Arrow IPC stream, which may also be pipes and
+    compressed (gzip, zstd, bz2), or Parquet or an Arrow IPC file. Several are read one after the other; the rows of a
+    conversation must stand together.
     """
     if not (channel_name or channel_phone or channel_id):
         raise click.UsageError("say whose conversations these are: --channel-name, --channel-phone or --channel-id")
@@ -80,7 +101,7 @@ def export(
         raise click.UsageError("an archive would garble the terminal: redirect stdout, or give --output a path")
     with _export_display(quiet=quiet) as on_progress:
         made = export_conversations(
-            open_source(*inputs, format=kind),
+            _opened(inputs, format=kind, encoding=encoding, delimiter=delimiter, escape=escape),
             channel=Channel(channel_name, channel_phone, channel_id),
             date_range=DateRange(start.date(), end.date()),
             options=replace(options, sha256=not quiet),
@@ -94,6 +115,15 @@ def export(
         click.echo("warning: no conversation falls in this range; unzip calls an empty archive an error", err=True)
     if not to_stdout or sys.stderr.isatty():
         click.echo(_summary(where, made.report), err=to_stdout)
+
+
+def _opened(inputs: tuple[str, ...], **how: Any) -> Source:
+    if "-" in inputs and sys.stdin is not None and sys.stdin.isatty():
+        raise click.UsageError("- is standard input, and that is the terminal: pipe the data in, or give a file")
+    try:
+        return open_source(*inputs, **how)
+    except FileNotFoundError as error:
+        raise click.UsageError(f"INPUT: {error.filename} does not exist") from None
 
 
 def _to_stdout(made: Export) -> str:

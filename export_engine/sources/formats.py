@@ -32,6 +32,8 @@ _OTHERS = {
 }
 _BOM = codecs.BOM_UTF8
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # that of UTF-32-LE begins like the first
+#: How an array of objects begins, on one line or many.
+_ARRAY = re.compile(rb"\[\s*+\{")
 
 
 def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format:
@@ -63,7 +65,7 @@ def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format
             f"{file.name} is to be read as {said}, but begins like {found}: read it with "
             f"{option_text('format', found)}, or rename it"
         )
-    if (said or found) == "jsonl" and head.removeprefix(_BOM).lstrip().startswith(b"["):
+    if (said or found) == "jsonl" and _ARRAY.match(head.removeprefix(_BOM).lstrip()):
         raise SourceError(
             f"{file.name} is one JSON array: write an object a line instead, for example with jq -c '.[]' {file.name}"
         )
@@ -75,7 +77,7 @@ def _found(head: bytes) -> Format | None:
         if head.startswith(beginning):
             return format_
     text = head.removeprefix(_BOM).lstrip()
-    if text[:1] in (b"{", b"["):
+    if text.startswith(b"{") or _ARRAY.match(text):
         return "jsonl"
     line = re.split(rb"[\r\n]", text, maxsplit=1)[0].replace(b"\0", b"")
     cells = {cell.strip(b' "').decode("utf-8", "replace") for cell in re.split(rb"[,;\t|]", line)}
