@@ -61,10 +61,16 @@ def message(identifier: str, of: str, **more: Any) -> dict[str, Any]:
     return {**row, "speaker_type": "customer", **texts, **more}
 
 
-def export(given: Any, days: DateRange = JUNE, zone: tzinfo = UTC, channel: WorkspaceChannel = SMS) -> Export:
+def export(given: Any, date_range: DateRange = JUNE, timezone: tzinfo = UTC, channel: WorkspaceChannel = SMS) -> Export:
     """An export of what a source gave."""
     return export_conversations(
-        given, channel=channel.channel, date_range=days, timezone=zone, export_id="0", compression="store", threads=1
+        given,
+        channel=channel.channel,
+        date_range=date_range,
+        timezone=timezone,
+        export_id="0",
+        compression="store",
+        threads=1,
     )
 
 

@@ -94,9 +94,9 @@ def test_every_conversation_lies_in_the_pages_ranges(demo: Path) -> None:
     counts = {}
     for channel in directory.channels():
         rows = []
-        for days in (DateRange(*ranges[str(channel.name)]), DateRange(date(2020, 1, 1), date(2030, 1, 1))):
-            given = source.conversations(channel, days, UTC)
-            export = export_conversations(given, channel=channel.channel, date_range=days)
+        for date_range in (DateRange(*ranges[str(channel.name)]), DateRange(date(2020, 1, 1), date(2030, 1, 1))):
+            given = source.conversations(channel, date_range, UTC)
+            export = export_conversations(given, channel=channel.channel, date_range=date_range)
             list(export)
             rows.append(export.report.rows)
         counts[channel.name] = rows[1] - rows[0]

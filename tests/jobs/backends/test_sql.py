@@ -92,9 +92,11 @@ IDS = st.lists(TEXT.filter(bool), min_size=1, max_size=6, unique=True)
 @st.composite
 def rows(draw: st.DrawFn) -> tuple[DateRange, tzinfo, list[dict[str, Any]], list[dict[str, Any]]]:
     """A range and rows, many of them near its ends."""
-    days, zone = draw(st.sampled_from(RANGES))
+    date_range, timezone = draw(st.sampled_from(RANGES))
     near = [
-        datetime.combine(day, datetime.min.time(), UTC) for day in (days.start, days.end) if date.min < day < date.max
+        datetime.combine(day, datetime.min.time(), UTC)
+        for day in (date_range.start, date_range.end)
+        if date.min < day < date.max
     ]
     moments = st.builds(
         lambda base, hours, us: base + timedelta(hours=hours, microseconds=us),
@@ -129,11 +131,11 @@ def rows(draw: st.DrawFn) -> tuple[DateRange, tzinfo, list[dict[str, Any]], list
                 sender_account=draw(MAYBE) if speaker == "agent" else draw(st.sampled_from([None, ""])),
             )
         )
-    return days, zone, conversations, messages
+    return date_range, timezone, conversations, messages
 
 
 def expected(
-    days: DateRange, zone: tzinfo, conversations: list[dict[str, Any]], messages: list[dict[str, Any]]
+    date_range: DateRange, timezone: tzinfo, conversations: list[dict[str, Any]], messages: list[dict[str, Any]]
 ) -> list[list[dict[str, str]]]:
     """What the archive has to hold, worked out a row at a time."""
     csvs = []
@@ -141,8 +143,8 @@ def expected(
         said = [m for m in messages if m["conversation_id"] == talk["id"] and talk["channel_id"] == SMS.id]
         lines = []
         for one in sorted(said, key=lambda m: (m["message_time"], m["id"].encode())):
-            local = one["message_time"].astimezone(zone)
-            if not days.start <= local.date() <= days.end:
+            local = one["message_time"].astimezone(timezone)
+            if not date_range.start <= local.date() <= date_range.end:
                 continue
             speaker = one["speaker_name"]
             if speaker is None and one["speaker_type"] == "customer":
@@ -166,21 +168,23 @@ def test_what_is_in_the_database_comes_out_of_the_archive(
     source: SqlConversations, given: tuple[DateRange, tzinfo, list[dict[str, Any]], list[dict[str, Any]]]
 ) -> None:
     """Every message of the channel that shows one of the days, and no other, in order and with all its values."""
-    days, zone, conversations, messages = given
+    date_range, timezone, conversations, messages = given
     fill(source.engine, conversations, messages)
-    archive = b"".join(export(source.conversations(SMS, days, zone), days, zone))
+    archive = b"".join(export(source.conversations(SMS, date_range, timezone), date_range, timezone))
     assert read_back(archive) == expected(*given)
 
 
-@pytest.mark.parametrize(("days", "zone"), RANGES[1:8], ids=str)
-def test_days_are_those_that_the_zones_clocks_show(source: SqlConversations, days: DateRange, zone: tzinfo) -> None:
+@pytest.mark.parametrize(("date_range", "timezone"), RANGES[1:8], ids=str)
+def test_days_are_those_that_the_zones_clocks_show(
+    source: SqlConversations, date_range: DateRange, timezone: tzinfo
+) -> None:
     """Also where clocks change about midnight: nothing that shows the day is left out, at any five minutes."""
-    first = datetime.combine(days.start, datetime.min.time(), UTC) - timedelta(days=2)
+    first = datetime.combine(date_range.start, datetime.min.time(), UTC) - timedelta(days=2)
     times = [first + timedelta(minutes=5 * n, seconds=30) for n in range(5 * 288)]
     given = [conversation("c")], [message(f"m{n:04}", "c", message_time=time) for n, time in enumerate(times)]
     fill(source.engine, *given)
-    archive = b"".join(export(source.conversations(SMS, days, zone), days, zone))
-    assert read_back(archive) == expected(days, zone, *given)
+    archive = b"".join(export(source.conversations(SMS, date_range, timezone), date_range, timezone))
+    assert read_back(archive) == expected(date_range, timezone, *given)
 
 
 def test_only_the_range_is_read(source: SqlConversations) -> None:
@@ -236,7 +240,7 @@ def test_the_archive_is_the_same_from_files_and_from_a_database(
     source: SqlConversations, tmp_path: Path, channel: WorkspaceChannel
 ) -> None:
     """To the byte: nested JSON Lines, Parquet and SQL with the same conversations."""
-    days = DateRange(date(2026, 2, 1), date(2026, 6, 10))
+    date_range = DateRange(date(2026, 2, 1), date(2026, 6, 10))
     write_demo(tmp_path)
     nested = tmp_path / "conversations" / f"{channel.id}.jsonl"
     talks = [flat(json.loads(line)) for line in nested.read_text("utf-8").splitlines()]
@@ -247,12 +251,12 @@ def test_the_archive_is_the_same_from_files_and_from_a_database(
     )
     _, files = open_files(tmp_path)
     archives = [
-        b"".join(export(conversations.conversations(channel, days, UTC), days, channel=channel))
+        b"".join(export(conversations.conversations(channel, date_range, UTC), date_range, channel=channel))
         for conversations in (source, files)
     ]
     pq.write_table(pa.Table.from_pylist([row for talk in talks for row in talk]), nested.with_suffix(".parquet"))
     nested.unlink()
-    archives.append(b"".join(export(files.conversations(channel, days, UTC), days, channel=channel)))
+    archives.append(b"".join(export(files.conversations(channel, date_range, UTC), date_range, channel=channel)))
     assert len(read_back(archives[0])) == len(talks)
     assert archives[0] == archives[1]
     assert archives[0] == archives[2]
@@ -342,13 +346,13 @@ from export_engine.jobs.backends.sql import open_sql
 def kib(field):
     return int(re.search(field + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
 
-days = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+date_range = DateRange(date(2026, 6, 1), date(2026, 6, 30))
 directory, source = open_sql(sys.argv[1])
 
 def rows(channel_id):
     [channel] = directory.find(sys.argv[2], channel_id=channel_id)
     export = export_conversations(
-        source.conversations(channel, days, UTC), channel=channel.channel, date_range=days, threads=1)
+        source.conversations(channel, date_range, UTC), channel=channel.channel, date_range=date_range, threads=1)
     for _ in export:
         pass
     return export.report.rows

@@ -1,0 +1,66 @@
+"""The service's page says what its commands, metrics, files and tables are."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+
+from export_engine import DateRange, cli, export_conversations, jobs, service
+from export_engine.jobs.backends.sql_schema import SCHEMA
+from tests.service.running import Service
+
+README = Path(service.__file__).with_name("README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_every_option_is_there(command: str) -> None:
+    """With its variable."""
+    for parameter in cli.commands.commands[command].params:
+        if isinstance(parameter, click.Option):
+            assert f"`{parameter.opts[0]}`" in README
+            assert f"`{parameter.envvar}`" in README or parameter.is_flag
+
+
+def test_no_option_is_made_up() -> None:
+    """What the table has, one of the commands has."""
+    commands = [cli.commands.commands[name] for name in ("serve", "worker")]
+    options = {opt for command in commands for parameter in command.params for opt in parameter.opts}
+    assert set(re.findall(r"`(--[\w-]+)`", README)) <= options
+    variables = {str(parameter.envvar) for command in commands for parameter in command.params if parameter.envvar}
+    assert set(re.findall(r"EXPORT_ENGINE_\w+", README)) <= variables | {"EXPORT_ENGINE_SECRET"}
+
+
+def test_every_metric_is_there(service: Service) -> None:
+    """And every event of a job."""
+    served = set(re.findall(r"^# TYPE (\S+)", service.client.get("/metrics").text, re.MULTILINE))
+    named = {name for name in re.findall(r"`(\w+)[{`]", README) if name.startswith(("export_", "http_"))}
+    assert {name for name in served if not name.endswith("_created") and not name.startswith("process_")} == named - {
+        "export_engine"
+    }
+    assert [event for event in get_args(jobs.JobEvent) if f"`{event}`" not in README] == []
+
+
+def test_the_files_are_read_as_they_are_shown(tmp_path: Path) -> None:
+    """A channel and its conversation become an archive."""
+    channels, conversations = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "channels.jsonl").write_text(channels, "utf-8")
+    (tmp_path / "conversations").mkdir()
+    directory, source = jobs.open_files(tmp_path)
+    [channel] = directory.find("3fa85f64-5717-4562-b3fc-2c963f66afa6", phone_number="+12025550123")
+    (tmp_path / "conversations" / f"{channel.id}.jsonl").write_text(conversations, "utf-8")
+    june = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+    export = export_conversations(source.conversations(channel, june, UTC), channel=channel.channel, date_range=june)
+    assert b"".join(export)
+    assert (export.report.members, export.report.rows) == (1, 2)
+
+
+def test_the_tables_are_those_of_the_schema() -> None:
+    """Every column, in order."""
+    for table in SCHEMA.sorted_tables:
+        [row] = re.findall(rf"^\| `{table.name}` \| (.*) \|$", README, re.MULTILINE)
+        assert re.findall(r"`(\w+)`", row) == [column.name for column in table.columns]
