@@ -13,11 +13,64 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-__all__ = ["Source", "SourceContext"]
+if TYPE_CHECKING:
+    from export_engine.sources.csv_file import read_csv
+    from export_engine.sources.ipc import read_ipc
+    from export_engine.sources.jsonl_flat import read_flat_jsonl
+    from export_engine.sources.jsonl_nested import read_nested_jsonl
+    from export_engine.sources.objects import from_conversations
+    from export_engine.sources.open import open_source
+    from export_engine.sources.parquet import read_parquet
+    from export_engine.sources.sorting import sorted_rows
+    from export_engine.sources.sql import read_sql
+    from export_engine.sources.tables import from_arrow
+
+__all__ = [
+    "Source",
+    "SourceContext",
+    "from_arrow",
+    "from_conversations",
+    "open_source",
+    "read_csv",
+    "read_flat_jsonl",
+    "read_ipc",
+    "read_nested_jsonl",
+    "read_parquet",
+    "read_sql",
+    "sorted_rows",
+]
+
+#: Where the sources stand: each is loaded, with the library that it needs, when it is first asked for.
+_LOADED_WHEN_USED = {
+    "from_arrow": "tables",
+    "from_conversations": "objects",
+    "open_source": "open",
+    "read_csv": "csv_file",
+    "read_flat_jsonl": "jsonl_flat",
+    "read_ipc": "ipc",
+    "read_nested_jsonl": "jsonl_nested",
+    "read_parquet": "parquet",
+    "read_sql": "sql",
+    "sorted_rows": "sorting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is first asked for (PEP 562)."""
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 @dataclass(slots=True)
