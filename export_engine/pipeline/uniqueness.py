@@ -26,8 +26,10 @@ class Uniqueness:
         self._numbered = partial(numbered, budget=budget)
         self._ids = DigestSet()
         self._names = DigestSet()
-        # Only names that did collide: the next number to try.
-        self._next: dict[int, int] = {}
+        # Only names that did collide: the next number of so many digits to try behind a stem, and how many digits the
+        # last number had that a name got.
+        self._next: dict[tuple[int, int], int] = {}
+        self._digits: dict[int, int] = {}
 
     def see(self, ids: Sequence[str], seen: NDArray[np.uint64]) -> None:
         """Note conversations that begin; `seen` are their ids' digests. Raises GroupingError for one that was there."""
@@ -47,7 +49,7 @@ class Uniqueness:
         claimed = []
         for name, key, seen in zip(names, keys.tolist(), self._names.seen(keys).tolist(), strict=True):
             if seen or key in taken:
-                claimed.append(self._free(name, key, taken))
+                claimed.append(self._free(name, taken))
             else:
                 claimed.append(name)
                 taken.add(key)
@@ -59,12 +61,25 @@ class Uniqueness:
         claimed = self.claim([name], digests(collision_keys([name])))
         return claimed[0] if claimed else name
 
-    def _free(self, name: str, key: int, taken: set[int]) -> str:
-        candidate, digest = name, key
-        while digest in taken or digest in self._names:
-            number = self._next.get(key, 2)
-            self._next[key] = number + 1
-            candidate = self._numbered(name, number)
-            digest = int(digests(collision_keys([candidate]))[0])
-        taken.add(digest)
-        return candidate
+    def _free(self, name: str, taken: set[int]) -> str:
+        """The first of `X (2)`, `X (3)` ... that nobody has, X being what the budget leaves of the name.
+
+        Long names that were different may leave the same X. What has been tried is remembered for each X, and not for
+        each name, so that every number is tried once.
+        """
+        own = hash(name)
+        digits = self._digits.get(own, 1)
+        while True:
+            first, end = max(2, 10 ** (digits - 1)), 10**digits
+            # Numbers of as many digits leave the same room.
+            stem = self._numbered(name, first).removesuffix(f" ({first}).csv")
+            tried = int(digests(collision_keys([stem]))[0]), digits
+            for number in range(self._next.get(tried, first), end):
+                candidate = f"{stem} ({number}).csv"
+                digest = int(digests(collision_keys([candidate]))[0])
+                if digest not in taken and digest not in self._names:
+                    taken.add(digest)
+                    self._next[tried], self._digits[own] = number + 1, digits
+                    return candidate
+            self._next[tried] = end
+            digits += 1
