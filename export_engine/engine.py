@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from export_engine.errors import OptionError, StateError
 from export_engine.model import Channel, Conversation, DateRange
-from export_engine.options import Compression, CsvDialect, ExportOptions, RangeBy
+from export_engine.options import Compression, CsvDialect, Epoch, ExportOptions, RangeBy
 from export_engine.pipeline.deflate import backend
 from export_engine.pipeline.flow import Pipeline
 from export_engine.pipeline.members import MemberSpec, member_spec
@@ -52,6 +52,7 @@ class OptionKeywords(TypedDict, total=False):
     """The fields of `ExportOptions`, as keyword arguments of `export_conversations`."""
 
     timezone: str | tzinfo
+    epoch: Epoch | None
     range_by: RangeBy
     compression: Compression
     dialect: CsvDialect
@@ -319,7 +320,7 @@ class Export:
         spec, options = self._spec, self._options
         digest = sha256() if options.sha256 else None
         threads = options.threads or _processors()
-        context = SourceContext(options.tzinfo, strict=options.strict)
+        context = SourceContext(options.tzinfo, strict=options.strict, epoch=options.epoch)
         writer = Writer(spec, on_member=self._tell if self._listeners else None, on_progress=self._on_progress)
         workers = Workers(threads)
         batches = self._source.batches(context)

@@ -24,6 +24,7 @@ __all__ = [
     "SPOOL_LIMIT",
     "Compression",
     "CsvDialect",
+    "Epoch",
     "ExportOptions",
     "RangeBy",
 ]
@@ -36,6 +37,9 @@ Compression = Literal["fast", "balanced", "small", "store"]
 
 #: What the date range is held against: each message's time, or when the conversation was created.
 RangeBy = Literal["message_time", "created_at"]
+
+#: What times that are numbers count since 1970: seconds, milliseconds, microseconds or nanoseconds.
+Epoch = Literal["s", "ms", "us", "ns"]
 
 #: Bounds of a CSV's name in UTF-8 bytes. 255 is the limit of ext4, NTFS and APFS; 180 leaves room for what synced or
 #: encrypted folders put around a name; 64 still has room for the time, a number and some of both labels.
@@ -103,6 +107,8 @@ class ExportOptions:
 
     - `timezone`: a time zone name (`"Asia/Taipei"`, `"UTC"`), an offset (`"+08:00"`) or a `tzinfo`; the range's days,
       naive times and the times written are in it. It is held as a `tzinfo`.
+    - `epoch`: what times that are numbers count since 1970, `"s"`, `"ms"`, `"us"` or `"ns"`; without it (None) such
+      times are refused, for nothing tells it surely.
     - `range_by`: `"message_time"` exports the messages sent in the range, and conversations that have any;
       `"created_at"` exports, whole, the conversations created in it.
     - `compression`: `"fast"`, `"balanced"`, `"small"` or `"store"` (see `export_engine.pipeline.deflate`).
@@ -121,6 +127,7 @@ class ExportOptions:
     """
 
     timezone: str | tzinfo = "UTC"
+    epoch: Epoch | None = None
     range_by: RangeBy = "message_time"
     compression: Compression = "fast"
     dialect: CsvDialect = CsvDialect()
@@ -132,6 +139,8 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timezone", time_zone(self.timezone))
+        if self.epoch is not None:
+            _check_choice("epoch", self.epoch, get_args(Epoch))
         _check_choice("range_by", self.range_by, get_args(RangeBy))
         _check_choice("compression", self.compression, get_args(Compression))
         if not isinstance(self.dialect, CsvDialect):

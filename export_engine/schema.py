@@ -7,6 +7,7 @@ these rows within the bounds below, the pipeline takes them, and neither knows t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,11 +17,15 @@ __all__ = [
     "COLUMN_NAMES",
     "CREATED_AT",
     "DIRECTIONS",
+    "IDS",
     "MAX_BATCH_BYTES",
     "MAX_BATCH_ROWS",
+    "REQUIRED",
     "ROW_SCHEMA",
     "SPEAKER_TYPES",
+    "TIMES",
     "Column",
+    "joined_pairs",
 ]
 
 DIRECTIONS = ("inbound", "outbound")
@@ -59,6 +64,12 @@ COLUMN_NAMES = tuple(column.name for column in COLUMNS)
 #: When the conversation was created, as its first row says; null there means at its earliest message.
 CREATED_AT = "created_at"
 
+#: Columns that every message fills.
+REQUIRED = frozenset(column.name for column in COLUMNS if column.required)
+#: Identifiers, which are never empty either.
+IDS = frozenset({"message_id", "conversation_id"})
+TIMES = frozenset({"message_time", CREATED_AT})
+
 ROW_SCHEMA = pa.schema(
     [pa.field(c.name, c.type, nullable=not c.required) for c in COLUMNS] + [pa.field(CREATED_AT, _INSTANT)]
 )
@@ -67,3 +78,13 @@ ROW_SCHEMA = pa.schema(
 #: single row may have more bytes.
 MAX_BATCH_ROWS = 12288
 MAX_BATCH_BYTES = 4 << 20
+
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def joined_pairs(text: str) -> str:
+    """The text with each pair of surrogates as the one character that it stands for; lone ones stay.
+
+    JSON escapes, CESU-8 and UTF-16 hand characters beyond U+FFFF on in two halves, and not every decoder joins them.
+    """
+    return _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)

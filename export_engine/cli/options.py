@@ -14,6 +14,7 @@ from export_engine.options import (
     MIN_NAME_BUDGET,
     Compression,
     CsvDialect,
+    Epoch,
     ExportOptions,
     RangeBy,
 )
@@ -59,6 +60,7 @@ def export_options(*, environment: bool) -> Callable[[_Command], _Command]:
             formula_guard: bool,
             bare_e164: bool,
             timezone: str,
+            epoch: Epoch | None,
             compression: Compression,
             range_by: RangeBy,
             threads: int | None,
@@ -74,6 +76,7 @@ def export_options(*, environment: bool) -> Callable[[_Command], _Command]:
             )
             options = ExportOptions(
                 timezone=timezone,
+                epoch=epoch,
                 range_by=range_by,
                 compression=compression,
                 dialect=dialect,
@@ -96,6 +99,11 @@ def _options(option: Any) -> tuple[Callable[[Any], Any], ...]:
             show_default=True,
             metavar="NAME",
             help="Of the days, naive times and times written: a name, or an offset such as +08:00.",
+        ),
+        option(
+            "--epoch",
+            type=click.Choice(get_args(Epoch)),
+            help="What times that are numbers count since 1970; without it they are refused.",
         ),
         option("--compression", default="fast", show_default=True, type=click.Choice(get_args(Compression))),
         option(

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from export_engine.options import Epoch
+
 if TYPE_CHECKING:
     from export_engine.sources.csv_file import read_csv
     from export_engine.sources.ipc import read_ipc
@@ -77,12 +79,14 @@ def __dir__() -> list[str]:
 class SourceContext:
     """What a source has to know of the export, and the counts it hands back.
 
-    `timezone` is that of naive times. With `strict` a lone surrogate is a RowError; without it it becomes
-    U+FFFD and `replaced_surrogates` counts it. `ignored_columns` names a table's columns that are not exported.
+    `timezone` is that of naive times, `epoch` what times that are numbers count since 1970 (None: they are refused).
+    With `strict` a lone surrogate is a RowError; without it it becomes U+FFFD and `replaced_surrogates` counts it.
+    `ignored_columns` names a table's columns that are not exported.
     """
 
     timezone: tzinfo
     strict: bool = False
+    epoch: Epoch | None = None
     replaced_surrogates: int = 0
     ignored_columns: tuple[str, ...] = ()
 

@@ -1,185 +1,172 @@
 """Flat JSON Lines, one message a line, to record batches.
 
-Blocks of lines are decoded into structs of the twelve columns and gathered as any other flat table (`sources.tables`).
+Blocks of lines go straight to columns where they can, and are then as any other flat table (`sources.tables`). Else
+their lines are decoded one by one.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from operator import attrgetter
-from typing import Any, cast
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
-import msgspec
 import pyarrow as pa
+import pyarrow.json as pajson
 
-from export_engine.errors import RowError, SchemaError, SourceError
-from export_engine.schema import COLUMN_NAMES, CREATED_AT
+from export_engine.errors import RowError, SourceError
+from export_engine.schema import ROW_SCHEMA, TIMES
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.inputs import FileSource, Given, Input
-from export_engine.sources.jsonl_lines import line_blocks
-from export_engine.sources.tables import Numbered, normalised, wanted_columns
+from export_engine.sources.jsonl_lines import (
+    INTEGER,
+    NUMBER,
+    Lines,
+    by_two_roads,
+    decoded,
+    in_columns,
+    line_blocks,
+)
+from export_engine.sources.tables import rows, wanted_columns
+from export_engine.sources.text import NUMBERED
+from export_engine.sources.values import BadValue, column_of, named, row_error
 
 __all__ = ["flat_batches", "read_flat_jsonl"]
 
-#: Bytes decoded at a time; a longer line is read whole. Twice as many are a third slower: the decoded values no longer
-#: fit a processor's cache.
-_BLOCK = 512 << 10
-_SURROGATE = re.compile("[\ud800-\udfff]")
+#: Bytes read at a time; a longer line is read whole.
+_BLOCK = 1 << 20
+_TEXT = pa.string()
 
 
 def read_flat_jsonl(given: Given) -> Source:
     """Make a source of JSON Lines with one message a line; see `from_arrow` for its keys.
 
     `given` is a path, `-` for standard input, or a binary file object; gzip, zstd and bz2 are told by its content. A
-    missing key is null, an unknown one is ignored. Ids may be integers; times are ISO 8601 text; `media_url` is text
+    missing key is null, an unknown one is ignored, one that is there twice in a line is refused. Ids and phones may
+    be integers; times are text or, with the option `epoch`, numbers, exactly as they are written; `media_url` is text
     or a list. Blank lines are skipped. `row` in errors is the line.
     """
     return FileSource(given, flat_batches)
 
 
-_KEYS = (*COLUMN_NAMES, CREATED_AT)
-_IDS = frozenset({"message_id", "conversation_id"})
-
-
-def _kind(name: str) -> Any:
-    if name in _IDS:
-        return str | int | None
-    return str | list[str | None] | None if name == "media_url" else str | None
-
-
-_Row = msgspec.defstruct("_Row", [(name, _kind(name), None) for name in _KEYS], gc=False)
-_DECODER = msgspec.json.Decoder(_Row)
-
-
 def flat_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch]:
     """Read an opened input; see `read_flat_jsonl`."""
-    schema = pa.schema([(name, pa.string()) for name in _KEYS])
-    path = file.name
-    blocks = line_blocks(file, _BLOCK)
-    first = next(blocks, None)
-    if first is None:
-        return
-    _check_keys(path, first[1], context)
 
-    def batches() -> Iterator[Numbered]:
-        number, block = first
-        while block:
-            rows, numbers = _rows(path, number, block)
-            columns = [_column(name, rows, numbers, context) for name in _KEYS]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema), numbers
-            number, block = next(blocks, (0, b""))
+    def careful(lines: Lines) -> Iterator[pa.RecordBatch]:
+        yield from _careful(lines, file.name, context)
 
-    yield from normalised(schema, batches(), context)
+    begun = False
+    for number, block in line_blocks(file, _BLOCK):
+        lines = Lines(number, block)
+        if not begun:
+            _check_keys(lines, file.name, context)
+            begun = True
+        yield from by_two_roads(lines, lambda lines: _fast(lines, context), careful)
 
 
-def _check_keys(path: str, block: bytes, context: SourceContext) -> None:
+class _Object(dict[str, Any]):
+    """An object of JSON that knows a key of this format's that it has twice."""
+
+    __slots__ = ("doubled",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.doubled: str | None = None
+        if len(self) < len(pairs):
+            known = [key for key, _ in pairs if key in ROW_SCHEMA.names]
+            self.doubled = next((key for at, key in enumerate(known) if key in known[:at]), None)
+
+
+def _check_keys(lines: Lines, name: str, context: SourceContext) -> None:
     """Hold the keys of the first line against the columns."""
-    line = block.lstrip().split(b"\n", 1)[0]
-    try:
-        document = json.loads(line.decode("utf-8", "surrogatepass"), object_pairs_hook=tuple)
-    except ValueError as error:
-        raise SourceError(
-            f"{path}: the first line is not JSON ({error}); write one whole JSON object a line"
-        ) from error
-    if not isinstance(document, tuple):
-        raise SourceError(f"{path}: the first line is no JSON object; write one object a line")
-    keys = [key for key, _ in document]
-    doubled = [key for key, count in Counter(keys).items() if count > 1]
-    if doubled:
-        raise SchemaError(f"{path}: the key {doubled[0]!r} is there twice in a line: keep one", column=doubled[0])
-    wanted_columns(keys, context)
+    number, line = next(iter(lines))
+    wanted_columns(_object(line, number, name), context)
 
 
-def _rows(path: str, number: int, block: bytes) -> tuple[list[Any], Sequence[int]]:
-    """The decoded lines of a block, and their numbers; one by one where a line is refused or blank or holds two."""
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    try:
-        rows = cast("list[Any]", _DECODER.decode_lines(block))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        rows = []
-    if len(rows) == lines:
-        return rows, range(number, number + lines)
-    full = [(at, line) for at, line in enumerate(block.split(b"\n"), number) if line and not line.isspace()]
-    return [_row(path, at, line) for at, line in full], [at for at, _ in full]
+def _object(line: bytes, number: int, name: str) -> _Object:
+    """A line's object. Raises SourceError for anything else, RowError for one with a key that is there twice."""
+    found = decoded(line, number, name, _Object)
+    if not isinstance(found, _Object):
+        raise SourceError(f"{name}, line {number} is no JSON object; write one object a line")
+    if found.doubled is not None:
+        problem = f"line {number} of {name}: the key {found.doubled!r} is there twice"
+        raise _refusal(problem, found.doubled, None, found, number, "keep one of them")
+    return found
 
 
-def _row(path: str, number: int, line: bytes) -> Any:
-    try:
-        return _DECODER.decode(line)
-    except msgspec.ValidationError as error:
-        raise _mistyped(path, number, line, error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        try:  # lone surrogates are JSON to Python
-            return msgspec.convert(json.loads(line.decode("utf-8", "surrogatepass")), _Row)
-        except msgspec.ValidationError as error:
-            raise _mistyped(path, number, line, error) from error
-        except ValueError as error:
-            raise SourceError(
-                f"{path}, line {number} is not JSON ({error}); write one whole JSON object a line"
-            ) from error
-
-
-def _mistyped(path: str, number: int, line: bytes, error: Exception) -> SourceError:
-    problem, _, place = str(error).partition(" - at `$.")
-    name = re.split(r"[.`\[]", place)[0]
-    document = json.loads(line.decode("utf-8", "surrogatepass"))
-    if not isinstance(document, dict):
-        return SourceError(f"{path}, line {number} is no JSON object; write one object a line")
-    ids = [None if document.get(key) is None else str(document[key]) for key in ("conversation_id", "message_id")]
-    return RowError(
-        f"{problem}, in {path}",
-        column=name,
-        value=document.get(name),
-        conversation_id=ids[0],
-        message_id=ids[1],
-        row=number,
-        advice="write text as JSON strings" if name != "media_url" else "write text, or a list of strings",
-    )
-
-
-def _column(name: str, rows: list[Any], numbers: Sequence[int], context: SourceContext) -> pa.Array:
-    values = list(map(attrgetter(name), rows))
-    if name in _IDS and not all(type(value) is str for value in values):
-        values = [str(value) if isinstance(value, int) else value for value in values]
-    elif name == "media_url" and any(type(value) is list for value in values):
-        values = [_joined(value, row, at) for value, row, at in zip(values, rows, numbers, strict=True)]
-    try:
-        return pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        mended = [_mended(name, value, row, at, context) for value, row, at in zip(values, rows, numbers, strict=True)]
-        return pa.array(mended, pa.string())
-
-
-def _joined(value: Any, row: Any, number: int) -> str | None:
-    if not isinstance(value, list):
-        return cast("str | None", value)
-    if None in value:
-        raise _refused("media_url", value, row, number, "has a null among its URLs", "leave it out of the list")
-    return ",".join(url.replace(",", "%2C") for url in value) or None
-
-
-def _mended(name: str, value: str | None, row: Any, number: int, context: SourceContext) -> str | None:
-    """The text with U+FFFD for lone surrogates, counted; RowError with `strict`."""
-    if value is None:
-        return None
-    mended, count = _SURROGATE.subn("\ufffd", value)
-    if count and context.strict:
-        raise _refused(name, value, row, number, "has a lone surrogate", "mend the text, or export without strict")
-    context.replaced_surrogates += count
-    return mended
-
-
-def _refused(name: str, value: Any, row: Any, number: int, problem: str, advice: str) -> RowError:
-    ids = [None if i is None else str(i) for i in (row.conversation_id, row.message_id)]
-    return RowError(
-        f"{value!r} {problem}",
-        column=name,
+def _refusal(problem: str, column: str, value: object, found: _Object, number: int, advice: str) -> RowError:
+    return row_error(
+        problem,
+        column=column,
         value=value,
-        conversation_id=ids[0],
-        message_id=ids[1],
+        conversation_id=found.get("conversation_id"),
+        message_id=found.get("message_id"),
         row=number,
         advice=advice,
     )
+
+
+# --- the fast road -------------------------------------------------------------------------------------------------
+
+
+def _fast(lines: Lines, context: SourceContext) -> pa.RecordBatch | None:
+    """The rows of lines; None where another road is taken."""
+    found = in_columns(lines, _options())
+    if found is None:
+        kinds = _kinds(lines)
+        found = in_columns(lines, _options(**kinds)) if kinds else None
+    if found is None:
+        return None
+    counted = context.replaced_surrogates
+    try:
+        return rows(found, range(lines.number, lines.number + found.num_rows), context)
+    except RowError:
+        context.replaced_surrogates = counted  # the other road counts them again
+        return None
+
+
+@lru_cache
+def _options(**types: pa.DataType) -> pajson.ParseOptions:
+    """How to read lines in which some columns are no text."""
+    schema = pa.schema([(name, types.get(name, _TEXT)) for name in ROW_SCHEMA.names])
+    return pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+
+
+def _kinds(lines: Lines) -> dict[str, pa.DataType]:
+    """Which columns are numbers in the first line, or lists in any."""
+    end = lines.starts[1] if len(lines.starts) > 1 else len(lines.block)
+    try:
+        line: Any = json.loads(lines.block[:end])
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(line, dict):
+        return {}
+    kinds: dict[str, pa.DataType] = {}
+    for name in NUMBERED | TIMES:
+        value = line.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            kinds[name] = INTEGER
+        elif isinstance(value, float) and name in TIMES:
+            kinds[name] = NUMBER
+    if re.search(rb'"media_url"[ \t]*:[ \t]*\[', lines.block):
+        kinds["media_url"] = pa.list_(_TEXT)
+    return kinds
+
+
+# --- the careful road ----------------------------------------------------------------------------------------------
+
+
+def _careful(lines: Lines, name: str, context: SourceContext) -> Iterator[pa.RecordBatch]:
+    numbered = [(number, _object(line, number, name)) for number, line in lines]
+    if not numbered:
+        return
+    columns: dict[str, pa.Array] = {}
+    for column in ROW_SCHEMA.names:
+        try:
+            columns[column] = column_of(column, [found.get(column) for _, found in numbered], context)
+        except BadValue as bad:
+            number, found = numbered[bad.at]
+            raise _refusal(bad.problem, column, found.get(column), found, number, bad.advice) from bad.__cause__
+    columns["speaker_name"] = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
+    yield pa.RecordBatch.from_arrays(list(columns.values()), schema=ROW_SCHEMA)

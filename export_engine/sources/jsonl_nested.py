@@ -1,29 +1,26 @@
 """Nested JSON Lines, one conversation a line, to record batches.
 
-Blocks of lines go straight to columns where they can (`sources.jsonl_columns`). Else they are decoded into structs
-with the model's attributes and gathered as any other conversation objects; a line that the fast decoder refuses is read
-again by the standard library, which accepts lone surrogates and words its errors better.
+Blocks of lines go straight to columns where they can (`sources.jsonl_columns`). Else their lines are decoded into
+structs with the model's attributes and gathered as any other conversation objects.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
 import pyarrow as pa
 
 from export_engine.errors import RowError, SourceError
-from export_engine.model import Conversation
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.inputs import FileSource, Given, Input
-from export_engine.sources.jsonl_columns import columnar, line_starts
-from export_engine.sources.jsonl_lines import line_blocks
+from export_engine.sources.jsonl_columns import columnar
+from export_engine.sources.jsonl_lines import Lines, by_two_roads, decoded, line_blocks
 from export_engine.sources.objects import gather
+from export_engine.sources.values import row_error
 
 __all__ = ["looks_nested", "nested_batches", "read_nested_jsonl"]
 
@@ -37,29 +34,30 @@ _COLUMNS = {
 }
 
 
+# What the keys are, and no more: the values' rules are those of any conversation objects.
 class _Contact(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    name: str | None = None
-    phone: str | None = None
+    name: Any = None
+    phone: Any = None
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    id: str
-    time: datetime
-    direction: str
-    speaker_type: str
-    text: str | None = None
-    speaker_name: str | None = None
-    media_urls: tuple[str, ...] | None = ()
-    status: str | None = None
-    sender_account: str | None = None
+    id: Any
+    time: Any
+    direction: Any
+    speaker_type: Any
+    text: Any = None
+    speaker_name: Any = None
+    media_urls: Any = ()
+    status: Any = None
+    sender_account: Any = None
 
 
 # The dict holds the number of the line, for errors, where no key of the line can reach it.
 class _Conversation(msgspec.Struct, forbid_unknown_fields=True, dict=True):
-    id: str
+    id: Any
     contact: _Contact
     messages: list[_Message]
-    created_at: datetime | None = None
+    created_at: Any = None
 
 
 def read_nested_jsonl(given: Given) -> Source:
@@ -73,18 +71,18 @@ def read_nested_jsonl(given: Given) -> Source:
          "status": "read", "sender_account": "ann@example.com"}]}
 
     (on one line). Required are `id`, `contact` and `messages`, and in a message `id`, `time`, `direction` and
-    `speaker_type`; the rest may be null or left out. Times are RFC 3339, with an offset or naive (in the export's
-    zone); digits beyond microseconds are rounded. A key that is not the model's is refused: a misspelt one would lose
-    data without a word.
+    `speaker_type`; the rest may be null or left out. Ids and phones may be integers; `media_urls` a list or text, as
+    `from_arrow` describes; times are text in the forms of `sources.instants.FORMS` or, with the option `epoch`,
+    numbers, exactly as they are written. What is finer than a microsecond is cut off. A key that is not the model's is
+    refused, as a misspelt one would lose data without a word, and so is one that an object has twice.
 
     `given` is a path, `-` for standard input, or a binary file object; gzip, zstd and bz2 are told by its content. The
     text is UTF-8, with or without a byte order mark. Blank lines are skipped. The input is opened when the batches are
     first asked for, and closed at the end, on an error, and with the batches. Memory is bounded by the longest line:
     one whole line is held, decoded, at a time (several times its size).
 
-    Errors while reading: OSError of the file itself; SourceError for a line that is not JSON and damaged
-    compression; RowError for a missing, unknown or mistyped key and wherever `from_conversations` raises it; `row` is
-    the line.
+    Errors while reading: OSError of the file itself; SourceError for a line that is not JSON or damaged compressed
+    data; RowError for a missing, unknown or doubled key and wherever `from_conversations` raises it; `row` is the line.
     """
     return FileSource(given, nested_batches)
 
@@ -102,53 +100,65 @@ def looks_nested(line: bytes) -> bool:
 
 def nested_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch]:
     """Read an opened input; see `read_nested_jsonl`."""
-    decoder = msgspec.json.Decoder(_Conversation)
-    for first, block in line_blocks(file, _BLOCK):
-        rows = columnar(block, line_starts(block))
-        if rows is None:
-            decoded = (_decode(decoder, line, number, file.name) for number, line in _lines(block, first))
-            yield from gather(cast("Iterable[Conversation]", decoded), context, _line_of)
-        else:
-            yield from rows
+
+    def careful(lines: Lines) -> Iterator[list[pa.RecordBatch]]:
+        conversations = (_conversation(line, number, file.name) for number, line in lines)
+        for batch in gather(conversations, context, _line_of):
+            yield [batch]
+
+    for number, block in line_blocks(file, _BLOCK):
+        lines = Lines(number, block)
+        for batches in by_two_roads(lines, lambda lines: columnar(lines, context), careful):
+            yield from batches
 
 
 def _line_of(conversation: Any) -> int:
     return cast("int", conversation.__dict__["line"])
 
 
-def _decode(decoder: msgspec.json.Decoder[_Conversation], line: bytes, number: int, path: str) -> _Conversation:
+class _Repeated(Exception):  # noqa: N818  # on its way to the RowError
+    """A key that an object has twice, and the object."""
+
+    def __init__(self, key: str, found: dict[str, Any]) -> None:
+        super().__init__(key)
+        self.key = key
+        self.found = found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Repeated(next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at])), found)
+    return found
+
+
+def _conversation(line: bytes, number: int, name: str) -> Any:
+    """Decode a line by the careful road."""
     try:
-        conversation = decoder.decode(line)
+        conversation = msgspec.convert(decoded(line, number, name, _object), _Conversation)
+    except _Repeated as repeated:
+        raise _doubled(repeated.key, repeated.found, number, name) from None
     except msgspec.ValidationError as error:
-        raise _mismatch(error, line, number, path) from error
-    except ValueError:
-        conversation = _decode_slowly(line, number, path)
+        raise _mismatch(error, line, number, name) from error
+    except UnicodeEncodeError:
+        raise SourceError(
+            f"{name}, line {number} has a lone surrogate in a key; write one whole JSON object a line"
+        ) from None
     conversation.__dict__["line"] = number
     return conversation
 
 
-def _lines(block: bytes, first: int) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers."""
-    for number, line in enumerate(io.BytesIO(block), first):
-        if not line.isspace():
-            yield number, line
-
-
-def _decode_slowly(line: bytes, number: int, path: str) -> _Conversation:
-    """Decode a line that may hold lone surrogates, escaped or as bytes; SourceError for one that is not JSON."""
-    try:
-        return msgspec.convert(json.loads(line.decode("utf-8", "surrogatepass")), _Conversation)
-    except msgspec.ValidationError as error:
-        raise _mismatch(error, line, number, path) from error
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON: {error.msg}, at character {error.colno}"
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8: {error.reason}, at byte {error.start + 1}"
-    except UnicodeEncodeError:
-        problem = "has a lone surrogate in a key or a time"
-    except RecursionError:
-        problem = "is nested too deeply"
-    raise SourceError(f"{path}, line {number} {problem}; write one whole JSON object a line") from None
+def _doubled(key: str, found: dict[str, Any], number: int, name: str) -> RowError:
+    inside = "" if "messages" in found else "messages" if "direction" in found else "contact"
+    return row_error(
+        f"line {number} of {name}: an object has the key {key!r} twice",
+        column=_COLUMNS[inside].get(key, key),
+        value=None,
+        conversation_id=None if inside else found.get("id"),
+        message_id=found.get("id") if inside == "messages" else None,
+        row=number,
+        advice="keep one of them",
+    )
 
 
 def _document(line: bytes) -> dict[str, Any]:
@@ -160,7 +170,7 @@ def _document(line: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _mismatch(error: Exception, line: bytes, number: int, path: str) -> SourceError:
+def _mismatch(error: Exception, line: bytes, number: int, name: str) -> SourceError:
     """Say which key of which message is wrong: msgspec's "Expected `str`, got `int` - at `$.messages[3].id`"."""
     problem, _, place = str(error).partition(" - at `$")
     steps: list[str] = re.findall(r"\w+", place)
@@ -169,25 +179,25 @@ def _mismatch(error: Exception, line: bytes, number: int, path: str) -> SourceEr
         steps.append(field[1])
         keys.append(field[1])
     if not keys:
-        return SourceError(f"{path}, line {number}: {problem}; write one JSON object a line")
+        return SourceError(f"{name}, line {number}: {problem}; write one JSON object a line")
     value: Any = _document(line)
     conversation_id = value.get("id")
     message_id = None
     for step in steps:
         try:
             value = value[int(step) if isinstance(value, list) else step]
-        except (LookupError, TypeError, ValueError):  # missing, or the line has a key twice
+        except (LookupError, TypeError, ValueError):  # missing
             value = None
         if step.isdecimal() and isinstance(value, dict):
             message_id = value.get("id")
     inside = keys[0] if len(keys) > 1 else ""
     known = {"": _Conversation, "contact": _Contact, "messages": _Message}[inside].__struct_fields__
-    return RowError(
-        f"line {number} of {path}: {problem}",
+    return row_error(
+        f"line {number} of {name}: {problem}",
         column=_COLUMNS[inside].get(keys[1] if inside else keys[0], keys[-1]),
         value=value,
-        conversation_id=conversation_id if isinstance(conversation_id, str) else None,
-        message_id=message_id if isinstance(message_id, str) else None,
+        conversation_id=conversation_id,
+        message_id=message_id,
         row=number,
         advice=f"the keys here are {', '.join(known)}, as read_nested_jsonl describes",
     )

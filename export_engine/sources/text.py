@@ -1,34 +1,213 @@
-"""Text columns as they came: whether they are UTF-8, what times they hold, and where the first wrong value stands.
+"""Text as it came, as Python's or in any of Arrow's types that hold bytes or digits, to UTF-8 strings.
 
-Whole columns at a time; a column in which something is wrong is searched by halving: good ones never pay for it.
+Whole columns at a time; a column in which something is wrong is searched by halving, or taken value by value: good ones
+never pay for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from numbers import Integral
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-__all__ = ["first_failing", "is_sound_utf8", "parsed"]
+from export_engine.errors import SourceError
+from export_engine.schema import IDS, REQUIRED, joined_pairs
+from export_engine.sources import SourceContext
+from export_engine.sources.refusal import BadValue
 
+__all__ = ["NUMBERED", "as_strings", "first_failing", "is_sound_utf8", "is_text", "text", "text_of", "uuid_text"]
+
+#: Columns in which whole numbers are identifiers: they are their digits.
+NUMBERED = frozenset({*IDS, "contact_phone"})
+
+_TEXT = pa.string()
+_LONE = re.compile("[\ud800-\udfff]")
 #: How the two string types that have offsets count them.
 _OFFSETS: dict[pa.DataType, np.dtype[Any]] = {pa.string(): np.dtype(np.int32), pa.large_string(): np.dtype(np.int64)}
-
-# ISO 8601 date and time, to the hour or finer; digits beyond microseconds are matched and cut off. What the casts of
-# `parsed` accept, and offsets to the second, as this library writes them for times before standard time.
-_ISO = (
-    r"^(?P<local>\d{4}-\d\d-\d\d[T ]\d\d(?::\d\d(?::\d\d(?:\.\d{1,6})?)?)?)(?P<finer>\d*)"
-    r"(?P<zone>[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d(?::?[0-5]\d)?)?)?$"
-)
 #: Bytes below it, taken as signed, go on with a character: 0b10xxxxxx.
 _CONTINUING = -64
-#: Length of a date alone, which is no time.
-_DATE = len("2026-06-11")
+
+#: The string type of the same layout as a type of bytes.
+_STRING_OF = {
+    pa.binary(): pa.string(),
+    pa.large_binary(): pa.large_string(),
+    pa.binary_view(): pa.string_view(),
+}
+
+_HEX = np.frombuffer("".join(f"{octet:02x}" for octet in range(256)).encode(), np.uint16)
+#: Where the 32 digits of a UUID stand among its 36 characters.
+_DIGITS_AT = np.array([at for at, char in enumerate("00000000-0000-0000-0000-000000000000") if char == "0"])
+
+
+def text(column: pa.Array, context: SourceContext) -> pa.StringArray:
+    """A column of text, integers, decimals or UUIDs as strings, lone surrogates replaced and counted; nulls stay.
+
+    Raises BadValue for what is not UTF-8, no whole number, with `strict` a lone surrogate, or longer than 2 GiB;
+    SourceError for a damaged column.
+    """
+    if pa.types.is_integer(column.type):
+        return column.cast(_TEXT)
+    if pa.types.is_decimal(column.type):
+        return _whole(column)
+    if isinstance(column.type, pa.UuidType):
+        return uuid_text(column)
+    return _characters(as_strings(column), context)
+
+
+def _characters(column: pa.Array, context: SourceContext) -> pa.StringArray:
+    """Strings of any layout."""
+    at = _not_utf8(column)
+    if at is not None:
+        return _of_bytes(column, at, context)
+    if column.type == _TEXT:
+        return column
+    try:
+        return column.cast(_TEXT)
+    except pa.ArrowInvalid:  # offsets beyond 2 GiB: those of a slice, or one value
+        if column.nbytes > np.iinfo(np.int32).max:
+            raise BadValue(0, "is longer than 2 GiB", "leave the row out") from None
+        return pa.concat_arrays([column]).cast(_TEXT)
+
+
+def text_of(name: str, values: Sequence[Any], context: SourceContext, known: int = 0) -> pa.StringArray:
+    """A list of values as strings, as `text` has it; the surrogates of the first `known` are not counted.
+
+    Text is str, or bytes that are UTF-8.
+    """
+    try:
+        return pa.array(values, _TEXT)
+    except (UnicodeEncodeError, pa.ArrowException):
+        return pa.array([_one(name, v, at, context, counted=at >= known) for at, v in enumerate(values)], _TEXT)
+
+
+def _one(name: str, value: Any, at: int, context: SourceContext, *, counted: bool) -> str | None:
+    """One value as text."""
+    if value is None or isinstance(value, str):
+        return value and _mended(value, at, context, counted=counted)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _decoded(bytes(value), at, context, counted=counted)
+    if name in NUMBERED:
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return str(int(value))
+        if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < 100:
+            if value != value.to_integral_value():
+                raise BadValue(at, *_NO_WHOLE)
+            return str(int(value))
+        if isinstance(value, UUID) and name in IDS:
+            return str(value)
+        raise BadValue(at, "is no text and no whole number", "convert it with str()")
+    raise BadValue(at, "is not text", "give a str" if name in REQUIRED else "give a str or None")
+
+
+_NO_WHOLE = ("is no whole number", "give text, or whole numbers")
+
+
+def _whole(column: pa.Array) -> pa.StringArray:
+    """Decimals as the digits of the whole numbers that they are."""
+
+    def cast(part: pa.Array) -> pa.Array:
+        return part.cast(pa.decimal256(76, 0))
+
+    try:
+        return cast(column).cast(_TEXT)
+    except pa.ArrowInvalid:
+        failing = first_failing(column, cast)
+        raise BadValue(0 if failing is None else failing[0], *_NO_WHOLE) from None
+
+
+def _not_utf8(strings: pa.Array) -> int | None:
+    """Where the first value that is not UTF-8 stands; raises SourceError for damaged data."""
+    if is_sound_utf8(strings):
+        return None
+    failing = first_failing(strings, lambda part: part.validate(full=True))
+    if failing is None:
+        return None
+    if "UTF8" not in str(failing[1]):
+        raise SourceError(
+            f"a column of type {strings.type} is damaged ({failing[1]}): write the table again"
+        ) from failing[1]
+    return failing[0]
+
+
+_BYTES_OF = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+}
+
+
+def _of_bytes(strings: pa.Array, first: int, context: SourceContext) -> pa.StringArray:
+    """Strings, from the `first` one on not all UTF-8, that may hold surrogates."""
+    found: list[str | None] = strings.slice(0, first).to_pylist()
+    for at, value in enumerate(strings.slice(first).view(_BYTES_OF[strings.type]).to_pylist(), first):
+        found.append(None if value is None else _decoded(value, at, context))
+    return pa.array(found, _TEXT)
+
+
+def _decoded(octets: bytes, at: int, context: SourceContext, *, counted: bool = True) -> str:
+    """Text of bytes; surrogates may be among them, as CESU-8 and others write them."""
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        pass
+    try:
+        return _mended(octets.decode("utf-8", "surrogatepass"), at, context, counted=counted)
+    except UnicodeDecodeError:
+        raise BadValue(at, "is not UTF-8", "decode it with its own encoding first") from None
+
+
+def _mended(value: str, at: int, context: SourceContext, *, counted: bool = True) -> str:
+    """The text with pairs of surrogates joined and U+FFFD for lone ones, which are counted."""
+    mended, count = _LONE.subn("\ufffd", joined_pairs(value))
+    if count and context.strict:
+        raise BadValue(
+            at, "holds a lone surrogate, which UTF-8 cannot", "mend the text, or export without strict (--strict)"
+        )
+    if counted:
+        context.replaced_surrogates += count
+    return mended
+
+
+# --- types and bytes --------------------------------------------------------------------------------------------------
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether a type's values are characters: any string type, bytes (UTF-8 then), or JSON."""
+    if isinstance(type_, pa.JsonType):
+        type_ = type_.storage_type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return type_ in _STRING_OF or pa.types.is_fixed_size_binary(type_) or any(is_kind(type_) for is_kind in kinds)
+
+
+def as_strings(column: pa.Array) -> pa.Array:
+    """A column of text as one of the string types, without a copy where it can be; nothing is checked."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_fixed_size_binary(column.type):
+        column = column.cast(pa.binary())
+    return column.view(_STRING_OF[column.type]) if column.type in _STRING_OF else column
+
+
+def uuid_text(column: pa.ExtensionArray) -> pa.StringArray:
+    """UUIDs as their 36 characters: lower case, with hyphens."""
+    octets = column.storage.cast(pa.binary())
+    given = octets.fill_null(bytes(16))
+    _, offsets, data = given.buffers()
+    first = np.frombuffer(offsets, np.int32)[given.offset] if len(given) else 0
+    values = np.frombuffer(data, np.uint8)[first : first + 16 * len(given)].reshape(-1, 16)
+    characters = np.full((len(given), 36), ord("-"), np.uint8)
+    characters[:, _DIGITS_AT] = _HEX[values].view(np.uint8).reshape(-1, 32)
+    ends = pa.py_buffer(np.arange(0, 36 * len(given) + 1, 36, dtype=np.int32))
+    text = pa.StringArray.from_buffers(len(given), ends, pa.py_buffer(characters))
+    if not column.null_count:
+        return text
+    return pa.array(text.to_numpy(zero_copy_only=False), _TEXT, mask=column.is_null().to_numpy(zero_copy_only=False))
 
 
 def is_sound_utf8(text: pa.Array) -> bool:
@@ -55,45 +234,6 @@ def is_sound_utf8(text: pa.Array) -> bool:
         return False
     starts = octets.view(np.int8)[bounds[: np.searchsorted(bounds, last)] - first]
     return bool(starts.min() >= _CONTINUING)
-
-
-def parsed(text: pa.Array) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.bool_]]:
-    """Times as written, how far east of UTC they are, in microseconds, and which are local; ArrowInvalid for no time.
-
-    The casts do nearly every column ten times faster than the expression: all with an offset, or all without. The
-    expression does the rest, and what is finer than a microsecond. Both accept the same text, so that it does not
-    matter what else is in a batch; only a date alone is to the cast a time.
-    """
-    none = np.zeros(1, np.int64)
-    shortest = pc.min(pc.binary_length(text)).as_py()
-    if shortest is None:
-        return pa.nulls(len(text), pa.timestamp("us")), none, np.zeros(1, np.bool_)
-    if shortest > _DATE:
-        for kind, local in ((pa.timestamp("us", tz="UTC"), False), (pa.timestamp("us"), True)):
-            try:
-                return text.cast(kind), none, np.array([local])
-            except pa.ArrowInvalid:
-                continue
-    parts = pc.extract_regex(text, _ISO)
-    written, finer, zone = (pc.struct_field(parts, part) for part in ("local", "finer", "zone"))
-    # Digits that follow anything but six decimals are no fraction.
-    wrong = pc.and_(pc.not_equal(finer, ""), pc.less(pc.binary_length(written), len("2026-06-11T06:50:43.861185")))
-    if pc.any(pc.and_(text.is_valid(), pc.or_kleene(parts.is_null(), wrong))).as_py():
-        raise pa.ArrowInvalid("not an ISO 8601 time")
-    zones = zone.fill_null("").dictionary_encode()
-    names = zones.dictionary.to_pylist()
-    which = zones.indices.to_numpy()
-    stamps = written.cast(pa.timestamp("us"))
-    return stamps, np.array([_offset(zone) for zone in names], np.int64)[which], np.array([not n for n in names])[which]
-
-
-def _offset(zone: str) -> int:
-    """Microseconds east of UTC; nothing and `Z` are none."""
-    digits = re.sub(r"\D", "", zone)
-    if not digits:
-        return 0
-    hours, minutes, seconds = (int(digits[at : at + 2] or 0) for at in (0, 2, 4))
-    return (-1 if zone[0] == "-" else 1) * ((hours * 60 + minutes) * 60 + seconds) * 1_000_000
 
 
 def first_failing(column: pa.Array, check: Callable[[pa.Array], Any]) -> tuple[int, Exception] | None:

@@ -62,7 +62,13 @@ def test_jsonl_lone_surrogates(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "column"),
     [
-        ({"contact_phone": 12025550123}, "contact_phone"),
+        ({"contact_phone": 12025550123.0}, "contact_phone"),
+        ({"contact_phone": False}, "contact_phone"),
+        ({"message_text": 5}, "message_text"),
+        ({"message_text": {}}, "message_text"),
+        ({"media_url": {}}, "media_url"),
+        ({"message_id": 1e300}, "message_id"),
+        ({"conversation_id": ""}, "conversation_id"),
         ({"message_id": True}, "message_id"),
         ({"media_url": ["a", None]}, "media_url"),
         ({"message_time": "yesterday"}, "message_time"),
@@ -71,9 +77,9 @@ def test_jsonl_lone_surrogates(tmp_path: Path) -> None:
 )
 def test_jsonl_errors_name_the_line(line: dict[str, Any], column: str, tmp_path: Path) -> None:
     """The line, blank ones counted, with column, value and message."""
-    error = refusal(jsonl_of(tmp_path, {}, b"", b" \r", {**line, "conversation_id": "c7"}))
+    error = refusal(jsonl_of(tmp_path, {}, b"", b" \r", {"conversation_id": "c7", **line}))
     assert (error.row, error.column, error.value) == (4, column, line[column])
-    assert error.conversation_id == "c7"
+    assert error.conversation_id == ("c7" if column != "conversation_id" else "")
 
 
 @pytest.mark.parametrize("line", [b"{", b"[1]", b'"x"', b"{} {}", b'{"a":\n1}', b'{"status": "\xff"}'])

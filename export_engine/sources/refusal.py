@@ -1,0 +1,72 @@
+"""A value that breaks a rule: who knows the rule raises BadValue, who knows where the value stands makes the error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from numbers import Integral
+from reprlib import Repr
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from export_engine.errors import RowError
+
+__all__ = ["BadValue", "row_error", "within"]
+
+_SHOWN = Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 160
+
+
+class BadValue(Exception):  # noqa: N818  # never seen by users: a source makes a RowError of it
+    """A value that breaks a rule: `at` is its place in the column, `problem` and `advice` are the error's words."""
+
+    def __init__(self, at: int, problem: str, advice: str) -> None:
+        super().__init__(at, problem, advice)
+        self.at = at
+        self.problem = problem
+        self.advice = advice
+
+
+def within(which: NDArray[np.bool_], read: Callable[[pa.Array], Any], column: pa.Array) -> Any:
+    """What is read from some of a column's values; BadValue tells where among all of them."""
+    try:
+        return read(column.filter(pa.array(which)))
+    except BadValue as bad:
+        raise BadValue(int(np.flatnonzero(which)[bad.at]), bad.problem, bad.advice) from bad
+
+
+def row_error(
+    problem: str,
+    *,
+    column: str,
+    value: object,
+    conversation_id: object,
+    message_id: object,
+    row: int | None,
+    advice: str,
+) -> RowError:
+    """The error of one bad value, which it shows; ids may be what the source has for them."""
+    if isinstance(value, str):
+        shown = f"{_SHOWN.repr(value)} "
+    else:
+        shown = "" if value is None else f"{_SHOWN.repr(value)} ({type(value).__name__}) "
+    return RowError(
+        f"{shown}{problem}",
+        column=column,
+        value=value,
+        conversation_id=_identifier(conversation_id),
+        message_id=_identifier(message_id),
+        row=row,
+        advice=advice,
+    )
+
+
+def _identifier(value: object) -> str | None:
+    """An id as an error names it, where it is one."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value) if isinstance(value, str | Integral | UUID | Decimal) and not isinstance(value, bool) else None
