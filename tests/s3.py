@@ -18,7 +18,10 @@ from obstore.store import S3Store
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-__all__ = ["Bucket", "Server", "serving"]
+__all__ = ["VARIABLES", "Bucket", "Server", "serving"]
+
+#: The environment that leads obstore to a bucket here.
+VARIABLES = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ALLOW_HTTP")
 
 _NAMESPACE = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
 
@@ -95,6 +98,11 @@ class Bucket:
             "client_options": {"allow_http": True},
             "retry_config": {"max_retries": 5, "backoff": {"init_backoff": timedelta(milliseconds=20)}},
         }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same for a process that knows only the bucket's URL."""
+        return dict(zip(VARIABLES, (self.server.url, "us-east-1", "test-key", "test-secret", "true"), strict=True))
 
     @property
     def store(self) -> S3Store:

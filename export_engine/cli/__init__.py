@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from time import monotonic
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -27,14 +29,39 @@ from export_engine.errors import ExportError
 
 __all__ = ["main"]
 
+#: Seconds for which a second signal is taken as the first one's.
+_PATIENCE = 10
+
 
 def main() -> NoReturn:
     """Run the command with the process's arguments and exit."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same clean end as Ctrl-C
+    _heed_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no failure
     sys.exit(_run())
+
+
+def _heed_signals() -> None:
+    """Have what asks a process to end, a closed terminal too, end it as cleanly as Ctrl-C does.
+
+    Another such signal soon after does not interrupt the cleaning up; one that comes later is heeded, lest the first
+    was lost in a library. A signal that is ignored, as under nohup, stays so.
+    """
+    last = -float(_PATIENCE)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        del number, frame
+        now = monotonic()
+        if now - last >= _PATIENCE:
+            last = now
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK"):
+        number = getattr(signal, name, None)  # not every platform has each
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def _run() -> int:
@@ -43,14 +70,27 @@ def _run() -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
-        return INTERRUPTED
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _interrupted(error.__cause__)
     except ExportError as error:
-        return failed(str(error), FAILED)
+        return failed("; ".join([str(error), *_notes(error)]), FAILED)
     except OSError as error:
-        reason = error.strerror or str(error)
+        if isinstance(error.__context__, KeyboardInterrupt):  # the terminal has gone, and cannot even be told so
+            return _interrupted(error.__context__)
+        reason = "; ".join([error.strerror or str(error), *_notes(error)])
         return failed(f"{error.filename}: {reason}" if error.filename else reason, FAILED)
     return code if isinstance(code, int) else DONE
+
+
+def _interrupted(error: BaseException | None) -> int:
+    """Silent, unless something could not be cleaned up."""
+    if notes := _notes(error):
+        failed("; ".join(notes), INTERRUPTED)
+    return INTERRUPTED
+
+
+def _notes(error: BaseException | None) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

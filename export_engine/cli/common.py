@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -31,10 +32,10 @@ DONE, FAILED, USAGE, PROBLEMS, INTERRUPTED = 0, 1, 2, 3, 130
 EPILOG = """\b
 Exit codes:
   0    done
-  1    failed: input that cannot be exported, a full disk, a file that exists already
+  1    failed: input that cannot be exported, a full disk, a file or object that exists already
   2    wrong usage
   3    verify found problems
-  130  interrupted; nothing is left behind"""
+  130  interrupted (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT); nothing is left behind"""
 
 #: A file that is there.
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -72,7 +73,8 @@ def _flag(command: click.Command, option: str) -> str:
 
 def failed(message: str, code: int) -> int:
     """Print an error; returns its exit code."""
-    click.echo(f"error: {printable(' '.join(message.splitlines()))}", err=True)
+    with suppress(OSError):  # a terminal that has gone
+        click.echo(f"error: {printable(' '.join(message.splitlines()))}", err=True)
     return code
 
 

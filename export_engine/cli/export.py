@@ -58,11 +58,22 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--start", required=True, type=_DAY, metavar="YYYY-MM-DD", help="First day of the range.")
 @click.option("--end", required=True, type=_DAY, metavar="YYYY-MM-DD", help="Last day of the range, included.")
 @click.option(
-    "--output", default=".", metavar="PATH", help="A directory (default: here), a file's path, or - for stdout."
+    "--output",
+    "target",
+    default=".",
+    metavar="PLACE",
+    help="A directory (default: here; made if it ends in a slash), a file, a place in a store (s3://bucket/prefix/, "
+    "gs:// or az://, with the credentials of the cloud's own environment variables), or - for stdout.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace files that exist: regular files alone, and of a symbolic link what it leads to.",
+)
 @export_options(environment=False)
-@click.option("--manifest", type=click.Path(path_type=Path), help="Also list the CSVs in a .jsonl or .parquet file.")
+@click.option(
+    "--manifest", metavar="PLACE", help="Also list the CSVs in a .jsonl or .parquet file, here or in the store."
+)
 @click.option("--export-id", "--id", help="Last part of the ZIP's name (default: 8 random hexadecimal digits).")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def export(
@@ -76,9 +87,9 @@ def export(
     channel_id: str | None,
     start: datetime,
     end: datetime,
-    output: str,
+    target: str,
     overwrite: bool,
-    manifest: Path | None,
+    manifest: str | None,
     export_id: str | None,
     quiet: bool,
     options: ExportOptions,
@@ -94,7 +105,7 @@ def export(
     """
     if not (channel_name or channel_phone or channel_id):
         raise click.UsageError("say whose conversations these are: --channel-name, --channel-phone or --channel-id")
-    to_stdout = output == "-"
+    to_stdout = target == "-"
     if to_stdout and manifest:
         raise click.UsageError("--manifest needs an archive in a file: give --output a path")
     if to_stdout and sys.stdout.isatty():
@@ -108,7 +119,7 @@ def export(
             export_id=export_id,
             on_progress=on_progress,
         )
-        where = _to_stdout(made) if to_stdout else str(made.write_to(output, overwrite=overwrite, manifest=manifest))
+        where = _to_stdout(made) if to_stdout else _to_place(made, target, overwrite=overwrite, manifest=manifest)
     if quiet:
         return
     if not made.report.conversations:
@@ -131,6 +142,15 @@ def _to_stdout(made: Export) -> str:
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
     return made.file_name
+
+
+def _to_place(made: Export, target: str, *, overwrite: bool, manifest: str | None) -> str:
+    if "://" not in target:
+        return str(made.write_to(target, overwrite=overwrite, manifest=manifest))
+    try:
+        return made.upload_to(target, overwrite=overwrite, manifest=manifest)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _summary(where: str, report: ExportReport) -> str:

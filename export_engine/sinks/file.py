@@ -57,13 +57,9 @@ def write_archive(
     that is no regular file, or if archive, manifest or one of `export.inputs` are the same file; OSError from the disk;
     and whatever the export raises.
     """
-    for name, given in (("target", target), ("manifest", manifest)):
-        if given is not None and _URL.match(os.fspath(given)):
-            raise OptionError(
-                f"{os.fspath(given)} is a URL, and this writes files: use upload_to, or write ./ before it if a folder "
-                "is called so",
-                option=name,
-            )
+    _refuse_url(target, "target", "upload_to and upload_archive write to stores")
+    if manifest is not None:
+        _refuse_url(manifest, "manifest", "a manifest goes to a store only if the archive does")
     inputs = inputs_of(export)
     folder = _is_folder(target)
     path = Path(target) / export.file_name if folder else Path(target)
@@ -81,6 +77,14 @@ def inputs_of(export: Streamable) -> Iterable[_Input]:
     """The files that an export says it reads."""
     inputs: Iterable[_Input] = getattr(export, "inputs", ())
     return inputs
+
+
+def _refuse_url(given: str | os.PathLike[str], option: str, advice: str) -> None:
+    if _URL.match(os.fspath(given)):
+        raise OptionError(
+            f"{os.fspath(given)} is a URL, not a file's path: {advice}; for a folder of that name write ./ before it",
+            option=option,
+        )
 
 
 def _is_folder(target: str | os.PathLike[str]) -> bool:

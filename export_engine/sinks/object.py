@@ -39,7 +39,7 @@ from export_engine.errors import ArchiveError, OptionError
 from export_engine.sinks import Streamable
 from export_engine.sinks.file import FilePlace, inputs_of, write_archive
 from export_engine.sinks.headers import download_headers
-from export_engine.sinks.whole import Place, write_whole
+from export_engine.sinks.whole import write_whole
 
 if TYPE_CHECKING:  # obstore has these for type checkers alone
     from obstore import Attributes, WritableFile
@@ -132,30 +132,26 @@ def upload_archive(
     `write_object` for when that is noticed), and for what the store refuses; what `write_archive` raises for what is
     local; and whatever the export raises.
     """
-    if store is None and urlsplit(target).scheme == "file":
-        path = write_archive(export, _local(target, "target"), overwrite=overwrite, manifest=manifest)
-        return path.as_posix() if isinstance(path, Path) else path
+    local = manifest
+    if isinstance(manifest, str) and manifest.lower().startswith("file:"):
+        local = Path(_local(manifest, "manifest"))
+    if store is None and target.lower().startswith("file:"):
+        return str(write_archive(export, _local(target, "target"), overwrite=overwrite, manifest=local))
     archive = _place(target, "target", store, overwrite=overwrite, name=export.file_name)
-    if manifest is None:
-        write_whole(export, archive)
-        return archive.shown
-    listed: Place
-    if isinstance(manifest, str) and (store is not None or "://" in manifest) and not manifest.startswith("file://"):
-        listed = found = _place(manifest, "manifest", store, overwrite=overwrite)
-        if found.shown == archive.shown:
-            raise ArchiveError(f"{found.shown} is to be the archive and the manifest: give each a name of its own")
-    else:
-        local = _local(manifest, "manifest") if isinstance(manifest, str) else manifest
+    listed: _ObjectPlace | FilePlace | None = None
+    if isinstance(local, str) and (store is not None or "://" in local):
+        listed = _place(local, "manifest", store, overwrite=overwrite)
+        if listed.shown == archive.shown:
+            raise ArchiveError(f"{archive.shown} is to be the archive and the manifest: give each a name of its own")
+    elif local is not None:
         listed = FilePlace(Path(local), overwrite=overwrite, inputs=inputs_of(export))
-    write_whole(export, archive, listed, suffix=Path(manifest).suffix)
+    write_whole(export, archive, listed, suffix=Path(local or "").suffix)
     return archive.shown
 
 
 def _local(url: str, option: str) -> str:
-    """The path that a `file://` URL means; any other text is one itself."""
+    """The path that a `file://` URL means."""
     parts = urlsplit(url)
-    if parts.scheme != "file":
-        return url
     if parts.netloc not in ("", "localhost"):
         raise OptionError(f"{url} is on another machine: write file:///, and the path", option=option)
     return url2pathname(parts.path)
@@ -184,7 +180,8 @@ def _place(
                 "az://container/prefix/",
                 option=option,
             )
-        bucket, path = parts[1], parts[2] or ""
+        scheme, _, bucket = parts[1].partition("://")
+        bucket, path = f"{scheme.lower()}://{bucket}", parts[2] or ""
         try:
             store = open_store(bucket)
         except OptionError as error:

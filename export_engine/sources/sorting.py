@@ -59,6 +59,12 @@ class _Sorted:
     memory_limit: str
     spill_folder: str | os.PathLike[str] | None
 
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
+        """What is read, so that nothing is written over it."""
+        paths: tuple[str | os.PathLike[str] | int, ...] = getattr(self.source, "paths", ())
+        return paths
+
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         # UTC, not the export's zone: what goes through here has no local times. One thread, so that the source is read
         # by the caller's: a database's cursor may belong to it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from glob import glob
 from typing import Any
 
 import pyarrow as pa
@@ -46,6 +47,14 @@ class _Sql:
     parameters: dict[str, Any] = field(repr=False)
     memory_limit: str
     spill_folder: str | os.PathLike[str] | None
+
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
+        """What is read, as far as it is a parameter (a pattern is all it fits), so that nothing is written over it."""
+        given = [
+            v for value in self.parameters.values() for v in (value if isinstance(value, list | tuple) else [value])
+        ]
+        return tuple(path for text in given if isinstance(text, str | os.PathLike) for path in glob(os.fspath(text)))  # noqa: PTH207  # absolute ones too
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         with (
