@@ -16,20 +16,29 @@ and exported side by side: an object store's latency is most of what they cost.
 
 from __future__ import annotations
 
-import builtins
-import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
-from typing import Literal
 from urllib.parse import quote
 
 import pyarrow as pa
 
 from export_engine.batch.plan import BatchPlan, Key, Period
+from export_engine.batch.receipts import (
+    ArchiveResult,
+    Counted,
+    Receipt,
+    failed,
+    kept,
+    read_receipt,
+    reason,
+    receipt_path,
+    result,
+    time_text,
+)
 from export_engine.batch.runs import Run, runs
 from export_engine.batch.target import Target, open_target
 from export_engine.engine import Export, backend_name, export_conversations
@@ -41,65 +50,11 @@ from export_engine.sources import SourceContext
 from export_engine.sources.tables import normalised, numbered
 from export_engine.times import instant
 
-__all__ = ["SMALL_ROWS", "ArchiveResult", "Receipt", "export_partition", "receipt_path"]
+__all__ = ["SMALL_BYTES", "SMALL_ROWS", "export_partition"]
 
 #: Runs of up to this many rows, and this many bytes, are held and exported side by side.
 SMALL_ROWS = 20_000
 SMALL_BYTES = 8 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What is known of a finished archive: its whole key, and its facts. `path` is inside the target."""
-
-    channel_id: str
-    period: str
-    label: str
-    digest: str
-    backend: str
-    path: str
-    rows: int
-    conversations: int
-    bytes: int
-    sha256: str
-    first_time: str
-    last_time: str
-
-    def encoded(self) -> builtins.bytes:
-        """The receipt as its file has it."""
-        return (json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n").encode()
-
-    @classmethod
-    def decoded(cls, data: builtins.bytes) -> Receipt:
-        """Read one back. Raises ValueError for what is none."""
-        try:
-            return cls(**json.loads(data))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"this is no receipt: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveResult:
-    """What became of one channel's archive of one period.
-
-    `status` is `done`, `kept` (it was there), or `failed`, with the reason in `error`. `path` is inside the target;
-    None where it failed.
-    """
-
-    channel_id: str
-    period: str
-    status: Literal["done", "kept", "failed"]
-    path: str | None = None
-    rows: int = 0
-    conversations: int = 0
-    bytes: int = 0
-    sha256: str | None = None
-    error: str | None = None
-
-
-def receipt_path(key: Key) -> str:
-    """Where a key's receipt is, inside the target."""
-    return f"receipts/{key.hash}.json"
 
 
 def export_partition(
@@ -168,11 +123,11 @@ class _Work:
         period = self.periods[run.period]
         key = self.plan.key(run.channel_id, period)
         try:
-            if (receipt := self._receipt(key)) is not None:
+            if (receipt := read_receipt(self.target, key, self.plan.backend)) is not None:
                 return self._kept(receipt, _Rows(batches))
             return self._made(run, key, period, _Rows(batches), threads)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
-            return ArchiveResult(key.channel_id, key.period, "failed", error=_reason(error))
+            return failed(key, reason(error))
 
     def _made(self, run: Run, key: Key, period: Period, rows: _Rows, threads: int | None) -> ArchiveResult:
         export = export_conversations(
@@ -200,41 +155,17 @@ class _Work:
             conversations=report.conversations,
             bytes=report.bytes,
             sha256=report.sha256,
-            first_time=_text(report.first_time),
-            last_time=_text(report.last_time),
+            first_time=time_text(report.first_time),
+            last_time=time_text(report.last_time),
         )
         self.target.put(receipt_path(key), receipt.encoded())
-        return _result(receipt, "done")
-
-    def _receipt(self, key: Key) -> Receipt | None:
-        """The key's receipt, if it is there. Raises ExportError for another's in its place."""
-        data = self.target.read(receipt_path(key))
-        if data is None:
-            return None
-        receipt = Receipt.decoded(data)
-        if (receipt.channel_id, receipt.period, receipt.label, receipt.digest) != (
-            key.channel_id,
-            key.period,
-            key.label,
-            key.digest,
-        ):
-            raise ExportError(f"{receipt_path(key)} is another key's receipt: use another label")
-        if self.plan.backend not in (None, receipt.backend):
-            raise ExportError(f"{receipt.path} was deflated by {receipt.backend}, not {self.plan.backend}")
-        return receipt
+        return result(receipt, "done")
 
     def _kept(self, receipt: Receipt, rows: _Rows) -> ArchiveResult:
         """A key that was done before: its rows are counted, and must be as many and of the same time."""
         for _ in rows.batches(SourceContext(self.plan.options.tzinfo)):
             pass
-        now = (rows.count, _text(rows.first), _text(rows.last))
-        if now != (receipt.rows, receipt.first_time, receipt.last_time):
-            raise ExportError(
-                f"the lake has changed under the label {receipt.label!r}: {receipt.path} has {receipt.rows} messages "
-                f"from {receipt.first_time} to {receipt.last_time}, and there are {now[0]} from {now[1]} to {now[2]}; "
-                "give the new snapshot a label of its own"
-            )
-        return _result(receipt, "kept")
+        return kept(receipt, Counted(receipt.channel_id, receipt.period, rows.count, rows.first, rows.last))
 
     def withdraw(self, key: Key, before: Future[ArchiveResult]) -> ArchiveResult:
         """Take an archive back whose channel and period came again: it has not all of its rows."""
@@ -242,11 +173,9 @@ class _Work:
         if made.path is not None:
             self.target.delete(receipt_path(key))
             self.target.delete(made.path)
-        return ArchiveResult(
-            key.channel_id,
-            key.period,
-            "failed",
-            error="its rows do not stand together: order them by channel_id, period, conversation_id, message_time, "
+        return failed(
+            key,
+            "its rows do not stand together: order them by channel_id, period, conversation_id, message_time, "
             "message_id; what had been made of it is withdrawn",
         )
 
@@ -307,29 +236,6 @@ class _Checked:
     def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
         """As the export itself."""
         self._export.listen(listener, sha256=sha256)
-
-
-def _result(receipt: Receipt, status: Literal["done", "kept"]) -> ArchiveResult:
-    return ArchiveResult(
-        channel_id=receipt.channel_id,
-        period=receipt.period,
-        status=status,
-        path=receipt.path,
-        rows=receipt.rows,
-        conversations=receipt.conversations,
-        bytes=receipt.bytes,
-        sha256=receipt.sha256,
-    )
-
-
-def _reason(error: Exception) -> str:
-    """An error as one line; the library's own say what is to be done, others begin with what they are."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ExportError) else f"{type(error).__name__}: {text}"
-
-
-def _text(time: datetime | None) -> str:
-    return "" if time is None else time.isoformat()
 
 
 def _path_part(channel_id: str) -> str:

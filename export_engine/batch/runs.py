@@ -23,6 +23,8 @@ LAKE_SCHEMA = pa.schema(
     ]
 )
 
+_KEYS = ("channel_id", "channel_name", "channel_phone", "period")
+
 
 @dataclass(slots=True)
 class Run:
@@ -43,10 +45,10 @@ def runs(batches: Iterable[pa.RecordBatch]) -> Iterator[Run]:
     """
     rest = _Rest(iter(batches))
     while (batch := rest.peek()) is not None:
-        first = batch.slice(0, 1)
-        channel_id, name, phone, period = (first.column(c)[0].as_py() for c in range(4))
+        row = {name: batch.column(name)[0].as_py() for name in _KEYS if name in batch.schema.names}
+        channel_id, period = row["channel_id"], row["period"]
         rows = rest.same(channel_id, period)
-        yield Run(channel_id, name, phone, period, rows)
+        yield Run(channel_id, row.get("channel_name"), row.get("channel_phone"), period, rows)
         for _ in rows:  # what nobody wanted
             pass
 

@@ -17,8 +17,9 @@ import pytest
 
 from export_engine import Channel, DateRange, ExportOptions, OptionError, export_conversations
 from export_engine.batch import core, target
-from export_engine.batch.core import ArchiveResult, Receipt, export_partition, receipt_path
+from export_engine.batch.core import export_partition
 from export_engine.batch.plan import BatchPlan
+from export_engine.batch.receipts import ArchiveResult, Receipt, receipt_path
 from export_engine.engine import backend_name
 
 ORDER = ("channel_id", "period", "conversation_id", "message_time", "message_id")
