@@ -6,5 +6,7 @@ from alembic import context
 
 from export_engine.jobs.backends.migrations import VERSION_TABLE
 
-context.configure(connection=context.config.attributes["connection"], version_table=VERSION_TABLE)
-context.run_migrations()
+# The name that alembic runs it by; whoever imports all modules of the package runs nothing.
+if __name__ == "env_py":
+    context.configure(connection=context.config.attributes["connection"], version_table=VERSION_TABLE)
+    context.run_migrations()
