@@ -11,7 +11,7 @@ import pytest
 import export_engine
 
 PACKAGE = Path(export_engine.__file__).parent
-ROOT = PACKAGE.parent
+ROOT = Path(__file__).parents[1]
 PAGES = sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.md"), ROOT / "README.md"])
 
 

@@ -1,9 +1,8 @@
 """Which channel a request means.
 
 A phone number may belong to several channels. A request tells them apart by coarse type, channels have a detailed one;
-`COARSE_TYPES` leads from one to the other. A service with other types passes its own table:
-
-    resolve_channel(channels, request, types={**COARSE_TYPES, "VIBER_BUSINESS": "sms"})
+`COARSE_TYPES` leads from one to the other. A service with other types passes its own table to
+`export_engine.jobs.trigger`: `types={**COARSE_TYPES, "VIBER_BUSINESS": "sms"}`.
 """
 
 from __future__ import annotations

@@ -24,14 +24,15 @@ _log = logging.getLogger(__name__)
 
 
 class EndedEarlyError(Exception):
-    """Raised into an export to end it; `LeaseKeeper.verdict` says why."""
+    """Raised into an export to end it; `LeaseKeeper.ended_because` says why."""
 
 
 class LeaseKeeper:
     """Keeps a lease while the block runs.
 
-    `stop` is set when the worker has to stop; the export may go on for `grace` from when it first notices. `verdict`
-    is None, or why the export was ended: `lost` (its lease is another's, or the job has ended) or `stopped`.
+    `stop` is set when the worker has to stop; the export may go on for `grace` from when it first notices.
+    `ended_because` is None, or why the export was ended: `lease_lost` (its lease is another's, or the job has ended) or
+    `stopped`.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class LeaseKeeper:
         stop: Event,
         grace: timedelta,
     ) -> None:
-        self.verdict: Literal["lost", "stopped"] | None = None
+        self.ended_because: Literal["lease_lost", "stopped"] | None = None
         self._store, self._lease, self._length, self._clock = store, lease, length, clock
         self._stop, self._grace = stop, grace
         self._noticed: datetime | None = None
@@ -63,20 +64,20 @@ class LeaseKeeper:
 
     def check(self, _progress: object = None) -> None:
         """Raise EndedEarlyError if the export must not go on."""
-        if self.verdict is None and self._stop.is_set():
+        if self.ended_because is None and self._stop.is_set():
             now = self._clock()
             self._noticed = self._noticed or now
             if now - self._noticed >= self._grace:
-                self.verdict = "stopped"
-        if self.verdict is not None:
-            raise EndedEarlyError(self.verdict)
+                self.ended_because = "stopped"
+        if self.ended_because is not None:
+            raise EndedEarlyError(self.ended_because)
 
     def _keep(self) -> None:
         while not self._over.wait(self._length.total_seconds() / 3):
             try:
                 self._store.renew(self._lease, self._clock(), self._length)
             except LeaseLostError:
-                self.verdict = "lost"
+                self.ended_because = "lease_lost"
                 return
             except Exception:  # noqa: BLE001  # whatever a store raises, the lease is worth another try
                 # The next beat asks again; if the lease runs out meanwhile, whoever takes the job makes this one void.

@@ -102,8 +102,8 @@ class Worker:
         while not stop.is_set():
             if self._clock() >= sweep_at:
                 sweep_at = self._clock() + self._sweep_every
-                self._outlived(self.sweep)
-            if not self._outlived(lambda: self.step(stop)):
+                self._logged(self.sweep)
+            if not self._logged(lambda: self.step(stop)):
                 stop.wait(self._poll.total_seconds())
 
     def step(self, stop: Event | None = None) -> bool:
@@ -140,19 +140,19 @@ class Worker:
         if lease is None:
             return False
         self._emit("started", lease.job)
-        watch = LeaseKeeper(self._store, lease, length=self._lease, clock=self._clock, stop=stop, grace=self._grace)
-        with watch:
+        keeper = LeaseKeeper(self._store, lease, length=self._lease, clock=self._clock, stop=stop, grace=self._grace)
+        with keeper:
             try:
-                export = self._open(lease.job, watch)
+                export = self._open(lease.job, keeper)
                 path = f"{lease.job.id}/{lease.token}/{export.file_name}"
                 self._archives.write(path, export)
             except Exception as error:  # noqa: BLE001  # whatever it is, the job must end
-                self._end_badly(lease, watch, error, stop)
+                self._end_badly(lease, keeper, error, stop)
             else:
                 self._end_well(lease, path, export, stop)
         return True
 
-    def _open(self, job: Job, watch: LeaseKeeper) -> Export:
+    def _open(self, job: Job, keeper: LeaseKeeper) -> Export:
         found = self._directory.find(job.workspace_id, channel_id=job.channel_id)
         if not found:
             raise NotFoundError("The channel is not there any more.")
@@ -163,7 +163,7 @@ class Worker:
             date_range=date_range,
             options=self._options,
             export_id=job.id[:8],
-            on_progress=watch.check,
+            on_progress=keeper.check,
         )
 
     def _end_well(self, lease: Lease, path: str, export: Export, stop: Event) -> None:
@@ -181,11 +181,11 @@ class Worker:
         else:
             self._emit("finished", job, export.report)
 
-    def _end_badly(self, lease: Lease, watch: LeaseKeeper, error: Exception, stop: Event) -> None:
+    def _end_badly(self, lease: Lease, keeper: LeaseKeeper, error: Exception, stop: Event) -> None:
         try:
-            if watch.verdict == "lost":
+            if keeper.ended_because == "lease_lost":
                 self._emit("lease_lost", lease.job)
-            elif watch.verdict == "stopped":
+            elif keeper.ended_because == "stopped":
                 self._retried(lambda: self._store.hand_back(lease), _STORE_TRIES, stop)
                 self._emit("handed_back", lease.job)
             else:
@@ -249,7 +249,7 @@ class Worker:
                 stop.wait(self._retry_pause.total_seconds() * 2**number)
         return act()
 
-    def _outlived(self, act: Callable[[], _T]) -> _T | None:
+    def _logged(self, act: Callable[[], _T]) -> _T | None:
         """Do something that must not end the loop; None if it raised."""
         try:
             return act()
@@ -260,4 +260,4 @@ class Worker:
     def _emit(self, event: JobEvent, job: Job, report: ExportReport | None = None) -> None:
         if self._observe is not None:
             observe = self._observe
-            self._outlived(lambda: observe(event, job, report))
+            self._logged(lambda: observe(event, job, report))

@@ -58,7 +58,7 @@ __all__ = [
     "ACTIVE",
     "BUSY_TIMEOUT",
     "KEPT",
-    "UNTOLD",
+    "NOT_NOTIFIED",
     "api_key",
     "database_revision",
     "export_job",
@@ -160,7 +160,7 @@ export_job = Table(
 #: Jobs that have not ended: queued or started, by the constraint above.
 ACTIVE = export_job.c.finished_time.is_(None)
 #: Jobs that have ended and whose e-mail nobody has taken on.
-UNTOLD = and_(
+NOT_NOTIFIED = and_(
     export_job.c.finished_time.is_not(None),
     export_job.c.notification_email.is_not(None),
     export_job.c.notified_time.is_(None),
@@ -178,7 +178,7 @@ def _index(name: str, *columns: str, where: ColumnElement[bool] | None = None, u
 _index("export_job_active", "workspace_id", "channel_id", "start_date", "end_date", where=ACTIVE, unique=True)
 # One for each question that workers and metrics ask again and again.
 _index("export_job_claim", "created_time", "id", where=ACTIVE)
-_index("export_job_untold", "finished_time", "id", where=UNTOLD)
+_index("export_job_untold", "finished_time", "id", where=NOT_NOTIFIED)
 _index("export_job_expiry", "finished_time", "id", where=KEPT)
 _index("export_job_archive", "archive", where=KEPT)
 _index("export_job_status", "status")

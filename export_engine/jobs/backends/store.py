@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Engine, RowMapping, Table, func, or_, sele
 from sqlalchemy.dialects import postgresql, sqlite
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.database import ACTIVE, KEPT, UNTOLD, export_job, storable, writing
+from export_engine.jobs.backends.database import ACTIVE, KEPT, NOT_NOTIFIED, export_job, storable, writing
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
 from export_engine.jobs.job import LINK_LIFE, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease
@@ -123,7 +123,7 @@ class SqlJobStore:
 
     def take_notice(self, now: datetime) -> Job | None:
         """The job that ended first of those whose e-mail nobody has taken on; each is handed out once, ever."""
-        query = select(_COLUMNS.id).where(UNTOLD).order_by(_COLUMNS.finished_time, _COLUMNS.id).limit(1)
+        query = select(_COLUMNS.id).where(NOT_NOTIFIED).order_by(_COLUMNS.finished_time, _COLUMNS.id).limit(1)
         with self._writing.begin() as connection:
             job_id = connection.execute(query.with_for_update(skip_locked=True)).scalar_one_or_none()
             if job_id is None:
