@@ -20,7 +20,7 @@ import pyarrow.csv as pacsv
 from export_engine.errors import OptionError, RowError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.csv_rows import BrokenRowError, row_blocks, uneven_row
+from export_engine.sources.csv_rows import BrokenRowError, joined, row_blocks, uneven_row
 from export_engine.sources.inputs import FileSource, Given, Input, option_text
 from export_engine.sources.tables import normalised, numbered, wanted_columns
 
@@ -185,7 +185,7 @@ class _Rows:
         self._rows = 0
         self._lines = 0
 
-    def _told(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    def _told(self, blocks: Iterator[pa.Buffer]) -> Iterator[pa.Buffer]:
         try:
             yield from blocks
         except BrokenRowError as fault:
@@ -209,8 +209,8 @@ class _Rows:
             found = _HEADER.match(block)
             if found is None or not found[1]:
                 continue
-            self._blocks = chain([block[found.end() :]], self._blocks)
-            self._lines = block.count(b"\n", 0, found.end())
+            self._blocks = chain([block.slice(found.end())], self._blocks)
+            self._lines = found[0].count(b"\n")
             # What is not UTF-8 in an ignored column's name does no harm.
             text = found[1].decode("utf-8", "backslashreplace")
             try:
@@ -237,40 +237,34 @@ class _Rows:
                 for batch in table.to_batches():
                     yield pa.RecordBatch.from_arrays(batch.columns, schema=wanted)
 
-    def _tables(self, block: bytes, parse: pacsv.ParseOptions, convert: pacsv.ConvertOptions) -> Iterator[pa.Table]:
+    def _tables(self, block: pa.Buffer, parse: pacsv.ParseOptions, convert: pacsv.ConvertOptions) -> Iterator[pa.Table]:
         """The rows of a block, none where all its lines are empty; SourceError after those before an uneven one."""
         columns = [str(at) for at in range(len(self._names))]
         read = pacsv.ReadOptions(column_names=columns, block_size=len(block) + 2, use_threads=False)
+        octets = np.frombuffer(block, np.uint8)
+        lines = int(np.count_nonzero(octets == ord("\n")))
+        if octets[: len(_BOM)].tobytes() == _BOM:  # pyarrow takes a mark at the beginning away; here it is text
+            block = joined(b"\n", octets)
         try:
-            table = pacsv.read_csv(_in_memory(block), read, parse, convert)
+            table = pacsv.read_csv(pa.BufferReader(block), read, parse, convert)
         except pa.ArrowInvalid as error:
             uneven = uneven_row(block, self._delimiter, len(columns))
             if uneven is None:
-                if block.strip(b"\r\n"):
+                if block.to_pybytes().strip(b"\r\n"):
                     raise SourceError(f"{self._name} cannot be read as CSV: {error}") from error
-                self._lines += block.count(b"\n")
+                self._lines += lines
                 return
             start, cells = uneven
             if start:
-                yield from self._tables(block[:start], parse, convert)
+                yield from self._tables(block.slice(0, start), parse, convert)
             raise SourceError(
                 f"{self._place()} has {cells} cells, and the header {len(columns)}; "
                 f"{_TOO_MANY if cells > len(columns) else _TOO_FEW}"
             ) from None
         yield table
         self._rows += table.num_rows
-        self._lines += block.count(b"\n")
+        self._lines += lines
 
 
 _TOO_MANY = "put a cell that holds the delimiter into quotes"
 _TOO_FEW = "write each row with all its cells, empty ones too; a file cut short ends like this"
-
-
-def _in_memory(block: bytes) -> pa.BufferReader:
-    """A block as memory of pyarrow's own: its threads never hold, and never have to free, anything of Python's."""
-    guard = b"\n" if block.startswith(_BOM) else b""  # pyarrow takes a mark at the beginning away; here it is text
-    buffer = pa.allocate_buffer(len(guard) + len(block))
-    octets = np.frombuffer(buffer, np.uint8)
-    octets[: len(guard)] = ord("\n")
-    octets[len(guard) :] = np.frombuffer(block, np.uint8)
-    return pa.BufferReader(buffer)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["BrokenRowError", "row_blocks", "uneven_row"]
+__all__ = ["BrokenRowError", "joined", "row_blocks", "uneven_row"]
 
 #: Bytes looked at at a time; a longer row is met with longer blocks.
 BLOCK = 1 << 20
@@ -41,45 +42,52 @@ _DOUBLE = 'put a cell that holds quotes into quotes, and double those inside: "5
 _ESCAPE = "quotes are escaped by backslashes here: read it with --csv-escape '\\' (escape=\"\\\\\" in Python)"
 
 
-def row_blocks(read: Callable[[int], bytes], delimiter: str, escape: str | None) -> Iterator[bytes]:
+def row_blocks(read: Callable[[int], bytes], delimiter: str, escape: str | None) -> Iterator[pa.Buffer]:
     """Yield blocks of whole rows, in which quotes inside cells are doubled, whatever they were escaped by.
 
     `read` gives some bytes, none at the end. With `escape`, that character before a quote or before itself, inside
     quotes, makes it text; anywhere else it is text itself. Raises BrokenRowError for a quote that may not be where it
     is, after the last whole row before it, and lets one of `read` through.
+
+    The blocks are memory of pyarrow's own: its threads never hold, and never have to free, anything of Python's.
     """
     rest = b""
     while True:
         data = read(max(BLOCK, len(rest)))
-        block = rest + data
-        if b'"' in block:
+        block = joined(rest, data)
+        error = None
+        if b'"' in data or b'"' in rest:
             found = _Block(block, delimiter, escape)
-            fault = found.fault
-            unclosed = not data and fault is None and found.is_open
-            if data or unclosed or fault is not None:
-                end = found.row_start(len(block) if fault is None else fault)
-            else:
-                end = len(block)
-            if end:
-                yield found.doubled(end)
-            if fault is not None:
-                raise found.misplaced(fault)
-            if unclosed:
-                raise BrokenRowError(
-                    "a quoted cell has no end", f"the file is cut short, or {_DOUBLE}", found.cells_before(len(block))
-                )
+            end, error = found.cut(last=not data)
+            rows = found.doubled(end)
         else:
-            end = (block.rfind(b"\n") + 1 or block.rfind(b"\r") + 1) if data else len(block)
-            if end:
-                yield block[:end]
+            end = _rows_end(data, len(rest)) if data else len(rest)
+            rows = block.slice(0, end)
+        if end:
+            yield rows
+        if error is not None:
+            raise error
         if not data:
             return
-        rest = block[end:]
+        rest = block.slice(end).to_pybytes()
         if len(rest) > LARGEST_ROW:
             raise BrokenRowError("the row is longer than 1 GiB", "perhaps a quote is never closed, or this is no CSV")
 
 
-def uneven_row(block: bytes, delimiter: str, cells: int) -> tuple[int, int] | None:
+def joined(*parts: bytes | NDArray[np.uint8]) -> pa.Buffer:
+    """Bytes in a row, as memory of pyarrow's own."""
+    block = pa.allocate_buffer(sum(map(len, parts)))
+    np.concatenate([np.frombuffer(part, np.uint8) for part in parts], out=np.frombuffer(block, np.uint8))
+    return block
+
+
+def _rows_end(data: bytes, before: int) -> int:
+    """Where the last whole row ends without a quote anywhere: any line end is a row's; what stood `before` has none."""
+    end = data.rfind(b"\n") + 1 or data.rfind(b"\r") + 1
+    return before + end if end else 0
+
+
+def uneven_row(block: pa.Buffer, delimiter: str, cells: int) -> tuple[int, int] | None:
     """Where the first row with another number of cells begins, and how many it has; None if all are even.
 
     Empty lines are no rows.
@@ -101,13 +109,13 @@ class _Block:
     the last byte is not known, and is let pass.
     """
 
-    def __init__(self, block: bytes, delimiter: str, escape: str | None) -> None:
+    def __init__(self, block: pa.Buffer, delimiter: str, escape: str | None) -> None:
         self.block = block
         self.octets = np.frombuffer(block, np.uint8)
         self.escaping = escape is not None
         self.quotes, ends, self.delimiters = self._bits(b'"', b"\r\n", delimiter.encode())
         self.escaped_quotes = self.escaped_escapes = np.zeros(0, np.int64)
-        if escape is not None and escape.encode() in block:
+        if escape is not None:
             self.escaped_quotes, self.escaped_escapes = _escaped(self.octets, ord(escape))
         text = _of_positions(self.escaped_quotes, len(self.quotes))
         self.quotes &= ~text
@@ -143,39 +151,46 @@ class _Block:
         word = int(wrong[words[0]])
         return 64 * int(words[0]) + (word & -word).bit_length() - 1
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a quoted cell has no end."""
-        return bool(self.inside[-1] >> _LAST)
+    def cut(self, *, last: bool) -> tuple[int, BrokenRowError | None]:
+        """Where the whole rows end, and what is wrong with the next; the `last` row needs no line end."""
+        if self.fault is not None:
+            return self._row_start(self.fault), self._misplaced(self.fault)
+        end = len(self.block)
+        if not last:
+            return self._row_start(end), None
+        if not self.inside[-1] >> _LAST:
+            return end, None
+        advice = f"the file is cut short, or {_DOUBLE}"
+        return self._row_start(end), BrokenRowError("a quoted cell has no end", advice, self._cells_before(end))
 
-    def row_start(self, before: int) -> int:
+    def _row_start(self, before: int) -> int:
         """Where the row begins in which a byte stands."""
         return _last_below(self.row_ends, before) + 1
 
-    def cells_before(self, at: int) -> int:
+    def _cells_before(self, at: int) -> int:
         """How many cells end before a byte of the row in which it stands."""
         between = _positions(self.delimiters & ~self.inside)
-        return int(((between >= self.row_start(at)) & (between < at)).sum())
+        return int(((between >= self._row_start(at)) & (between < at)).sum())
 
-    def misplaced(self, at: int) -> BrokenRowError:
+    def _misplaced(self, at: int) -> BrokenRowError:
         """The error for a quote that may not be there."""
         start = max(_last_below((self.delimiters | self.row_ends) & ~self.inside, at) + 1, at - 40)
-        seen = self.block[start : at + 8].decode("utf-8", "backslashreplace")
+        seen = self.octets[start : at + 8].tobytes().decode("utf-8", "backslashreplace")
         if self.octets[at - 1] == ord("\\") and not self.escaping:
-            return BrokenRowError(f"text follows a closing quote: {seen!r}", _ESCAPE, self.cells_before(at))
+            return BrokenRowError(f"text follows a closing quote: {seen!r}", _ESCAPE, self._cells_before(at))
         if self.inside[at // 64] >> np.uint64(at % 64) & _ONE or at in self.escaped_quotes:
-            return BrokenRowError(f"a quote stands inside an unquoted cell: {seen!r}", _DOUBLE, self.cells_before(at))
-        return BrokenRowError(f"text follows a closing quote: {seen!r}", _DOUBLE, self.cells_before(at))
+            return BrokenRowError(f"a quote stands inside an unquoted cell: {seen!r}", _DOUBLE, self._cells_before(at))
+        return BrokenRowError(f"text follows a closing quote: {seen!r}", _DOUBLE, self._cells_before(at))
 
-    def doubled(self, end: int) -> bytes:
+    def doubled(self, end: int) -> pa.Buffer:
         """The bytes up to one, with quotes that are escaped doubled and escapes that are escaped as they are meant."""
         if not len(self.escaped_quotes) and not len(self.escaped_escapes):
-            return self.block[:end]
+            return self.block.slice(0, end)
         octets = self.octets[:end].copy()
         octets[self.escaped_quotes[self.escaped_quotes < end] - 1] = ord('"')
         at = self.escaped_escapes[self.escaped_escapes < end]
         inside = self.inside[at // 64] >> (at % 64).astype(np.uint64) & _ONE
-        return np.delete(octets, at[inside.astype(np.bool_)]).tobytes()
+        return joined(np.delete(octets, at[inside.astype(np.bool_)]))
 
 
 def _parity(bits: _Bits) -> _Bits:
@@ -191,6 +206,8 @@ def _parity(bits: _Bits) -> _Bits:
 def _escaped(octets: NDArray[np.uint8], escape: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where quotes, and where escapes, stand that the character before them makes text, in runs of two and two."""
     at = np.flatnonzero(octets == escape)
+    if not len(at):
+        return at, at
     begins = np.concatenate(([True], np.diff(at) != 1))
     nth = at - at[begins][np.cumsum(begins) - 1]
     follows = np.append(octets, 0)[at + 1]
