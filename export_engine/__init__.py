@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from export_engine.engine import Export, OptionKeywords, export_conversations
     from export_engine.options import EXCEL, Compression, CsvDialect, ExportOptions, RangeBy
     from export_engine.sources.open import open_source
+    from export_engine.verify import Verification, verify_archive
 
 __version__ = "0.1.0"
 
@@ -57,8 +58,10 @@ __all__ = [
     "SourceError",
     "SpeakerType",
     "StateError",
+    "Verification",
     "export_conversations",
     "open_source",
+    "verify_archive",
 ]
 
 #: Where the names stand that need numpy or pyarrow, which are loaded with the first of them.
@@ -70,8 +73,10 @@ _LOADED_WHEN_USED = {
     "ExportOptions": "options",
     "OptionKeywords": "engine",
     "RangeBy": "options",
+    "Verification": "verify",
     "export_conversations": "engine",
     "open_source": "sources.open",
+    "verify_archive": "verify",
 }
 
 

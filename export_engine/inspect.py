@@ -1,49 +1,83 @@
-"""What is in an archive, shown to people."""
+"""What is in an archive, shown to people: as much of it as can be read, and what is wrong where it cannot."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import IO
 from unicodedata import category
-from zipfile import ZipInfo
 
-from export_engine.errors import OptionError
-from export_engine.readback import directory, member_rows
-from export_engine.report import MemberRecord
+from export_engine.errors import ArchiveError, OptionError
+from export_engine.readback.directory import Entry, find_end, records
+from export_engine.readback.packed import chunks
+from export_engine.readback.rows import first_row, header_of, scanned, whole_rows
+from export_engine.readback.table import instants, table
 from export_engine.schema import COLUMN_NAMES
-from export_engine.verify import read_member
+from export_engine.times import instant
 
-__all__ = ["conversation_text", "members", "printable"]
+__all__ = ["Member", "conversation_text", "entries", "members", "printable"]
 
-_CONVERSATION = COLUMN_NAMES.index("conversation_id")
+_CONVERSATION, _TIME = map(COLUMN_NAMES.index, ("conversation_id", "message_time"))
+#: How many names are told where several would do.
+_SOME = 5
 
 
-def members(path: str | os.PathLike[str]) -> Iterator[MemberRecord]:
-    """Each member's record, in the archive's order, as its CSV says; a member is read when its turn comes.
+@dataclass(slots=True)
+class Member:
+    """One CSV of an archive, as far as it can be read.
 
-    `conversation_id` is empty for a CSV without rows, `part` always 1. Raises ArchiveError for a file that is no ZIP
-    archive or a CSV that cannot be read.
+    Sizes are in bytes, by the directory. `conversation_id` is empty for a CSV without rows; the times are the earliest
+    and latest (aware, UTC), None without any. `problem` is what is wrong with a CSV that cannot be read to its end;
+    `rows` counts those before.
+    """
+
+    name: str
+    csv_bytes: int
+    deflated_bytes: int
+    conversation_id: str = ""
+    rows: int = 0
+    first_time: datetime | None = None
+    last_time: datetime | None = None
+    problem: str = ""
+
+
+def members(path: str | os.PathLike[str], complain: Callable[[str], object] = len) -> Iterator[Member]:
+    """Each member, in the archive's order; it is read when its turn comes, and damage to one is no matter to the next.
+
+    `complain` is called with what is wrong with the directory, where members may be missing. Raises ArchiveError for a
+    file that is no ZIP archive.
     """
     with Path(path).open("rb") as file:
-        for info in directory(file)[0]:
-            yield read_member(file, info, len, len)
+        for entry in _entries(file, complain):
+            yield _member(file, entry)
+
+
+def entries(path: str | os.PathLike[str]) -> Iterator[Entry]:
+    """Each member by the directory alone: nothing of it is read. Raises ArchiveError as `members` does."""
+    with Path(path).open("rb") as file:
+        yield from _entries(file)
 
 
 def conversation_text(path: str | os.PathLike[str], which: str) -> Iterator[str]:
     """One conversation as lines to read: `2026-06-11 06:50  agent Jane > text`, what follows indented by 18 blanks.
 
     `which` is a member's name, a conversation's id (all its parts are read then), or what only one name begins with or
-    contains. The lines are `printable`. Raises OptionError (`conversation`) if it means none or several, ArchiveError
-    as `members` does.
+    contains. The lines are `printable`; a text of many MiB is cut. Raises OptionError (`conversation`) if it means none
+    or several, ArchiveError for a file that is no archive, or where the conversation's own CSV cannot be read on.
     """
     with Path(path).open("rb") as file:
-        for info in _find(file, which):
-            for row in member_rows(file, info):
-                if len(row) == len(COLUMN_NAMES):
-                    yield from _message_lines(dict(zip(COLUMN_NAMES, row, strict=True)))
+        for entry in _find(file, which):
+            try:
+                for cells in _rows(file, entry):
+                    if len(cells) == len(COLUMN_NAMES):
+                        yield from _message_lines(dict(zip(COLUMN_NAMES, map(_text, cells), strict=True)))
+            except ArchiveError as error:
+                raise ArchiveError(f"{entry.name!r}: {error}") from error
 
 
 def printable(text: str) -> str:
@@ -52,6 +86,65 @@ def printable(text: str) -> str:
         return text
     kept = "\u200c\u200d"
     return "".join(c if c.isprintable() or c in kept or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
+
+
+def _entries(file: IO[bytes], complain: Callable[[str], object] = len) -> Iterator[Entry]:
+    for some in records(file, find_end(file), complain):
+        yield from some.entries()
+
+
+def _member(file: IO[bytes], entry: Entry) -> Member:
+    member = Member(entry.name, entry.csv_bytes, entry.packed_bytes)
+    try:
+        _, line_end, rest = header_of(chunks(file, entry))
+        for data in whole_rows(rest):
+            _count(member, data, line_end)
+    except ArchiveError as error:
+        member.problem = str(error)
+    return member
+
+
+def _count(member: Member, data: bytes, line_end: bytes) -> None:
+    """Add some rows to what is known of a member."""
+    rows = table(data, line_end)
+    times = None if rows is None else instants(rows, _TIME)
+    if rows is not None and times is not None:
+        if not len(rows):
+            return
+        member.rows += len(rows)
+        found = [instant(int(times.min())), instant(int(times.max()))]
+        id_ = rows.cells(rows.starts[:1, _CONVERSATION], rows.lengths[:1, _CONVERSATION])[0]
+    else:
+        found, id_ = [], b""
+        for row in scanned(data, line_end):
+            member.rows += 1
+            if len(row.cells) == len(COLUMN_NAMES):
+                id_ = id_ or row.cells[_CONVERSATION] or b""
+                found += _times(_text(row.cells[_TIME]))
+    member.conversation_id = member.conversation_id or _text(id_)
+    if found:
+        member.first_time = min(filter(None, (member.first_time, *found)))
+        member.last_time = max(filter(None, (member.last_time, *found)))
+
+
+def _times(text: str) -> list[datetime]:
+    """The time of a text, in a list; an empty one for what is no time."""
+    try:
+        time = datetime.fromisoformat(text)
+        return [time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)]
+    except (ValueError, OverflowError):
+        return []
+
+
+def _text(cell: bytes | None) -> str:
+    return (cell or b"").decode(errors="backslashreplace")
+
+
+def _rows(file: IO[bytes], entry: Entry) -> Iterator[list[bytes | None]]:
+    """A member's rows as they are. Raises ArchiveError where it cannot be read on."""
+    _, line_end, rest = header_of(chunks(file, entry))
+    for row in chain.from_iterable(scanned(rows, line_end) for rows in whole_rows(rest)):
+        yield row.cells
 
 
 def _message_lines(message: dict[str, str]) -> Iterator[str]:
@@ -63,26 +156,45 @@ def _message_lines(message: dict[str, str]) -> Iterator[str]:
         yield f"{'':18}{printable(line)}"
 
 
-def _find(file: IO[bytes], which: str) -> list[ZipInfo]:
+def _find(file: IO[bytes], which: str) -> list[Entry]:
     """The members that `which` means: see `conversation_text`."""
-    infos = directory(file)[0]
-    tests: list[Callable[[ZipInfo], bool]] = [
-        lambda info: info.filename == which,
-        lambda info: _conversation(file, info) == which,
-        lambda info: info.filename.startswith(which),
-        lambda info: which in info.filename,
+    tests: list[Callable[[Entry], bool]] = [
+        lambda entry: entry.name == which,
+        lambda entry: entry.name.startswith(which),
+        lambda entry: which in entry.name,
     ]
-    for kind, test in enumerate(tests):
-        found = [info for info in infos if test(info)]
-        if len(found) == 1 or (found and kind == 1):
-            return found
-        if found:
-            some = ", ".join(repr(info.filename) for info in found[:5])
-            raise OptionError(f"{which!r} is in {len(found)} names: say more of one of {some}", option="conversation")
-    raise OptionError(f"no member has {which!r} as conversation id or in its name", option="conversation")
+    counts, found = [0] * len(tests), [list[Entry]() for _ in tests]
+    for entry in _entries(file):
+        for kind, test in enumerate(tests):
+            if test(entry):
+                counts[kind] += 1
+                if len(found[kind]) < _SOME:
+                    found[kind].append(entry)
+    by_name, *by_part = found
+    if counts[0] == 1:
+        return by_name
+    by_id, unreadable = ([], 0) if by_name else _by_id(file, which)
+    if by_id:
+        return by_id
+    for count, entries_ in zip(counts, (by_name, *by_part), strict=True):
+        if count == 1:
+            return entries_
+        if count:
+            some = ", ".join(repr(entry.name) for entry in entries_)
+            raise OptionError(f"{which!r} is in {count} names: say more of one of {some}", option="conversation")
+    damaged = f"; {unreadable} members cannot be read" if unreadable else ""
+    raise OptionError(f"no member has {which!r} as conversation id or in its name{damaged}", option="conversation")
 
 
-def _conversation(file: IO[bytes], info: ZipInfo) -> str | None:
-    """The id in a member's first row, None without one."""
-    first = next(member_rows(file, info), [])
-    return first[_CONVERSATION] if len(first) == len(COLUMN_NAMES) else None
+def _by_id(file: IO[bytes], which: str) -> tuple[list[Entry], int]:
+    """The members of a conversation, and how many members cannot be asked."""
+    found, unreadable = [], 0
+    for entry in _entries(file):
+        try:
+            row = first_row(chunks(file, entry))
+        except ArchiveError:
+            unreadable += 1
+            continue
+        if row is not None and len(row.cells) == len(COLUMN_NAMES) and _text(row.cells[_CONVERSATION]) == which:
+            found.append(entry)
+    return found, unreadable

@@ -66,10 +66,10 @@ DOORS = {"", "sources", "sinks", "jobs"}
 #: Third-party libraries, and the only places that know them.
 ONLY_IN = {
     "slugify": "pipeline.naming",
-    "regex": "pipeline.naming",
+    "regex": "pipeline.naming cli.text",
     "zipstream": "pipeline.archive",
     "isal": "pipeline.deflate",
-    "zlib_ng": "pipeline.deflate",
+    "zlib_ng": "pipeline.deflate readback.packed",
     "deflate": "pipeline.deflate",
     "click": "cli service.server",
     "rich": "cli",

@@ -34,7 +34,7 @@ Exit codes:
   0    done
   1    failed: input that cannot be exported, a full disk, a file or object that exists already
   2    wrong usage
-  3    verify found problems
+  3    problems in an archive: verify found some, or inspect could not read all of it
   130  interrupted (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT); nothing is left behind"""
 
 #: A file that is there.

@@ -6,60 +6,111 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from zipfile import ZipFile
 
 import click
 from rich.console import Console
-from rich.text import Text
 
-from export_engine.cli.common import EPILOG, FILE, Command, minute_text, size_text
-from export_engine.inspect import conversation_text, members, printable
+from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, failed, minute_text, size_text
+from export_engine.cli.text import folded
+from export_engine.errors import ArchiveError
+from export_engine.inspect import Member, conversation_text, entries, members, printable
 
 __all__ = ["inspect"]
 
-#: Width of what stands before a message's text.
-_INDENT = 18
+#: Width of what stands before a message's text, and before a name in the list.
+_INDENT, _NAME_AT = 18, 70
+#: Room that text wants beside what stands before it; where there is less, it goes below.
+_ROOM = 24
+
+_row = "{:>10}  {:>9}  {:>9}  {:16}  {:16}  {}".format
 
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("archive", type=FILE)
 @click.argument("conversation", required=False)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="The most CSVs to list.")
-def inspect(archive: Path, conversation: str | None, limit: int) -> None:
+def inspect(archive: Path, conversation: str | None, limit: int) -> int:
     """List an archive's CSVs, or print one conversation.
 
-    CONVERSATION is a CSV's name, a part of it that no other name has, or a conversation's id.
+    CONVERSATION is a CSV's name, a part of it that no other name has, or a conversation's id. What is damaged is named,
+    all else is shown, and the exit code is 3.
     """
+    width = Console().width if sys.stdout.isatty() else None
     if conversation is None:
-        _print_members(archive, limit)
-        return
-    console = Console(highlight=False) if sys.stdout.isatty() else None
-    for line in conversation_text(archive, conversation):
-        if console is None:
+        return _print_members(archive, limit, width)
+    return _print_conversation(archive, conversation, width)
+
+
+def _print_conversation(archive: Path, which: str, width: int | None) -> int:
+    lines = conversation_text(archive, which)
+    line = None
+    try:
+        for line in lines:
+            for piece in _folded_message(line, width):
+                click.echo(piece)
+    except ArchiveError as error:
+        if line is None and "ZIP archive" in str(error):
+            raise
+        return failed(str(error), PROBLEMS)
+    if line is None:
+        click.echo("no messages")
+    return DONE
+
+
+def _folded_message(line: str, width: int | None) -> Iterator[str]:
+    """One line of a conversation, folded; in a narrow terminal the text stands below the time."""
+    if width is None:
+        yield line
+    elif width >= _INDENT + _ROOM:
+        yield from folded(line[_INDENT:], width, head=line[:_INDENT], indent=_INDENT)
+    else:
+        if time := line[:_INDENT].strip():
+            yield time
+        yield from folded(line[_INDENT:], width, head="  ", indent=2)
+
+
+def _print_members(archive: Path, limit: int, width: int | None) -> int:
+    problems: list[str] = []
+    table = width is None or width >= _NAME_AT + _ROOM
+    for number, member in enumerate(islice(members(archive, problems.append), limit)):
+        if not number and table:
+            click.echo(_row("messages", "CSV", "deflated", "first", "last", "name"))
+        if member.problem:
+            problems.append(f"{member.name!r}: {member.problem}")
+        for line in _in_table(member, width) if table else _stacked(member, width or 0):
             click.echo(line)
-        else:
-            for piece in _folded(console, line):
-                console.print(piece, soft_wrap=True)
+    count = csv = deflated = 0
+    for entry in entries(archive):
+        count, csv, deflated = count + 1, csv + entry.csv_bytes, deflated + entry.packed_bytes
+    rest = f"; the first {limit:,} are listed, --limit lists more" if count > limit else ""
+    totals = f"{count:,} CSVs, {size_text(csv)} of CSV, {size_text(deflated)} deflated{rest}"
+    damaged = (f"  {printable(problem)}" for problem in problems)
+    for line in (totals, *damaged):
+        for piece in [line] if width is None else folded(line.lstrip(), width, head=_indent_of(line), indent=4):
+            click.echo(piece)
+    return PROBLEMS if problems else DONE
 
 
-def _print_members(archive: Path, limit: int) -> None:
-    row = "{:>10}  {:>9}  {:>9}  {:16}  {:16}  {}".format
-    for number, record in enumerate(islice(members(archive), limit)):
-        if not number:
-            click.echo(row("messages", "CSV", "deflated", "first", "last", "name"))
-        sizes = (size_text(record.csv_bytes), size_text(record.deflated_bytes))
-        times = (minute_text(record.first_time), minute_text(record.last_time))
-        click.echo(row(f"{record.rows:,}", *sizes, *times, printable(record.name)))
-    with ZipFile(archive) as directory:
-        infos = directory.infolist()
-    csv, deflated = (size_text(sum(getattr(info, field) for info in infos)) for field in ("file_size", "compress_size"))
-    rest = f"; the first {limit:,} are listed, --limit lists more" if len(infos) > limit else ""
-    click.echo(f"{len(infos):,} CSVs, {csv} of CSV, {deflated} deflated{rest}")
+def _indent_of(line: str) -> str:
+    return " " * (len(line) - len(line.lstrip()))
 
 
-def _folded(console: Console, line: str) -> Iterator[Text]:
-    """The line in pieces as wide as the terminal, all but the first indented."""
-    head = Text(line[:_INDENT])
-    for piece in Text(line[_INDENT:]).wrap(console, max(console.width - _INDENT, _INDENT)):
-        yield head + piece
-        head = Text(" " * _INDENT)
+def _in_table(member: Member, width: int | None) -> Iterator[str]:
+    """A member as a row of the table, its name folded where it is too long."""
+    messages = "damaged" if member.problem else f"{member.rows:,}"
+    first = minute_text(member.first_time) if member.rows or member.problem else "no messages"
+    sizes = (size_text(member.csv_bytes), size_text(member.deflated_bytes))
+    head = _row(messages, *sizes, first, minute_text(member.last_time), "")
+    name = printable(member.name)
+    yield from [head + name] if width is None else folded(name, width, head=head, indent=_NAME_AT)
+
+
+def _stacked(member: Member, width: int) -> Iterator[str]:
+    """A member in a narrow terminal: its name, and below it the facts."""
+    yield from folded(printable(member.name), width, indent=4)
+    messages = f"{member.rows:,} messages" if member.rows else "no messages"
+    facts = f"{'damaged' if member.problem else messages}, {size_text(member.csv_bytes)} of CSV"
+    facts += f", {size_text(member.deflated_bytes)} deflated"
+    if member.first_time:
+        facts += f", {minute_text(member.first_time)} to {minute_text(member.last_time)}"
+    yield from folded(facts, width, head="  ", indent=4)

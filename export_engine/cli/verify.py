@@ -14,7 +14,8 @@ from rich.progress import Progress as Display
 
 from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, size_text
 from export_engine.inspect import printable
-from export_engine.verify import verify_archive
+from export_engine.options import CsvDialect
+from export_engine.verify import Verification, verify_archive
 
 __all__ = ["verify"]
 
@@ -25,7 +26,7 @@ __all__ = ["verify"]
 def verify(archive: Path, manifest: Path | None) -> int:
     """Check an archive, to every row in it.
 
-    That is the ZIP, the names, each CSV's rows, and whether a manifest says the same.
+    That is every field of the ZIP, the names, each CSV's rows, and whether a manifest says the same.
     """
     with _verify_display() as progress:
         found = verify_archive(archive, manifest, progress=progress)
@@ -33,9 +34,25 @@ def verify(archive: Path, manifest: Path | None) -> int:
         f"{found.members:,} CSVs, {found.conversations:,} conversations, {found.rows:,} messages, "
         f"{size_text(found.bytes)}: {'no problems' if found.ok else 'problems found'}"
     )
+    if found.dialect is not None:
+        click.echo(f"CSVs: {_dialect_text(found)}")
     for problem in found.problems:
         click.echo(f"  {printable(problem)}")
     return DONE if found.ok else PROBLEMS
+
+
+def _dialect_text(found: Verification) -> str:
+    """How the CSVs are written."""
+    dialect = found.dialect or CsvDialect()
+    ends = "CRLF" if dialect.line_end == "\r\n" else "LF"
+    mark = "a" if dialect.bom else "no"
+    if dialect.formula_guard:
+        formulas = "formulas are guarded"
+    elif found.formulas:
+        formulas = f"a spreadsheet may take {found.formulas:,} cells for formulas"
+    else:
+        formulas = "no cell looks like a formula"
+    return f"UTF-8, {ends}, {mark} byte order mark; {formulas}"
 
 
 @contextmanager

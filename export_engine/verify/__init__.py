@@ -1,0 +1,10 @@
+"""Check an archive by another road than the one it was written on: container, names, rows, and a manifest beside it.
+
+`verify_archive` is the way in. Nothing is shared with the writer but the columns' names.
+"""
+
+from __future__ import annotations
+
+from export_engine.verify.archive import MAX_PROBLEMS, Verification, verify_archive
+
+__all__ = ["MAX_PROBLEMS", "Verification", "verify_archive"]
