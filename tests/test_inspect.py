@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,20 +21,45 @@ def made(tmp_path: Path) -> Made:
 def test_members_are_the_manifest(tmp_path: Path) -> None:
     """What is read from an archive is what the manifest says, but for what only the export knows."""
     made = make(tmp_path, ending=".parquet")
-    expected = pq.read_table(made.manifest).drop_columns(["sha256", "conversation_id"]).to_pylist()
-    actual = [
-        {name: getattr(record, name) for name in (expected[0] if expected else {})} for record in members(made.path)
-    ]
-    assert actual == expected
+    kept = ["name", "csv_bytes", "deflated_bytes", "rows", "first_time", "last_time"]
+    expected = pq.read_table(made.manifest, columns=kept).to_pylist()
+    assert [{name: getattr(member, name) for name in kept} for member in members(made.path)] == expected
+    assert [member.conversation_id for member in members(made.path)] == ["talk-1", "talk-2", "", "talk-4"]
+    assert not any(member.problem for member in members(made.path))
 
 
-def test_members_are_read_in_their_turn(made: Made) -> None:
-    """A damaged member matters only to who gets that far."""
-    edit(made.path, 3, "message_id", "id")
-    lazily = members(made.path)
-    assert [next(lazily).rows for _ in range(3)] == [4, 3, 0]
-    with pytest.raises(ArchiveError, match="Zoë 4"):
-        next(lazily)
+def test_damage_to_one_member_is_its_own(made: Made) -> None:
+    """A member that cannot be read says why, and those before and behind it are read all the same."""
+    edit(made.path, 1, "message_id", "id")
+    found = list(members(made.path))
+    assert [member.rows for member in found] == [4, 0, 0, 1]
+    assert ["the header is not" in member.problem for member in found] == [False, True, False, False]
+    assert next(conversation_text(made.path, "talk-4")).endswith("the last")
+    with pytest.raises(OptionError, match=r"no member has 'talk-2'.*; 1 members cannot be read"):
+        list(conversation_text(made.path, "talk-2"))
+
+
+def test_a_conversation_is_read_up_to_its_damage(made: Made) -> None:
+    """What stands before the damage is shown, then the member is named."""
+    edit(made.path, 0, '"talk-1-2"', 'talk"-1-2"')
+    assert [member.rows for member in members(made.path)] == [2, 3, 0, 1]
+    lines = conversation_text(made.path, "talk-1")
+    assert next(lines).endswith("Hello")
+    with pytest.raises(ArchiveError, match=r"Zoë 1--.*a quote or a line end stands within"):
+        list(lines)
+
+
+def test_damage_to_the_directory(made: Made) -> None:
+    """Members whose records can be read are listed, and what is wrong where is told."""
+    data = bytearray(made.path.read_bytes())
+    with ZipFile(made.path) as archive:
+        start = archive.start_dir
+    data[data.index(b"PK\x01\x02", start + 4)] ^= 1
+    made.path.write_bytes(data)
+    told: list[str] = []
+    assert [member.rows for member in members(made.path, told.append)] == [4, 0, 1]
+    (problem,) = told
+    assert "the directory is damaged at byte" in problem
 
 
 def test_a_conversation_as_text(made: Made) -> None:

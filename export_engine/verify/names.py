@@ -4,8 +4,8 @@ The rules are those of the product's page and of the file systems that a name ha
 
 - it splits on `--` into three, and the middle is a time that there is;
 - contact and channel are NFC, without controls, formats (but ZWJ and ZWNJ), noncharacters, `<>:"/\|?*`, or white space
-  other than single blanks; without runs of dots; without a blank, dot, hyphen or joiner at either end; no device of
-  Windows;
+  other than single blanks; without runs of dots; without a blank, dot, hyphen or joiner at either end or a leading
+  `~`; no device of Windows;
 - the whole is at most 255 bytes of UTF-8, and no other name of the archive on a file system that knows no case;
 - ` (part N)` at the end follows on part N - 1 of the same conversation.
 
@@ -37,7 +37,7 @@ _PART = re.compile(r" \(part ([0-9]{1,9})\)(?: \([0-9]{1,9}\))?\.csv\Z")
 # Names as most are, a line each: words with a blank, dot or hyphen between them, or two or three of these that differ.
 _WORD = r'[^- .\n<>:"/\\|?*]+'
 _LABEL = rf"{_WORD}(?:(?:[- .]|\. | - ){_WORD})*+"
-_NOT_A_DEVICE = r"(?!(?=[acnplACNPL])(?i:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]|conin\$|conout\$) *(?:\.|--|$))"
+_NOT_A_DEVICE = r"(?!~|(?=[acnplACNPL])(?i:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]|conin\$|conout\$) *(?:\.|--|$))"
 _TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{6}"
 _LINES = re.compile(
     rf"^{_NOT_A_DEVICE}{_LABEL}--({_TIME})--{_NOT_A_DEVICE}{_WORD}(?:(?:[- ]|\. | - |\.(?!csv$)){_WORD})*+\.csv$",
@@ -101,8 +101,8 @@ def _label_problem(label: str) -> str | None:
         return "it is not in Unicode's normal form NFC"
     if "  " in label or ".." in label:
         return "it has two blanks or dots in a row"
-    if not label or label[0] in _EDGES or label[-1] in _EDGES:
-        return "a part of it is empty, or has a blank, dot, hyphen or joiner at an end"
+    if not label or label[0] in _EDGES + "~" or label[-1] in _EDGES:
+        return "a part of it is empty, begins with ~, or has a blank, dot, hyphen or joiner at an end"
     if _DEVICE.match(label):
         return "a part of it is a device of Windows"
     return None
