@@ -74,8 +74,11 @@ class CsvDialect:
 
     - `bom`: begin each CSV with a UTF-8 byte order mark, as Excel wants.
     - `line_end`: `"\r\n"`, or `"\n"`.
-    - `formula_guard`: put one `'` before a cell that starts with `= + - @ TAB CR LF` or `'` (OWASP, "CSV injection").
-      Since a leading `'` is guarded too, taking one `'` off such a cell gives the value back.
+    - `formula_guard`: put one `'` before what a spreadsheet could take for a formula (OWASP, "CSV injection"): a cell
+      that begins with `=`, `+`, `-`, `@`, their full-width forms, TAB, CR, LF or NUL, and what follows a `;`, TAB, CR
+      or LF inside a cell and begins so, since some spreadsheets separate there. A `'` in those places is guarded too:
+      taking one `'` off the beginning of a cell and after each `;`, TAB, CR and LF in it gives the value back. The
+      rule in full is `export_engine.pipeline.formulas`.
     - `bare_e164`: with the guard on, leave a well-formed E.164 number (`+` and 2 to 15 digits) in `contact_phone` as
       it is.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -12,7 +13,8 @@ COLUMNS = (
     "message_id,conversation_id,contact_name,contact_phone,direction,speaker_type,"
     "speaker_name,message_time,message_text,media_url,status,sender_account"
 )
-START = tuple("=+-@\t\r\n'")
+#: Where a spreadsheet could take a text for a formula: at a cell's start, or inside it behind a separator.
+FORMULA = re.compile(r"""\A(?=[-=+@'\0\t\r\n＝＋－＠])|(?<=[;\t\r\n])(?="*[-=+@'\0＝＋－＠])""")
 
 
 def aware(moment: datetime, zone: tzinfo) -> datetime:
@@ -36,8 +38,8 @@ def cell(value: str | None, *, guard: bool) -> str:
     """Null is empty; everything else is quoted."""
     if value is None:
         return ""
-    if guard and value.startswith(START):
-        value = "'" + value
+    if guard:
+        value = FORMULA.sub("'", value)
     return '"' + value.replace('"', '""') + '"'
 
 

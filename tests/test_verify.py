@@ -73,10 +73,14 @@ def test_an_empty_archive_passes(tmp_path: Path) -> None:
     assert verify_archive(made.path, made.manifest) == replace(verify_archive(made.path), problems=())
 
 
-def test_guarded_ids_pass(tmp_path: Path) -> None:
-    """The guard's quote before a conversation's id is not a difference to the manifest."""
-    made = make(tmp_path, [replace(talk(1, ["a"]), id="=1")], form=EXCEL)
-    assert verify_archive(made.path, made.manifest).problems == ()
+def test_guarded_cells_pass(tmp_path: Path) -> None:
+    """The guard's quotes in a conversation's id are no difference to the manifest; its cells show it was on."""
+    texts = ["=1", "＝1", "\0=1", "a;＝1", 'a\r\n"-1', "ﾀ", "\tx", "'x", "'＝"]
+    talks = [replace(talk(1, texts), id="=1;=2"), replace(talk(2, ["b"]), id="'3"), replace(talk(3, ["c"]), id="＝4")]
+    made = make(tmp_path, talks, form=EXCEL)
+    found = verify_archive(made.path, made.manifest)
+    assert found.problems == ()
+    assert found.formulas == 0
 
 
 def test_rewritten_by_the_standard_library(made: Made) -> None:

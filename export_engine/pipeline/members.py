@@ -22,9 +22,10 @@ from export_engine.options import CsvDialect, ExportOptions
 from export_engine.pipeline.archive import Members, Packed, pack
 from export_engine.pipeline.deflate import DEFLATED, PIECE, STORED, Backend, backend, deflate_long, deflate_whole
 from export_engine.pipeline.digests import digests
+from export_engine.pipeline.formulas import guard
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.naming import MemberNamer, collision_keys, member_namer
-from export_engine.pipeline.render import Scratch, guard, header, render
+from export_engine.pipeline.render import Scratch, header, render
 from export_engine.pipeline.selection import Earlier, Selected, Selection, check, earlier, select, selection
 from export_engine.schema import COLUMN_NAMES
 from export_engine.timetext import created_text, dos_times, time_text

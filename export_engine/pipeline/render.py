@@ -17,14 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from export_engine.options import CsvDialect
 from export_engine.schema import COLUMN_NAMES
 
-__all__ = ["Scratch", "guard", "header", "render"]
+__all__ = ["Scratch", "header", "render"]
 
 
 def header(dialect: CsvDialect) -> bytes:
@@ -146,31 +145,3 @@ def _cuts(texts: Sequence[_Text], bounds: NDArray[np.int64], line_end: int, size
         raise AssertionError(f"the CSV is {quotes} bytes away from its computed size")
     result: list[int] = cuts[:-1].tolist()
     return result
-
-
-# --- formula guard -------------------------------------------------------------------------------------------------
-
-_TRIGGERS = np.zeros(256, np.bool_)
-_TRIGGERS[list(b"=+-@\t\r\n'")] = True
-_PHONE = COLUMN_NAMES.index("contact_phone")
-
-
-def guard(columns: Sequence[pa.Array], dialect: CsvDialect) -> list[pa.Array]:
-    """The columns with one `'` before each cell that a spreadsheet could take for a formula (see `CsvDialect`)."""
-    return [_guarded(column, bare_e164=dialect.bare_e164 and index == _PHONE) for index, column in enumerate(columns)]
-
-
-def _guarded(column: pa.Array, *, bare_e164: bool) -> pa.Array:
-    starts = _string_offsets(column)
-    data = column.buffers()[2]
-    if data is None or starts[-1] == starts[0]:
-        return column
-    filled = starts[:-1] < starts[1:]
-    first = np.frombuffer(data, np.uint8)[np.where(filled, starts[:-1], starts[0])]
-    risky = _TRIGGERS[first] & filled
-    if not risky.any():
-        return column
-    mask = pa.array(risky)
-    if bare_e164:
-        mask = pc.and_not(mask, pc.fill_null(pc.match_substring_regex(column, r"\A\+[1-9][0-9]{1,14}\z"), False))
-    return pc.if_else(mask, pc.binary_join_element_wise("'", column, ""), column)

@@ -33,7 +33,7 @@ _LONGEST_LINE = 256 << 20
 _UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, RecursionError, MemoryError, OSError)
 
 #: What the formula guard would have put a quote before.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", "\0", "'")
 
 _Complain = Callable[[str], object]
 
@@ -140,12 +140,12 @@ class Manifest:
 
 
 # The quote of the formula guard: at a text's beginning, or where a spreadsheet may begin another cell within it.
-_GUARDS = re.compile(r"(?:\A|(?<=[;,\t\r\n]))'(?=[=+\-@\t\r\n'])")
+_GUARDS = re.compile(r"(\A|[;\t\r\n])'")
 
 
 def _unguarded(text: str) -> str:
     """A text without the formula guard's quotes."""
-    return _GUARDS.sub("", text)
+    return _GUARDS.sub(r"\1", text)
 
 
 def _checked(record: dict[str, Any]) -> MemberRecord:

@@ -29,11 +29,14 @@ _REQUIRED = [number for number, column in enumerate(COLUMNS) if column.required]
 _WORDS = {_DIRECTION: DIRECTIONS, _SPEAKER: SPEAKER_TYPES}
 
 #: What a spreadsheet may take for the beginning of a formula, and the guard against it (OWASP, "CSV injection").
-_FORMULA = b"=+-@\t\r\n"
+_FORMULA = b"=+-@\t\r\n\0"
 _GUARD = b"'"
 _STARTS = np.zeros(256, np.uint8)
 _STARTS[list(_FORMULA)] = 1
 _STARTS[_GUARD[0]] = 2
+_WIDE = tuple(sign.encode() for sign in "＝＋－＠")
+_STARTS[_WIDE[0][0]] = 3  # and two bytes more that tell
+_WIDE_ENDS = np.array([int.from_bytes(sign[1:], "big") for sign in _WIDE], np.uint16)
 
 _Complain = Callable[[str], object]
 
@@ -159,7 +162,7 @@ def _guard(rows: Table) -> Guard:
     kinds = _STARTS[codes[np.where(filled, rows.starts, 0)]]
     if not kinds.any():
         return Guard()
-    formulas = (kinds == 1) & filled
+    formulas = ((kinds == 1) | _wide(codes, kinds == 3, rows.starts)) & filled
     phones = formulas[:, _PHONE].copy()
     if phones.any():
         formulas[:, _PHONE] = phones & ~_e164(rows)
@@ -167,9 +170,18 @@ def _guard(rows: Table) -> Guard:
     guards = (kinds == 2) & filled
     if not guards.any():
         return Guard(int(formulas.sum()), int(phones.sum()))
-    behind = _STARTS[codes[np.where(guards, rows.starts + 1, 0)]] > 0
-    behind &= rows.lengths > 1
+    kinds = _STARTS[codes[np.where(guards, rows.starts + 1, 0)]]
+    behind = ((kinds == 1) | (kinds == 2) | _wide(codes, kinds == 3, rows.starts + 1)) & (rows.lengths > 1)
     return Guard(int(formulas.sum() + (guards & ~behind).sum()), int(phones.sum()), int((guards & behind).sum()))
+
+
+def _wide(codes: NDArray[np.uint8], which: NDArray[np.bool_], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some places, where the byte of one may begin, have a full-width sign."""
+    found = which.copy()
+    if found.any():
+        second, third = (codes[np.minimum(starts[which] + step, len(codes) - 1)] for step in (1, 2))
+        found[which] = np.isin(second.astype(np.uint16) << 8 | third, _WIDE_ENDS)
+    return found
 
 
 def _e164(rows: Table) -> NDArray[np.bool_]:
@@ -294,10 +306,11 @@ def _problems(cells: list[bytes | None], facts: MemberFacts) -> Iterator[tuple[i
 def _see_guard(cells: list[bytes | None], guard: Guard) -> None:
     """Count what a row's cells say of the formula guard."""
     for column, cell in enumerate(cells):
-        if cell and cell[0] in _FORMULA:
+        if cell and (cell[0] in _FORMULA or cell.startswith(_WIDE)):
             guard.add(Guard(phones=1) if column == _PHONE and _E164.fullmatch(cell) else Guard(formulas=1))
         elif cell and cell.startswith(_GUARD):
-            guard.add(Guard(guarded=1) if cell[1:2] and cell[1] in _FORMULA + _GUARD else Guard(formulas=1))
+            guarded = cell[1:].startswith(_WIDE) or (cell[1:2] and cell[1] in _FORMULA + _GUARD)
+            guard.add(Guard(guarded=1) if guarded else Guard(formulas=1))
 
 
 _E164 = re.compile(rb"\+[1-9][0-9]{1,14}")

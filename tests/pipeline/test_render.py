@@ -17,16 +17,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from export_engine.options import EXCEL, CsvDialect
-from export_engine.pipeline.render import Scratch, guard, header, render
+from export_engine.options import CsvDialect
+from export_engine.pipeline.render import Scratch, header, render
 from export_engine.schema import COLUMN_NAMES
 from tests.reference import COLUMNS, cell
 
 Row = tuple[str | None, ...]
 
 WIDTH = len(COLUMN_NAMES)
-PHONE = COLUMN_NAMES.index("contact_phone")
-STARTS = "=+-@\t\r\n'"
 
 # What readers trip over when it meets, beside any text at all.
 PIECES = [
@@ -173,7 +171,7 @@ def test_sliced_columns(rows: list[Row], form: CsvDialect, data: st.DataObject) 
     assert np.diff(cuts).tolist() == list(map(len, pieces))
 
 
-@pytest.mark.parametrize("hidden", ["x", "secret", 'se"cret', "=x"])
+@pytest.mark.parametrize("hidden", ["x", "secret", 'se"cret'])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_null_over_hidden_bytes(hidden: str, place: int) -> None:
     """A null may hide bytes in its slot (Arrow allows it, polars leaves them): they are not written and move no cut."""
@@ -187,7 +185,6 @@ def test_null_over_hidden_bytes(hidden: str, place: int) -> None:
     body, cuts = render(columns, np.arange(4), CsvDialect(), Scratch())
     assert bytes(body) == b"".join(plain(row, CsvDialect()) for row in rows)
     assert np.diff(cuts).tolist() == [len(plain(row, CsvDialect())) for row in rows]
-    assert guard(columns, EXCEL)[0].to_pylist() == [row[0] for row in rows]
 
 
 @pytest.mark.parametrize("line_end", ["\r\n", "\n"])
@@ -196,48 +193,6 @@ def test_header(*, bom: bool, line_end: str) -> None:
     """The header is the seed's twelve names, unquoted, after the byte order mark where one is wanted."""
     form = CsvDialect(bom=bom, line_end=line_end)  # type: ignore[arg-type]  # one of the two it may be
     assert header(form) == (b"\xef\xbb\xbf" if bom else b"") + COLUMNS.encode() + line_end.encode()
-
-
-# --- formula guard -------------------------------------------------------------------------------------------------
-
-RISKY = st.builds(str.__add__, st.sampled_from([*STARTS, "a", "＝", " ", "\0", '"', "\x0b"]), ANY)
-PHONE_CASES = ["+12", "+1", "+", "+012", "+123456789012345", "+1234567890123456", "+12\n", "\n+12", "+1 2", "+1+2"]
-PHONE_CASES += ["+١٢٣", "+12a", "12", "++12", "-12", "'+12", "+12025550123"]
-PHONES = st.from_regex(r"\+[0-9]{0,17}", fullmatch=True) | st.sampled_from(PHONE_CASES)
-
-
-def is_e164(text: str | None) -> bool:
-    """`+` and 2 to 15 digits, the first not zero (ITU-T E.164)."""
-    digits = text[1:] if text and text[0] == "+" else ""
-    return 2 <= len(digits) <= 15 and digits.isascii() and digits.isdigit() and digits[0] != "0"
-
-
-@given(st.lists(st.tuples(*[st.none() | RISKY | PHONES | ANY] * WIDTH), max_size=6), st.booleans())
-@example([(value,) * WIDTH for value in (None, "", *STARTS, *PHONE_CASES)], True)
-@example([(value,) * WIDTH for value in (None, "", *STARTS, *PHONE_CASES)], False)
-@PATIENT
-def test_guard(rows: list[Row], bare_e164: bool) -> None:
-    """Cells with the listed starts, and no others, get one `'`; taking it off again gives the value back."""
-    guarded = guard(columns_of(rows), CsvDialect(formula_guard=True, bare_e164=bare_e164))
-    for index, column in enumerate(guarded):
-        for value, written in zip([row[index] for row in rows], column.to_pylist(), strict=True):
-            exempt = bare_e164 and index == PHONE and is_e164(value)
-            if value and value[0] in STARTS and not exempt:
-                assert written == "'" + value
-            else:
-                assert written == value
-            if not exempt:  # what a reader does: take one off where there is one
-                assert (written.removeprefix("'") if written else written) == value
-
-
-@given(st.lists(st.none() | RISKY, min_size=1, max_size=8), st.data())
-@PATIENT
-def test_guard_of_a_slice(values: list[str | None], data: st.DataObject) -> None:
-    """A slice is guarded by its own cells, not by those before or behind it."""
-    start = data.draw(st.integers(0, len(values)))
-    stop = data.draw(st.integers(start, len(values)))
-    column = guard([pa.array(values, pa.string()).slice(start, stop - start)], EXCEL)[0]
-    assert column.to_pylist() == [f"'{v}" if v and v[0] in STARTS else v for v in values[start:stop]]
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
