@@ -98,7 +98,10 @@ class GroupingError(SourceError, ValueError):
 
 
 class ArchiveError(ExportError):
-    """An archive that cannot be written as asked (a file already there, a row no member can hold), or not be read."""
+    """An archive that cannot be written as asked, or not be read.
+
+    A file or an object that is there already or must not be replaced, a store that refuses, a row no member can hold.
+    """
 
 
 class StateError(ExportError, RuntimeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,20 @@ NAME = "SMS_Support_2026-06_1c4639da.zip"
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="terminals and signals of POSIX")
 
 
-def run(*arguments: str | Path, cwd: Path | None = None, stdout: int = subprocess.PIPE) -> tuple[int, bytes, str]:
+def run(
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    environment: Mapping[str, str] = ENVIRONMENT,
+) -> tuple[int, bytes, str]:
     """Run the command; returns its exit code, stdout and stderr. There is never a traceback."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=environment,
         cwd=cwd,
         check=False,
     )

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -192,50 +188,6 @@ def test_presets_are_the_libraries() -> None:
 # --- ends that are not the end -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def long_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An input that takes a good while to export."""
-    talks = [json.loads(line) for line in NESTED.read_bytes().splitlines()]
-    path = tmp_path_factory.mktemp("long") / "long.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for number in range(600):
-            file.writelines(json.dumps(talk | {"id": f"{number}-{talk['id']}"}) + "\n" for talk in talks)
-    return path
-
-
-@needs_posix
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(tmp_path: Path, long_input: Path, sent: signal.Signals) -> None:
-    """Ctrl-C and a plain kill end the export midway with code 130, and no file is left behind."""
-    places = ["--output", str(tmp_path), "--manifest", str(tmp_path / "m.parquet")]
-    with subprocess.Popen(
-        [*COMMAND, "export", str(long_input), *JUNE, *places, "--compression", "small", "--threads", "1"],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509  # no other thread is at work here
-    ) as process:
-        _wait(lambda: any(path.stat().st_size for path in tmp_path.glob(".*.zip.*.part")))
-        process.send_signal(sent)
-        output, errors = process.communicate()
-    assert process.returncode == 130
-    assert output == b""
-    assert errors.strip() == b""
-    assert list(tmp_path.iterdir()) == []
-
-
-def _heed_interrupts() -> None:
-    """A test run in the background may have them ignored, which children inherit."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _wait(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 @needs_posix
 @pytest.mark.parametrize("command", ["export", "inspect"])
 def test_a_reader_that_went_away(archive: Path, command: str) -> None:
@@ -251,14 +203,11 @@ def test_a_reader_that_went_away(archive: Path, command: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk() -> None:
     """A disk that takes no more is one line, with code 1."""
     with Path("/dev/full").open("wb") as full:
         result = run("export", NESTED, *JUNE, "--output", "-", stdout=full.fileno())
     assert result == (1, b"", "error: No space left on device\n")
-    code, _, errors = run("export", NESTED, *JUNE, "--output", tmp_path / "none" / "a.zip")
-    assert code == 1
-    assert "No such file or directory" in errors
 
 
 @needs_posix

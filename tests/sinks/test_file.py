@@ -475,10 +475,12 @@ def test_nothing_that_exists_is_destroyed(data: st.DataObject) -> None:
         for path in names:
             _make(path, data.draw(st.sampled_from(KINDS)), data.draw(st.sampled_from([*kept, *names])))
         source = data.draw(st.sampled_from([path for path in [*kept, *names] if path.is_file()]))
-        archive, manifest = (data.draw(st.sampled_from([*kept, *names, root / "new.zip"])) for _ in range(2))
+        archive = data.draw(st.sampled_from([*kept, *names, root / "new.zip"]))
+        manifest = data.draw(st.sampled_from([None, *kept, *names, root / "new.jsonl"]))
         overwrite = data.draw(st.booleans())
         before = _seen(root)
-        real = {path: Path(os.path.realpath(path)) for path in (archive, manifest, source)}
+        written = {Path(os.path.realpath(archive / NAME if archive.is_dir() else archive))}
+        written |= {Path(os.path.realpath(manifest))} if manifest else set()
         text = source.read_bytes()
         try:
             path = export(open_source(source, format="jsonl")).write_to(
@@ -493,10 +495,9 @@ def test_nothing_that_exists_is_destroyed(data: st.DataObject) -> None:
         else:
             after = _seen(root)
             assert is_archive(path)
-            written = {real[archive] / NAME if archive.is_dir() else real[archive], real[manifest]}
             for name, was in before.items():
                 if overwrite and name in written:
-                    assert was is None or stat.S_ISREG(was[0])
+                    assert stat.S_ISREG(was[0])
                 else:
                     assert after[name] == was
             assert source.read_bytes() == text

@@ -1,0 +1,156 @@
+"""`export-engine export` when it is told to end: nothing is left behind, whatever the signal and wherever it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import s3
+from tests.cli.command import COMMAND, ENVIRONMENT, JUNE, NAME, NESTED
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]
+
+
+@pytest.fixture(scope="module")
+def long_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An input that takes a good while to export."""
+    talks = [json.loads(line) for line in NESTED.read_bytes().splitlines()]
+    path = tmp_path_factory.mktemp("long") / "long.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(600):
+            file.writelines(json.dumps(talk | {"id": f"{number}-{talk['id']}"}) + "\n" for talk in talks)
+    return path
+
+
+@contextmanager
+def exporting(
+    *arguments: str | Path,
+    ignored: str | None = None,
+    stderr: int = subprocess.PIPE,
+    environment: Mapping[str, str] = ENVIRONMENT,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, running; a test run in the background may have signals ignored, which children inherit."""
+
+    def heed() -> None:
+        for name in SIGNALS:
+            signal.signal(getattr(signal, name), signal.SIG_IGN if name == ignored else signal.SIG_DFL)
+
+    with subprocess.Popen(
+        [*COMMAND, "export", *map(str, arguments), *JUNE],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        preexec_fn=heed,  # noqa: PLW1509  # no other thread takes a lock here
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(ready: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def begun(folder: Path) -> bool:
+    """Whether some of an archive has been written."""
+    return any(path.stat().st_size for path in folder.glob(".*.zip.*.part"))
+
+
+@pytest.mark.parametrize("sent", SIGNALS)
+def test_interrupted(tmp_path: Path, long_input: Path, sent: str) -> None:
+    """Ctrl-C, a plain kill, a terminal that goes: code 130, silence, and no file is left behind."""
+    places = [
+        "--output",
+        str(tmp_path),
+        "--manifest",
+        str(tmp_path / "m.parquet"),
+        "--compression",
+        "small",
+        "--threads",
+        "1",
+    ]
+    with exporting(long_input, *places) as process:
+        until(lambda: begun(tmp_path))
+        process.send_signal(getattr(signal, sent))
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors.strip()) == (130, b"", b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("then", ["SIGINT", "SIGHUP"])
+def test_interrupted_again_and_again(tmp_path: Path, long_input: Path, then: str) -> None:
+    """Further signals do not stop the cleaning up."""
+    with exporting(long_input, "--output", tmp_path, "--threads", "2") as process:
+        until(lambda: begun(tmp_path))
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None:
+            process.send_signal(getattr(signal, then))
+            time.sleep(0.001)
+        output, errors = process.communicate(timeout=60)
+    assert list(tmp_path.iterdir()) == []
+    assert output == b""
+    assert b"Traceback" not in errors
+    # Once Python has given its handlers up, while it ends, the last of these signals may be what ends it.
+    assert process.returncode in (130, -getattr(signal, then))
+
+
+def test_a_terminal_that_has_gone(tmp_path: Path, long_input: Path) -> None:
+    """Nobody can be told any more, and the end is as clean."""
+    here, there = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX
+    with exporting(
+        long_input, "--output", tmp_path, stderr=there, environment=ENVIRONMENT | {"TERM": "xterm"}
+    ) as process:
+        os.close(there)
+        until(lambda: begun(tmp_path))
+        os.close(here)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ignored", ["SIGINT", "SIGHUP"])
+def test_a_signal_that_is_ignored(tmp_path: Path, long_input: Path, ignored: str) -> None:
+    """As under nohup: the export goes on to its end."""
+    with exporting(long_input, "--output", tmp_path, "--quiet", ignored=ignored) as process:
+        until(lambda: begun(tmp_path))
+        process.send_signal(getattr(signal, ignored))
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("local", [True, False])
+def test_an_interrupted_upload(tmp_path: Path, long_input: Path, sent: str, *, local: bool) -> None:
+    """It is aborted: no object, no parts that somebody pays for, no manifest, here or there."""
+    with s3.serving() as server:
+        bucket = server.new_bucket()
+        url = f"s3://{bucket.name}/x/"
+        manifest = str(tmp_path / "m.jsonl") if local else f"{url}m.jsonl"
+        places = ["--output", url, "--manifest", manifest, "--compression", "store", "--threads", "1"]
+        with exporting(long_input, *places, environment=ENVIRONMENT | bucket.environment) as process:
+            until(lambda: any("partNumber=" in line for line in server.requests))
+            process.send_signal(getattr(signal, sent))
+            output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output, errors.strip()) == (130, b"", b"")
+        assert bucket.keys() == []
+        assert bucket.uploads() == []
+    assert list(tmp_path.iterdir()) == []
