@@ -92,7 +92,12 @@ def device(path: Path) -> None:
         pytest.skip("may not make devices here")
 
 
-ODD = {"pipe": pipe, "socket": unix_socket, "device": device, "directory": Path.mkdir}
+ODD: dict[str, Callable[[Path], None]] = {
+    "pipe": pipe,
+    "socket": unix_socket,
+    "device": device,
+    "directory": Path.mkdir,
+}
 
 # --- names ---------------------------------------------------------------------------------------------------------
 
