@@ -108,8 +108,8 @@ def _rows(conversations: pa.RecordBatch, context: SourceContext) -> pa.RecordBat
         CREATED_AT: conversations.column(CREATED_AT),
     }
     of_row = pa.array(np.repeat(np.arange(len(lists)), lengths.to_numpy()))
-    columns = {name: column(name, given, context) for name, given in found.items()}
-    columns |= {name: column(name, given, context).take(of_row) for name, given in of_conversation.items()}
+    columns = {name: column(name, given, context, sound=True) for name, given in found.items()}
+    columns |= {name: column(name, given, context, sound=True).take(of_row) for name, given in of_conversation.items()}
     columns["speaker_name"] = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
     return pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
 

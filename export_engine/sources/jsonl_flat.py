@@ -57,8 +57,7 @@ def flat_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch
         yield from _careful(lines, file.name, context)
 
     begun = False
-    for number, block in line_blocks(file, _BLOCK):
-        lines = Lines(number, block)
+    for lines in line_blocks(file, _BLOCK):
         if not begun:
             _check_keys(lines, file.name, context)
             begun = True
@@ -120,7 +119,7 @@ def _fast(lines: Lines, context: SourceContext) -> pa.RecordBatch | None:
         return None
     counted = context.replaced_surrogates
     try:
-        return rows(found, range(lines.number, lines.number + found.num_rows), context)
+        return rows(found, range(lines.number, lines.number + found.num_rows), context, sound=True)
     except RowError:
         context.replaced_surrogates = counted  # the other road counts them again
         return None

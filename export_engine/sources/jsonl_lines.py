@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -33,19 +33,6 @@ INTEGER, NUMBER = pa.int64(), pa.decimal128(38, 9)
 _BOM = b"\xef\xbb\xbf"
 #: How often a block is halved: an eighth of one with a single odd line takes the careful road.
 _HALVINGS = 3
-
-
-def line_blocks(file: Input, size: int) -> Generator[tuple[int, bytes], None, None]:
-    """Yield runs of whole lines, of about `size` bytes or one longer line, with the number of the first (from 1).
-
-    A block that is blank as a whole is left out, its lines counted.
-    """
-    number = 1
-    while block := file.read(size) + file.readline():
-        whole = block.removeprefix(_BOM) if number == 1 else block
-        if whole and not whole.isspace():
-            yield number, whole
-        number += block.count(b"\n")
 
 
 class Lines:
@@ -74,6 +61,19 @@ class Lines:
             Lines(self.number, self.block[:at], self.starts[:half]),
             Lines(self.number + half, self.block[at:], rest),
         )
+
+
+def line_blocks(file: Input, size: int) -> Iterator[Lines]:
+    """Yield runs of whole lines, of about `size` bytes or one longer line.
+
+    A block that is blank as a whole is left out, its lines counted.
+    """
+    number = 1
+    while block := file.read(size) + file.readline():
+        lines = Lines(number, block.removeprefix(_BOM) if number == 1 else block)
+        if lines.block and not lines.block.isspace():
+            yield lines
+        number += len(lines.starts)
 
 
 def _line_starts(block: bytes) -> list[int]:

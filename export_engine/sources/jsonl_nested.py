@@ -106,8 +106,7 @@ def nested_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBat
         for batch in gather(conversations, context, _line_of):
             yield [batch]
 
-    for number, block in line_blocks(file, _BLOCK):
-        lines = Lines(number, block)
+    for lines in line_blocks(file, _BLOCK):
         for batches in by_two_roads(lines, lambda lines: columnar(lines, context), careful):
             yield from batches
 

@@ -29,7 +29,7 @@ def is_list(type_: pa.DataType) -> bool:
     return isinstance(type_, _LISTS)
 
 
-def media(column: pa.Array, context: SourceContext) -> pa.StringArray:
+def media(column: pa.Array, context: SourceContext, *, sound: bool = False) -> pa.StringArray:
     """URLs, as lists or text, parted by commas; a comma inside one of a list is %2C, and an empty list is null.
 
     Text that is a JSON array of strings is that list; all other text is taken as it is, parted by commas already.
@@ -37,7 +37,7 @@ def media(column: pa.Array, context: SourceContext) -> pa.StringArray:
     Raises BadValue for a null in a list, a JSON array with something else than strings, and as `text` does.
     """
     if not is_list(column.type):
-        return _unlisted(text(column, context), context)
+        return _unlisted(text(column, context, sound=sound), context)
     # Not by a cast to list<string>: pyarrow 26 makes wrong offsets of list views.
     lengths = pc.list_value_length(column).cast(pa.int32()).fill_null(0).to_numpy()
     ends = np.cumsum(lengths, dtype=np.int32)
@@ -45,7 +45,7 @@ def media(column: pa.Array, context: SourceContext) -> pa.StringArray:
     if not len(urls):
         return pa.nulls(len(column), _TEXT)
     try:
-        return _joined(text(_all_valid(urls), context), lengths, ends)
+        return _joined(text(_all_valid(urls), context, sound=sound), lengths, ends)
     except BadValue as bad:
         row = int(np.searchsorted(ends, bad.at, side="right"))
         raise BadValue(row, bad.problem, bad.advice) from bad
@@ -117,7 +117,7 @@ def _unlisted(column: pa.StringArray, context: SourceContext) -> pa.StringArray:
     """The column with JSON arrays of strings as the lists that they are."""
     if column.null_count == len(column):
         return column
-    begun = pc.match_substring_regex(column, r"^[ \t\r\n]*\[").fill_null(False)
+    begun = pc.starts_with(pc.ascii_ltrim(column, " \t\r\n"), "[").fill_null(False)
     if not begun.true_count:
         return column
     lists = within(begun.to_numpy(zero_copy_only=False), lambda some: _listed(some, context), column)

@@ -267,14 +267,16 @@ def _valid(column: pa.Array) -> NDArray[np.bool_]:
 # --- columns -------------------------------------------------------------------------------------------------------
 
 
-def rows(batch: pa.RecordBatch, numbers: Sequence[int], context: SourceContext) -> pa.RecordBatch:
+def rows(
+    batch: pa.RecordBatch, numbers: Sequence[int], context: SourceContext, *, sound: bool = False
+) -> pa.RecordBatch:
     """Rows as they came, few enough to convert at once, in `ROW_SCHEMA`; `numbers` are what errors call them.
 
-    Raises RowError for a value that breaks a rule.
+    `sound` says that strings are known to be UTF-8. Raises RowError for a value that breaks a rule.
     """
     given = set(batch.schema.names)
     columns = {
-        field.name: _column(field.name, batch, numbers, context)
+        field.name: _column(field.name, batch, numbers, context, sound=sound)
         if field.name in given
         else pa.nulls(batch.num_rows, field.type)
         for field in ROW_SCHEMA
@@ -283,12 +285,14 @@ def rows(batch: pa.RecordBatch, numbers: Sequence[int], context: SourceContext) 
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=ROW_SCHEMA)
 
 
-def _column(name: str, batch: pa.RecordBatch, numbers: Sequence[int], context: SourceContext) -> pa.Array:
+def _column(
+    name: str, batch: pa.RecordBatch, numbers: Sequence[int], context: SourceContext, *, sound: bool
+) -> pa.Array:
     given = batch.column(name)
     if isinstance(given, pa.DictionaryArray):
         given = given.dictionary.take(given.indices)
     try:
-        return column(name, given, context)
+        return column(name, given, context, sound=sound)
     except BadValue as bad:
         raise row_error(
             bad.problem,

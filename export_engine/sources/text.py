@@ -45,11 +45,11 @@ _HEX = np.frombuffer("".join(f"{octet:02x}" for octet in range(256)).encode(), n
 _DIGITS_AT = np.array([at for at, char in enumerate("00000000-0000-0000-0000-000000000000") if char == "0"])
 
 
-def text(column: pa.Array, context: SourceContext) -> pa.StringArray:
+def text(column: pa.Array, context: SourceContext, *, sound: bool = False) -> pa.StringArray:
     """A column of text, integers, decimals or UUIDs as strings, lone surrogates replaced and counted; nulls stay.
 
-    Raises BadValue for what is not UTF-8, no whole number, with `strict` a lone surrogate, or longer than 2 GiB;
-    SourceError for a damaged column.
+    `sound` says that strings are known to be UTF-8. Raises BadValue for what is not UTF-8, no whole number, with
+    `strict` a lone surrogate, or longer than 2 GiB; SourceError for a damaged column.
     """
     if pa.types.is_integer(column.type):
         return column.cast(_TEXT)
@@ -57,7 +57,7 @@ def text(column: pa.Array, context: SourceContext) -> pa.StringArray:
         return _whole(column)
     if isinstance(column.type, pa.UuidType):
         return uuid_text(column)
-    return _characters(as_strings(column), context)
+    return column if sound and column.type == _TEXT else _characters(as_strings(column), context)
 
 
 def _characters(column: pa.Array, context: SourceContext) -> pa.StringArray:

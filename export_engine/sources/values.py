@@ -26,18 +26,19 @@ from export_engine.sources.text import NUMBERED, is_text, text, text_of
 __all__ = ["BadValue", "column", "column_of", "impossible", "named", "row_error"]
 
 
-def column(name: str, given: pa.Array, context: SourceContext) -> pa.Array:
+def column(name: str, given: pa.Array, context: SourceContext, *, sound: bool = False) -> pa.Array:
     """A column of a type that is not `impossible`, but for dictionaries and runs, as `ROW_SCHEMA` has it.
 
-    Raises BadValue for a value that breaks a rule, SourceError for a damaged column.
+    `sound` says that its strings are known to be UTF-8. Raises BadValue for a value that breaks a rule, SourceError for
+    a damaged column.
     """
     if pa.types.is_null(given.type):
         made = pa.nulls(len(given), ROW_SCHEMA.field(name).type)
     elif name in TIMES:
-        made = text(given, context) if is_text(given.type) else given
+        made = text(given, context, sound=sound) if is_text(given.type) else given
         made = instants(made, context.timezone, context.epoch)
     else:
-        made = media(given, context) if name == "media_url" else text(given, context)
+        made = media(given, context, sound=sound) if name == "media_url" else text(given, context, sound=sound)
     return _required(name, made, ())
 
 
