@@ -176,11 +176,11 @@ class _Block:
         """The error for a quote that may not be there."""
         start = max(_last_below((self.delimiters | self.row_ends) & ~self.inside, at) + 1, at - 40)
         seen = self.octets[start : at + 8].tobytes().decode("utf-8", "backslashreplace")
-        if self.octets[at - 1] == ord("\\") and not self.escaping:
-            return BrokenRowError(f"text follows a closing quote: {seen!r}", _ESCAPE, self._cells_before(at))
+        cell = self._cells_before(at)
         if self.inside[at // 64] >> np.uint64(at % 64) & _ONE or at in self.escaped_quotes:
-            return BrokenRowError(f"a quote stands inside an unquoted cell: {seen!r}", _DOUBLE, self._cells_before(at))
-        return BrokenRowError(f"text follows a closing quote: {seen!r}", _DOUBLE, self._cells_before(at))
+            return BrokenRowError(f"a quote stands inside an unquoted cell: {seen!r}", _DOUBLE, cell)
+        advice = _ESCAPE if self.octets[at - 1] == ord("\\") and not self.escaping else _DOUBLE
+        return BrokenRowError(f"text follows a closing quote: {seen!r}", advice, cell)
 
     def doubled(self, end: int) -> pa.Buffer:
         """The bytes up to one, with quotes that are escaped doubled and escapes that are escaped as they are meant."""

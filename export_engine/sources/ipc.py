@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from export_engine.errors import SourceError
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.inputs import FileSource, Given, Input, reading, told
 from export_engine.sources.tables import normalised, numbered, wanted_columns
@@ -51,6 +52,12 @@ def _stream_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBa
         with reading(file.name, _KIND):
             reader = pa.ipc.open_stream(stream, options=options)
         yield from normalised(reader.schema, numbered(told(file.name, _KIND, iter(reader))), context)
+        # To the end, where what was compressed is found to be whole or not.
+        if stream.read(1):
+            raise SourceError(
+                f"{file.name} has more data after the end of its Arrow IPC stream, which would be lost: give each "
+                "stream as an input of its own"
+            )
 
 
 def _schema_size(file: Input) -> int:

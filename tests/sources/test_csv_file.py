@@ -1,25 +1,24 @@
-"""Flat tables in files: what each format holds comes back as it went, or is refused by file and place."""
+"""CSV: what is in it comes back as it went, or is refused by file, row and column, with what to do."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 from datetime import UTC
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import feather
 
-from export_engine.errors import RowError, SourceError
+from export_engine.errors import OptionError, SourceError
 from export_engine.schema import COLUMN_NAMES
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.csv_file import read_csv
-from export_engine.sources.ipc import read_ipc
-from export_engine.sources.parquet import read_parquet
-from tests.sources.test_jsonl_flat import LINE, jsonl_of
-from tests.sources.test_tables import MOMENT, batches, cells, ipc_file, ipc_stream, parquet, refusal, table
+from tests.sources.test_jsonl_flat import LINE
+from tests.sources.test_tables import MOMENT, batches, cells, refusal
 
 HEADER = ",".join(COLUMN_NAMES) + "\r\n"
 
@@ -89,49 +88,159 @@ def test_csv_names_the_row_that_is_not_utf8(tmp_path: Path) -> None:
     assert cells(csv_of(tmp_path, *ignored), "message_id") == ["m1"]
 
 
-@pytest.mark.parametrize("ending", ["parquet", "arrow", "arrows", "feather"])
-def test_damaged_files(ending: str, tmp_path: Path) -> None:
-    """A file cut short, damaged within or of another kind is a SourceError with its name; a missing one is its own."""
-    path = tmp_path / f"t.{ending}"
-    read = read_parquet if ending == "parquet" else read_ipc
-    given = table(1000, message_text=[f"text {row}" for row in range(1000)])
-    if ending == "feather":
-        feather.write_feather(given, path, compression="lz4")
-    else:
-        {"parquet": parquet, "arrow": ipc_file, "arrows": ipc_stream}[ending](given, tmp_path)
-    whole = path.read_bytes()
-    assert len(cells(read(path), "message_id")) == 1000
-    for data in (b"", b"junk" * 9, whole[: len(whole) // 2], whole[:60]):
-        path.write_bytes(data)
-        with pytest.raises(SourceError, match=f"t.{ending}"):
-            batches(read(path))
-    with pytest.raises(FileNotFoundError):
-        batches(read(tmp_path / "none"))
+def lines(*texts: str) -> str:
+    """A plain CSV with these texts."""
+    head = "message_id,conversation_id,direction,speaker_type,message_time,message_text\n"
+    return head + "".join(f"m{at},c1,inbound,customer,2026-06-11T06:50:43Z,{text}\n" for at, text in enumerate(texts))
 
 
-@pytest.mark.parametrize("end", ["finished", "closed", "failed"])
-def test_files_are_closed(end: str, tmp_path: Path) -> None:
-    """At the end, when closed early and after an error, no file is left open."""
-    opened = Path("/proc/self/fd")
-    if not opened.exists():
-        pytest.skip("open files cannot be counted here")
-    last = {"message_time": "x"} if end == "failed" else {}
-    given = table(9, message_time=["2026-06-11T06:50:43Z"] * 8 + [last.get("message_time", "2026-06-11T06:50:43Z")])
-    sources = [make(given, tmp_path) for make in (parquet, ipc_file, ipc_stream)]
-    sources += [jsonl_of(tmp_path, *[{}] * 8, last, name=name) for name in ("t.jsonl", "u.jsonl.gz")]
-    rows = [csv_row(at, "") for at in range(8)]
-    rows.append(csv_row(9, "").replace("2026", "x") if end == "failed" else csv_row(9, ""))
-    sources += [csv_of(tmp_path, HEADER, *rows, name=name) for name in ("t.csv", "u.csv.gz")]
-    before = {item.resolve() for item in opened.iterdir()}
-    for source in sources:
-        reading = source.batches(SourceContext(UTC))
-        if end == "closed":
-            next(reading)
-            reading.close()
-        elif end == "failed":
-            with pytest.raises(RowError):
-                list(reading)
-        else:
-            list(reading)
-    left = {item.resolve() for item in opened.iterdir()} - before
-    assert not [item for item in left if tmp_path in item.parents]
+def read(data: bytes, **options: Any) -> list[str | None]:
+    return cells(read_csv(io.BytesIO(data), **options), "message_text")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(
+        ["utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "shift_jis", "gb18030", "iso2022_jp", "utf-7"]
+    ),
+    st.lists(st.text(st.characters(codec="utf-8"), max_size=20), min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_encodings(encoding: str, texts: list[str], mark: bool) -> None:
+    """Any text encoding of Python's, in pieces that cut its characters; a byte order mark is none of the text."""
+    texts = [text.encode(encoding, "ignore").decode(encoding).replace('"', "") for text in texts]
+    rows = lines(*(f'"{text}"' for text in texts))
+    if mark and encoding.startswith("utf"):
+        rows = "\ufeff" + rows
+    file = io.BytesIO(rows.encode(encoding))
+
+    class Pieces:
+        def read(self, size: int) -> bytes:
+            del size
+            return bytes(file.read(7))
+
+    assert cells(read_csv(cast("Any", Pieces()), encoding=encoding), "message_text") == texts
+    assert read(rows.encode(encoding), encoding=encoding) == texts
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "utf-16", "ascii", "gb18030", "utf-32"])
+@pytest.mark.parametrize("row", [1, 2, 7000, 20_000])
+def test_a_byte_that_is_not_of_the_encoding_is_named_by_its_row(encoding: str, row: int) -> None:
+    """Wherever it stands; all rows before it are read."""
+    texts = ["x" * 90] * 20_000
+    texts[row - 1] = "@@"
+    wrong = {"utf-16": b"\x00\xdc", "utf-32": b"\xff" * 4}.get(encoding, b"\xff\xff")
+    mark = "@@".encode(encoding.replace("utf-16", "utf-16-le").replace("utf-32", "utf-32-le"))
+    data = lines(*texts).encode(encoding).replace(mark, wrong)
+    with pytest.raises(
+        SourceError, match=rf"row {row} \(line {row + 1}\): the byte 0x.. cannot be decoded as {encoding}"
+    ):
+        read(data, encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (lines("a").encode("utf-16"), "--encoding utf-16 "),
+        (lines("a").encode("utf-16-le"), "--encoding utf-16-le "),
+        (lines("a").encode("utf-16-be"), "--encoding utf-16-be "),
+        (lines("a").encode("utf-32"), "--encoding utf-32 "),
+        (lines("a").replace(",", ";").encode(), "--delimiter ';' "),
+        (lines("a").replace(",", "\t").encode(), r"--delimiter '\t' "),
+        (lines("a").replace(",", "|").encode(), "--delimiter '|' "),
+        (b"\0\0message_id", "NUL"),
+        (b"one,two\n", "the columns are one, two"),
+        (lines('she said \\"hi\\"').encode(), "inside an unquoted cell"),
+        (lines('"she said \\"hi\\""').encode(), "--csv-escape"),
+        (lines('"caf\xe9"').encode("latin-1"), "not UTF-8"),
+    ],
+)
+def test_what_would_read_it_is_said(data: bytes, says: str) -> None:
+    """Another encoding, separator or escape is named with the option that reads it."""
+    with pytest.raises(SourceError) as caught:
+        read(data)
+    assert says in str(caught.value)
+
+
+def test_other_separators_and_escapes() -> None:
+    """With the option, it is read; an escape anywhere but before a quote or itself is text."""
+    assert read(lines("a").replace(",", ";").encode(), delimiter=";") == ["a"]
+    text = lines(r'"she said \"hello\" \\ C:\new \,"', r"plain\\", '"doubled """', r'"\\"')
+    assert read(text.encode(), escape="\\") == [r'she said "hello" \ C:\new \,', r"plain\\", 'doubled "', "\\"]
+    assert read(lines("'a'''").replace("'", '"').encode(), escape="!") == ['a"']
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoding": "klingon"},
+        {"encoding": "base64"},
+        {"delimiter": ""},
+        {"delimiter": ", "},
+        {"delimiter": '"'},
+        {"delimiter": "\n"},
+        {"delimiter": "§"},
+        {"escape": '"'},
+        {"escape": ","},
+    ],
+)
+def test_options_that_cannot_work(options: dict[str, str]) -> None:
+    """They are refused before anything is opened, by name."""
+    with pytest.raises(OptionError) as caught:
+        read_csv("none", **options)
+    assert caught.value.option in options
+
+
+FAULTS: dict[str, tuple[str, str]] = {
+    "a cell too many": ("fine,extra", "7 cells"),
+    "a cell too few": ("", "5 cells"),
+    "a quote inside": ('5" pipe', "inside an unquoted cell"),
+    "text after a quote": ('"hi"there', "follows a closing quote"),
+    "an open quote": ('"hi', ""),
+    "a closing quote only": ('hi"', "inside an unquoted cell"),
+    "a byte": ("\udcff", "not UTF-8"),
+    "a time": ("fine", "not a time"),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(FAULTS)), st.integers(1, 40_000), st.floats(0, 1), st.booleans(), st.integers(0, 60))
+def test_a_fault_in_any_row_of_any_size_is_named_by_its_row(
+    fault: str, rows: int, place: float, quoted: bool, length: int
+) -> None:
+    """Cells, quotes and bytes: the error has the number of the row, wherever blocks end."""
+    at = int(place * (rows - 1))
+    text, says = FAULTS[fault]
+    texts = ['"' + "x" * length + '"' if quoted else "x" * length] * rows
+    data = lines(*texts[:at], text, *texts[at + 1 :])
+    if fault == "a cell too few":
+        data = data.replace(f"\nm{at},c1,", f"\nm{at},")
+    if fault == "a time":
+        data = data.replace(f"\nm{at},c1,inbound,customer,2", f"\nm{at},c1,inbound,customer,x")
+    with pytest.raises(SourceError, match=rf"row {at + 1}\b") as caught:
+        read(data.encode("utf-8", "surrogateescape"))
+    assert says in str(caught.value)
+
+
+def test_the_column_of_a_fault() -> None:
+    """A quote that may not be there is a RowError: row, column and what to do."""
+    error = refusal(read_csv(io.BytesIO(lines("a", "b", '"Ana" Test').encode())))
+    assert (error.row, error.column) == (3, "message_text")
+    assert "double those inside" in str(error)
+    with pytest.raises(SourceError, match="header: a quoted cell has no end"):
+        read(b'message_id,"conversation_id\n')
+
+
+def test_a_mark_in_the_middle_is_text() -> None:
+    """Only the file's first bytes may be a byte order mark; a row that begins with one keeps it."""
+    texts = ["x" * 200] * 12_000
+    data = lines(*texts).replace("\nm", "\n\ufeffm").encode()
+    assert set(cells(read_csv(io.BytesIO(data)), "message_id")) == {f"\ufeffm{at}" for at in range(12_000)}
+
+
+def test_old_line_ends_and_empty_lines() -> None:
+    """CR alone ends a row too; blocks of empty lines hold no rows, and are counted as lines."""
+    assert read(lines("a", "b").replace("\n", "\r").encode()) == ["a", "b"]
+    text = lines("a", "b,c").replace("\nm1", "\n" * 3_000_000 + "m1")
+    with pytest.raises(SourceError, match=r"row 2 \(line 3000002\) has 7 cells, and the header 6"):
+        read(text.encode())

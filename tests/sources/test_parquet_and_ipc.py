@@ -1,0 +1,50 @@
+"""Parquet and Arrow IPC: times of any kind, and files that are damaged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import feather
+
+from export_engine.errors import SourceError
+from export_engine.sources import SourceContext
+from export_engine.sources.ipc import read_ipc
+from export_engine.sources.parquet import read_parquet
+from tests.sources.test_tables import batches, cells, ipc_file, ipc_stream, parquet, table
+
+
+@pytest.mark.parametrize("version", [True, False])
+def test_timestamps_of_every_year(version: bool, tmp_path: Path) -> None:
+    """INT96, which Spark wrote, is the same time as INT64: nothing wraps around at 1677 or 2262."""
+    times = [datetime(year, 3, 1, 12, 0, 0, 123456) for year in (2, 1500, 1677, 1969, 2026, 2263, 9998)]  # noqa: DTZ001  # as Spark writes
+    given = table(len(times), message_time=pa.array(times, pa.timestamp("us")))
+    pq.write_table(given, tmp_path / "t.parquet", use_deprecated_int96_timestamps=version)
+    assert (
+        pq.ParquetFile(tmp_path / "t.parquet").schema.to_arrow_schema().field("message_time").type.unit == "ns"
+    ) is version
+    read = pa.Table.from_batches(read_parquet(tmp_path / "t.parquet").batches(SourceContext(UTC)))
+    assert read["message_time"].to_pylist() == [time.replace(tzinfo=UTC) for time in times]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "arrows", "feather"])
+def test_damaged_files(ending: str, tmp_path: Path) -> None:
+    """A file cut short, damaged within or of another kind is a SourceError with its name; a missing one is its own."""
+    path = tmp_path / f"t.{ending}"
+    read = read_parquet if ending == "parquet" else read_ipc
+    given = table(1000, message_text=[f"text {row}" for row in range(1000)])
+    if ending == "feather":
+        feather.write_feather(given, path, compression="lz4")
+    else:
+        {"parquet": parquet, "arrow": ipc_file, "arrows": ipc_stream}[ending](given, tmp_path)
+    whole = path.read_bytes()
+    assert len(cells(read(path), "message_id")) == 1000
+    for data in (b"", b"junk" * 9, whole[: len(whole) // 2], whole[:60]):
+        path.write_bytes(data)
+        with pytest.raises(SourceError, match=f"t.{ending}"):
+            batches(read(path))
+    with pytest.raises(FileNotFoundError):
+        batches(read(tmp_path / "none"))
