@@ -26,6 +26,7 @@ PINS = {
     canonicalize_name(name): pin
     for name, pin in re.findall(r"^(\w\S*)==(\S+)$", (ROOT / ".ci" / "constraints.txt").read_text(), re.MULTILINE)
 }
+FLAT = ROOT / "fixtures" / "conversations.parquet"
 JUNE = ["--channel-name", "SMS Support", "--start", "2026-06-01", "--end", "2026-06-30"]
 
 installed = pytest.mark.skipif(
@@ -137,6 +138,20 @@ def test_the_core_is_lean() -> None:
     assert len(brought(PYPROJECT["project"]["dependencies"])) <= 20
 
 
+def test_sql_without_duckdb_names_its_extra(tmp_path: Path) -> None:
+    """From Python, where a query is a source."""
+    program = "from export_engine.sources import read_sql"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['duckdb'] = None\n{program}"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1].endswith("pip install 'export-engine[sql]'")
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_the_core_alone_exports(kind: str, tmp_path: Path) -> None:
     """The main job, from each fixture, and reading back what it made."""
@@ -165,6 +180,7 @@ def test_the_core_alone_helps(tmp_path: Path) -> None:
         ("worker --data .", "service"),
         ("key create --data . --workspace 3fa85f64-5717-4562-b3fc-2c963f66afa6", "service"),
         ("database upgrade --data .", "service"),
+        (f"export {FLAT} --channel-name SMS --start 2026-06-01 --end 2026-06-30 --output s3://bucket/", "cloud"),
     ],
 )
 def test_what_needs_an_extra_names_it(command: str, extra: str, tmp_path: Path) -> None:
