@@ -17,8 +17,7 @@ DRAWN_IN = {"jobs": "export_engine.jobs.errors", "service": "export_engine.servi
 def raised() -> dict[type[ExportError], str]:
     """Every error of the library's own, with the module that draws it."""
     for module in pkgutil.walk_packages(export_engine.__path__, "export_engine."):
-        # Programs, which do something as they are imported.
-        if not module.name.endswith((".__main__", ".migrations.env")):
+        if not module.name.endswith(".__main__"):
             import_module(module.name)
     found: dict[type[ExportError], str] = {}
     waiting: list[type[ExportError]] = [ExportError]

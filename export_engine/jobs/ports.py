@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
 from export_engine.jobs.job import Job, Status
 from export_engine.model import Channel, DateRange
 from export_engine.sinks import Streamable
+
+if TYPE_CHECKING:  # it needs numpy, which who queues jobs does not
+    from export_engine.options import ExportOptions
 
 __all__ = [
     "ArchiveStore",
@@ -56,10 +59,12 @@ class ChannelDirectory(Protocol):
 class ConversationSource(Protocol):
     """Where a channel's conversations are."""
 
-    def conversations(self, channel: WorkspaceChannel, date_range: DateRange, timezone: tzinfo) -> Any:
+    def conversations(self, channel: WorkspaceChannel, date_range: DateRange, options: ExportOptions) -> Any:
         """What `export_conversations` takes as its source: lazily read, grouped by conversation.
 
-        It may hold more than the range; the export takes its own part. Called again for a job's second attempt.
+        It may hold more than the range; the export takes its own part. The range's days are those of the options' time
+        zone, and held against what their `range_by` says: by `created_at` conversations have to be whole. Called again
+        for a job's second attempt.
         """
         ...
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from threading import Lock
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from export_engine.errors import OptionError
@@ -24,6 +25,9 @@ from export_engine.jobs.job import Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
 from export_engine.sinks import Streamable
+
+if TYPE_CHECKING:
+    from export_engine.options import ExportOptions
 
 __all__ = ["MemoryArchiveStore", "MemoryConversations", "MemoryDirectory", "MemoryJobStore", "RecordingMailer"]
 
@@ -269,7 +273,7 @@ class MemoryConversations:
         self,
         channel: WorkspaceChannel,
         date_range: DateRange,
-        timezone: tzinfo,  # noqa: ARG002  # a port's parameter
+        options: ExportOptions,  # noqa: ARG002  # a port's parameter
     ) -> Iterable[Conversation]:
         """What `make` makes; the export takes its part."""
         self.asked.append((channel.id, date_range))

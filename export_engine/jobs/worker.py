@@ -158,7 +158,7 @@ class Worker:
             raise NotFoundError("The channel is not there any more.")
         date_range = DateRange(job.start_date, job.end_date)
         return export_conversations(
-            self._source.conversations(found[0], date_range, self._options.tzinfo),
+            self._source.conversations(found[0], date_range, self._options),
             channel=found[0].channel,
             date_range=date_range,
             options=self._options,

@@ -35,6 +35,7 @@ CASES = [
     ({}, ExportOptions()),
     ({"timezone": "Asia/Taipei"}, ExportOptions(timezone="Asia/Taipei")),
     ({"timezone": "+08:00"}, ExportOptions(timezone="+08:00")),
+    ({"epoch": "ms"}, ExportOptions(epoch="ms")),
     ({"compression": "small"}, ExportOptions(compression="small")),
     ({"range-by": "created_at"}, ExportOptions(range_by="created_at")),
     ({"threads": "2"}, ExportOptions(threads=2)),

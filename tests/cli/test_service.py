@@ -163,7 +163,7 @@ def test_options_shape_the_archives(tmp_path: Path, said: str) -> None:
     date_range = DateRange(date(2026, 6, 1), date(2026, 6, 10))
 
     def export(options: ExportOptions) -> bytes:
-        conversations = source.conversations(channel, date_range, options.tzinfo)
+        conversations = source.conversations(channel, date_range, options)
         made = export_conversations(
             conversations, channel=channel.channel, date_range=date_range, options=options, export_id=job_id[:8]
         )

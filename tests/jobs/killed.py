@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Event
@@ -33,7 +33,7 @@ class RangeConversations:
     pause: float = 0
 
     def conversations(
-        self, _channel: WorkspaceChannel, date_range: DateRange, _timezone: tzinfo
+        self, _channel: WorkspaceChannel, date_range: DateRange, _options: ExportOptions
     ) -> Iterator[Conversation]:
         """A few of some kilobytes, or, one time in four, eighty that make 16 MB: two parts."""
         number = date_range.end.toordinal()

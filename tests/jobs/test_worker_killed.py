@@ -15,7 +15,7 @@ from pathlib import Path
 from export_engine import DateRange, export_conversations
 from export_engine.jobs.job import Job, Status
 from tests.jobs.harness import CHANNEL
-from tests.jobs.killed import LEASE, RangeConversations, Site, open_site, work
+from tests.jobs.killed import LEASE, OPTIONS, RangeConversations, Site, open_site, work
 from tests.jobs.samples import new_job
 
 KILLS = 50
@@ -33,10 +33,10 @@ def pending(site: Site) -> int:
 
 def expected(job: Job) -> bytes:
     """The archive of a job, made in one go."""
-    days = DateRange(job.start_date, job.end_date)
-    source = RangeConversations().conversations(CHANNEL, days, UTC)
+    date_range = DateRange(job.start_date, job.end_date)
+    source = RangeConversations().conversations(CHANNEL, date_range, OPTIONS)
     made = export_conversations(
-        source, channel=CHANNEL.channel, date_range=days, export_id=job.id[:8], compression="store", threads=1
+        source, channel=CHANNEL.channel, date_range=date_range, export_id=job.id[:8], options=OPTIONS
     )
     return b"".join(made)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zipfile
-from datetime import UTC, date
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from export_engine import DateRange, export_conversations
+from export_engine import DateRange, ExportOptions, export_conversations
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.channels import find_channel
 from export_engine.jobs.errors import AmbiguousChannelError
@@ -44,7 +44,7 @@ def test_the_pages_requests_find_dozens_of_conversations(
     directory, source = open_files(demo)
     request = ExportRequest.from_mapping(body, today=TODAY)
     channel = find_channel(directory, DEMO_WORKSPACE, request)
-    given = source.conversations(channel, request.date_range, UTC)
+    given = source.conversations(channel, request.date_range, ExportOptions())
     export = export_conversations(given, channel=channel.channel, date_range=request.date_range)
     path = export.write_to(tmp_path)
     assert path.name.startswith(name)
@@ -60,7 +60,7 @@ def test_the_pages_name_of_a_csv_is_in_the_archive(demo: Path, tmp_path: Path) -
     directory, source = open_files(demo)
     request = ExportRequest.from_mapping(JUNE, today=TODAY)
     channel = find_channel(directory, DEMO_WORKSPACE, request)
-    given = source.conversations(channel, request.date_range, UTC)
+    given = source.conversations(channel, request.date_range, ExportOptions())
     path = export_conversations(given, channel=channel.channel, date_range=request.date_range).write_to(tmp_path)
     with zipfile.ZipFile(path) as archive:
         text = archive.read("Jane Doe--2026-04-08_032443--SMS Support (+12025550123).csv").decode()
@@ -95,7 +95,7 @@ def test_every_conversation_lies_in_the_pages_ranges(demo: Path) -> None:
     for channel in directory.channels():
         rows = []
         for date_range in (DateRange(*ranges[str(channel.name)]), DateRange(date(2020, 1, 1), date(2030, 1, 1))):
-            given = source.conversations(channel, date_range, UTC)
+            given = source.conversations(channel, date_range, ExportOptions())
             export = export_conversations(given, channel=channel.channel, date_range=date_range)
             list(export)
             rows.append(export.report.rows)

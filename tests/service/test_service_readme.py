@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date
+from datetime import date
 from pathlib import Path
 from typing import get_args
 
 import click
 import pytest
 
-from export_engine import DateRange, cli, export_conversations, jobs, service
+from export_engine import DateRange, ExportOptions, cli, export_conversations, jobs, service
 from export_engine.jobs.backends.sql_schema import SCHEMA
 from tests.service.running import Service
 
@@ -54,7 +54,9 @@ def test_the_files_are_read_as_they_are_shown(tmp_path: Path) -> None:
     [channel] = directory.find("3fa85f64-5717-4562-b3fc-2c963f66afa6", phone_number="+12025550123")
     (tmp_path / "conversations" / f"{channel.id}.jsonl").write_text(conversations, "utf-8")
     june = DateRange(date(2026, 6, 1), date(2026, 6, 30))
-    export = export_conversations(source.conversations(channel, june, UTC), channel=channel.channel, date_range=june)
+    export = export_conversations(
+        source.conversations(channel, june, ExportOptions()), channel=channel.channel, date_range=june
+    )
     assert b"".join(export)
     assert (export.report.members, export.report.rows) == (1, 2)
 

@@ -22,7 +22,6 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from datetime import tzinfo
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -34,6 +33,7 @@ from export_engine.errors import OptionError, SourceError
 from export_engine.jobs.identifiers import is_e164, uuid_of
 from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.model import DateRange
+from export_engine.options import ExportOptions
 from export_engine.sources.open import open_source
 
 __all__ = ["FileConversations", "FileDirectory", "open_files"]
@@ -171,12 +171,11 @@ class FileConversations:
 
     folder: Path
 
-    def conversations(self, channel: WorkspaceChannel, date_range: DateRange, timezone: tzinfo) -> Any:  # noqa: ARG002  # the export takes its part
+    def conversations(self, channel: WorkspaceChannel, date_range: DateRange, options: ExportOptions) -> Any:  # noqa: ARG002  # the export takes its part
         """Everything the channel has, whatever the date range; read as the export goes on.
 
-        Raises OptionError for a channel whose id is no UUID, as it would be part of a path, and for a file with an
-        unknown ending; SourceError for several files or a file beside a folder. Errors while reading are those of
-        `open_source`'s readers.
+        Raises OptionError for a channel whose id is no UUID, as it would be part of a path; SourceError for several
+        files or a file beside a folder; and as `export_engine.open_source` does, also while reading.
         """
         if (name := uuid_of(channel.id)) is None:
             raise OptionError(f"the channel's id {channel.id!r} is no UUID: give a UUID", option="channel")

@@ -33,6 +33,7 @@ from export_engine.jobs.backends.database import storable
 from export_engine.jobs.backends.sql_schema import CHANNEL, CONVERSATION, MESSAGE, SCHEMA, has_instants
 from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.model import DateRange
+from export_engine.options import ExportOptions
 from export_engine.schema import CREATED_AT, MAX_BATCH_BYTES, ROW_SCHEMA
 
 __all__ = ["SqlConversations", "SqlDirectory", "open_sql"]
@@ -144,18 +145,18 @@ class SqlConversations:
         return _reopened, (SqlConversations, self.engine.url)
 
     def conversations(
-        self, channel: WorkspaceChannel, date_range: DateRange, timezone: tzinfo
+        self, channel: WorkspaceChannel, date_range: DateRange, options: ExportOptions
     ) -> Generator[pa.RecordBatch, None, None]:
-        """The channel's messages of the date range, in batches with the export's columns.
+        """The channel's messages that the export needs, in batches with its columns.
 
-        They come by their conversation's `created_at`, its id, their time and their id. Those of the range alone are
-        read, so an export by `created_at` must not be made of them.
+        That is those of the date range, or by `created_at` all of the conversations that were created in it. They come
+        by their conversation's `created_at`, its id, their time and their id.
 
         The connection is taken at the first batch, and given back at the end, on an error and by `close()`. Errors
         while reading: RowError for a value of another type than its column should have (SQLite lets it in), and
         SQLAlchemy's, whose texts hold the statement.
         """
-        statement = _statement(self.engine.dialect, channel.id, date_range, timezone)
+        statement = _statement(self.engine.dialect, channel.id, date_range, options)
         with (
             self.engine.connect().execution_options(stream_results=True) as connection,
             connection.execute(statement) as result,  # an open server-side cursor would outlive its transaction
@@ -173,10 +174,11 @@ def _reopened(kind: type[SqlDirectory | SqlConversations], url: sa.URL) -> SqlDi
     return kind(_connect_to(url))
 
 
-def _statement(dialect: sa.Dialect, channel_id: str, date_range: DateRange, timezone: tzinfo) -> sa.Select[Any]:
+def _statement(dialect: sa.Dialect, channel_id: str, date_range: DateRange, options: ExportOptions) -> sa.Select[Any]:
     """Select the columns of `ROW_SCHEMA`, in its order; moments as microseconds, the quickest to make arrays of."""
     c, m = CONVERSATION.c, MESSAGE.c
-    first, after = _span(date_range, timezone)
+    first, after = _span(date_range, options.tzinfo)
+    held = c.created_at if options.range_by == "created_at" else m.message_time
     columns: dict[str, sa.ColumnElement[Any]] = {
         **m,
         "message_id": m.id,
@@ -190,7 +192,7 @@ def _statement(dialect: sa.Dialect, channel_id: str, date_range: DateRange, time
     return (
         sa.select(*chosen)
         .join_from(CONVERSATION, MESSAGE, m.conversation_id == c.id)
-        .where(c.channel_id == channel_id, m.message_time >= first, m.message_time < after)
+        .where(c.channel_id == channel_id, held >= first, held < after)
         .order_by(c.created_at, c.id, m.message_time, m.id)
     )
 
@@ -202,7 +204,7 @@ def _microseconds(column: sa.ColumnElement[datetime], dialect: sa.Dialect) -> sa
 
 
 def _span(date_range: DateRange, timezone: tzinfo) -> tuple[datetime, datetime]:
-    """From when, and until before when, a message may show a day of the range on the time zone's clocks.
+    """From when, and until before when, a moment may show a day of the range on the time zone's clocks.
 
     At the edges it may be wider than the range, never narrower: where clocks change about midnight, the earlier
     beginning and the later end are taken, and the export leaves out what does not show a day of the range.

@@ -17,7 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
-from export_engine import DateRange, GroupingError, OptionError, SourceError, export_conversations
+from export_engine import (
+    DateRange,
+    Export,
+    ExportOptions,
+    GroupingError,
+    OptionError,
+    SourceError,
+    export_conversations,
+)
 from export_engine.jobs.backends.files import FileConversations, open_files
 from export_engine.jobs.ports import WorkspaceChannel
 
@@ -232,7 +240,7 @@ def lines(*rows: dict[str, Any]) -> bytes:
 
 def exported(source: FileConversations, channel: WorkspaceChannel = SMS) -> list[str]:
     """The ids of the messages in the archive."""
-    given = source.conversations(channel, JUNE, UTC)
+    given = source.conversations(channel, JUNE, ExportOptions())
     archive = b"".join(export_conversations(given, channel=channel.channel, date_range=JUNE))
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         rows = [row for name in opened.namelist() for row in opened.read(name).decode().split("\r\n")[1:-1]]
@@ -308,16 +316,25 @@ def test_several_for_one_channel(folder: Path, other: str) -> None:
     (place / other).mkdir() if other.endswith("/") else (place / other).touch()
     _, source = open_files(folder)
     with pytest.raises(SourceError, match=r"keep one, or put the files into the folder b2c3d4e5"):
-        source.conversations(SMS, JUNE, UTC)
+        source.conversations(SMS, JUNE, ExportOptions())
 
 
-def test_an_unknown_ending(folder: Path) -> None:
-    """The error names the file and the endings that are known."""
-    (folder / "conversations").mkdir()
-    (folder / "conversations" / f"{SMS.id}.json").write_bytes(lines(message(1)))
+def test_an_ending_that_says_nothing(folder: Path) -> None:
+    """The content tells how it is read; where it tells nothing either, the error names the file."""
+    place = folder / "conversations" / f"{SMS.id}.txt"
+    place.parent.mkdir()
+    place.write_bytes(lines(message(1)))
     _, source = open_files(folder)
-    with pytest.raises(OptionError, match=rf"{SMS.id}\.json: the ending '\.json' says nothing"):
-        source.conversations(SMS, JUNE, UTC)
+
+    def export() -> Export:
+        given = source.conversations(SMS, JUNE, ExportOptions())
+        return export_conversations(given, channel=SMS.channel, date_range=JUNE)
+
+    assert b"".join(made := export())
+    assert made.report.rows == 1
+    place.write_bytes(b"nothing that is known\n")
+    with pytest.raises(OptionError, match=rf"{SMS.id}\.txt"):
+        b"".join(export())
 
 
 @pytest.mark.parametrize("identifier", ["../channels", "..", "", "*", f"{SMS.id}/..", f"{SMS.id}\0", f"{SMS.id}.jsonl"])
@@ -325,4 +342,4 @@ def test_a_channel_whose_id_is_no_uuid(folder: Path, identifier: str) -> None:
     """Never becomes part of a path."""
     _, source = open_files(folder)
     with pytest.raises(OptionError, match="is no UUID: give a UUID"):
-        source.conversations(WorkspaceChannel(identifier, WORKSPACE, "LOCAL"), JUNE, UTC)
+        source.conversations(WorkspaceChannel(identifier, WORKSPACE, "LOCAL"), JUNE, ExportOptions())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from export_engine import ExportOptions
 from export_engine.jobs.backends.files import FileConversations, open_files
 from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
@@ -18,7 +18,7 @@ from tests.jobs.rows import JUNE, SMS, export, many
 
 def archive_in_a_process(given: SqlConversations | FileConversations) -> bytes:
     """What a source that came by pickle exports."""
-    return b"".join(export(given.conversations(SMS, JUNE, UTC)))
+    return b"".join(export(given.conversations(SMS, JUNE, ExportOptions())))
 
 
 def test_a_source_is_carried_to_another_process(source: SqlConversations, directory: SqlDirectory) -> None:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export_engine import DateRange
+from export_engine import DateRange, ExportOptions, export_conversations
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory, _statement
 from export_engine.jobs.ports import WorkspaceChannel
@@ -170,8 +170,33 @@ def test_what_is_in_the_database_comes_out_of_the_archive(
     """Every message of the channel that shows one of the days, and no other, in order and with all its values."""
     date_range, timezone, conversations, messages = given
     fill(source.engine, conversations, messages)
-    archive = b"".join(export(source.conversations(SMS, date_range, timezone), date_range, timezone))
+    archive = b"".join(
+        export(source.conversations(SMS, date_range, ExportOptions(timezone=timezone)), date_range, timezone)
+    )
     assert read_back(archive) == expected(*given)
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Asia/Taipei", "-04:00"])
+def test_conversations_by_when_they_were_created(source: SqlConversations, timezone: str) -> None:
+    """Those of the range come whole, with the messages before and after it; others not, whatever was said in it."""
+    options = ExportOptions(range_by="created_at", timezone=timezone, compression="store", threads=1)
+    first, month = datetime(2026, 6, 1, tzinfo=options.tzinfo), timedelta(days=30)
+    created = {"before": first - timedelta(seconds=1), "first": first, "last": first + month - timedelta(seconds=1)}
+    created["after"] = first + month
+    times = [first - month, first + timedelta(days=3), first + 2 * month]
+    fill(
+        source.engine,
+        [conversation(name, created_at=moment) for name, moment in created.items()],
+        [message(f"{name}-{n}", name, message_time=time) for name in created for n, time in enumerate(times)],
+    )
+    made = export_conversations(
+        source.conversations(SMS, JUNE, options), channel=SMS.channel, date_range=JUNE, options=options
+    )
+    rows = read_back(b"".join(made))
+    assert [[row["message_id"] for row in member] for member in rows] == [
+        ["first-0", "first-1", "first-2"],
+        ["last-0", "last-1", "last-2"],
+    ]
 
 
 @pytest.mark.parametrize(("date_range", "timezone"), RANGES[1:8], ids=str)
@@ -183,7 +208,9 @@ def test_days_are_those_that_the_zones_clocks_show(
     times = [first + timedelta(minutes=5 * n, seconds=30) for n in range(5 * 288)]
     given = [conversation("c")], [message(f"m{n:04}", "c", message_time=time) for n, time in enumerate(times)]
     fill(source.engine, *given)
-    archive = b"".join(export(source.conversations(SMS, date_range, timezone), date_range, timezone))
+    archive = b"".join(
+        export(source.conversations(SMS, date_range, ExportOptions(timezone=timezone)), date_range, timezone)
+    )
     assert read_back(archive) == expected(date_range, timezone, *given)
 
 
@@ -192,20 +219,20 @@ def test_only_the_range_is_read(source: SqlConversations) -> None:
     times = [datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)]
     near = [time + timedelta(microseconds=us) for time in times for us in (-1, 0)]
     fill(source.engine, [conversation("c")], [message(f"m{n}", "c", message_time=t) for n, t in enumerate(near)])
-    batches = list(source.conversations(SMS, JUNE, UTC))
+    batches = list(source.conversations(SMS, JUNE, ExportOptions()))
     assert [id_ for batch in batches for id_ in batch["message_id"].to_pylist()] == ["m1", "m2"]
 
 
 def test_a_channel_without_messages_in_the_range(source: SqlConversations) -> None:
     """Is a valid export of nothing."""
     fill(source.engine, [conversation("c")], [message("m", "c", message_time=NOON - timedelta(days=90))])
-    assert read_back(b"".join(export(source.conversations(SMS, JUNE, UTC)))) == []
+    assert read_back(b"".join(export(source.conversations(SMS, JUNE, ExportOptions())))) == []
 
 
 def test_null_and_empty_text_stay_distinct(source: SqlConversations) -> None:
     """As they do everywhere in the format."""
     fill(source.engine, [conversation("c")], [message("m", "c", message_text="")])
-    archive = b"".join(export(source.conversations(SMS, JUNE, UTC)))
+    archive = b"".join(export(source.conversations(SMS, JUNE, ExportOptions())))
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         header, row, _ = opened.read(opened.namelist()[0]).decode().split("\r\n")
     assert header == COLUMNS
@@ -251,12 +278,14 @@ def test_the_archive_is_the_same_from_files_and_from_a_database(
     )
     _, files = open_files(tmp_path)
     archives = [
-        b"".join(export(conversations.conversations(channel, date_range, UTC), date_range, channel=channel))
+        b"".join(export(conversations.conversations(channel, date_range, ExportOptions()), date_range, channel=channel))
         for conversations in (source, files)
     ]
     pq.write_table(pa.Table.from_pylist([row for talk in talks for row in talk]), nested.with_suffix(".parquet"))
     nested.unlink()
-    archives.append(b"".join(export(files.conversations(channel, date_range, UTC), date_range, channel=channel)))
+    archives.append(
+        b"".join(export(files.conversations(channel, date_range, ExportOptions()), date_range, channel=channel))
+    )
     assert len(read_back(archives[0])) == len(talks)
     assert archives[0] == archives[1]
     assert archives[0] == archives[2]
@@ -268,7 +297,7 @@ def test_the_archive_is_the_same_from_files_and_from_a_database(
 def test_the_connection_is_taken_when_reading_begins_and_given_back_at_the_end(source: SqlConversations) -> None:
     """An export that is made but not read holds none."""
     many(source, 1_000)
-    batches = source.conversations(SMS, JUNE, UTC)
+    batches = source.conversations(SMS, JUNE, ExportOptions())
     assert checked_out(source) == 0
     assert next(batches).num_rows
     assert checked_out(source) == 1
@@ -279,11 +308,11 @@ def test_the_connection_is_taken_when_reading_begins_and_given_back_at_the_end(s
 def test_closing_early_gives_the_connection_back(source: SqlConversations) -> None:
     """Closing the batches, or an export that has them."""
     many(source, 10_000, "x" * 400)
-    batches = source.conversations(SMS, JUNE, UTC)
+    batches = source.conversations(SMS, JUNE, ExportOptions())
     next(batches)
     batches.close()
     assert checked_out(source) == 0
-    chunks = iter(export(source.conversations(SMS, JUNE, UTC)))
+    chunks = iter(export(source.conversations(SMS, JUNE, ExportOptions())))
     assert next(chunks)
     assert checked_out(source) == 1
     chunks.close()  # type: ignore[attr-defined]  # it is a generator, and said to be an iterator
@@ -295,21 +324,21 @@ def test_an_error_gives_the_connection_back(source: SqlConversations) -> None:
     many(source, 1_000)
     with (
         pytest.raises(ZeroDivisionError),
-        closing(source.conversations(SMS, JUNE, UTC)) as batches,
+        closing(source.conversations(SMS, JUNE, ExportOptions())) as batches,
     ):
         assert next(batches).num_rows / 0
     assert checked_out(source) == 0
     with source.engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE message"))
     with pytest.raises(sa.exc.DBAPIError):
-        list(source.conversations(SMS, JUNE, UTC))
+        list(source.conversations(SMS, JUNE, ExportOptions()))
     assert checked_out(source) == 0
 
 
 def test_pieces_are_bounded_in_bytes(source: SqlConversations) -> None:
     """Fewer rows at a time where they are long."""
     many(source, 1_500, "x" * 20_000)
-    sizes = [batch.nbytes for batch in source.conversations(SMS, JUNE, UTC)]
+    sizes = [batch.nbytes for batch in source.conversations(SMS, JUNE, ExportOptions())]
     assert sum(sizes) > 1_500 * 20_000
     assert max(sizes) < 1.5 * MAX_BATCH_BYTES
 
@@ -340,19 +369,20 @@ def fill_with_much(engine: sa.Engine) -> None:
 PROGRAM = """
 import re, sys
 from datetime import UTC, date
-from export_engine import DateRange, export_conversations
+from export_engine import DateRange, ExportOptions, export_conversations
 from export_engine.jobs.backends.sql import open_sql
 
 def kib(field):
     return int(re.search(field + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
 
-date_range = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+date_range, options = DateRange(date(2026, 6, 1), date(2026, 6, 30)), ExportOptions(threads=1)
 directory, source = open_sql(sys.argv[1])
 
 def rows(channel_id):
     [channel] = directory.find(sys.argv[2], channel_id=channel_id)
     export = export_conversations(
-        source.conversations(channel, date_range, UTC), channel=channel.channel, date_range=date_range, threads=1)
+        source.conversations(channel, date_range, options),
+        channel=channel.channel, date_range=date_range, options=options)
     for _ in export:
         pass
     return export.report.rows
@@ -387,7 +417,7 @@ def test_300_000_messages(source: SqlConversations, database_url: str) -> None:
     Read without a server-side cursor or in one piece, they take 150 MiB and more.
     """
     fill_with_much(source.engine)
-    steps = plan(source.engine, _statement(source.engine.dialect, SMS.id, JUNE, UTC))
+    steps = plan(source.engine, _statement(source.engine.dialect, SMS.id, JUNE, ExportOptions()))
     assert "conversation_order" in steps
     assert "message_order" in steps
     if source.engine.dialect.name == "sqlite":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from export_engine import OptionError, RowError, SourceError
+from export_engine import ExportOptions, OptionError, RowError, SourceError
 from export_engine.jobs.backends import sql_schema
 from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory, open_sql
 from export_engine.jobs.backends.sql_schema import CONVERSATION, SCHEMA
@@ -53,7 +53,7 @@ def test_views_do_as_well_as_tables(source: SqlConversations, directory: SqlDire
             connection.execute(sa.text(f"CREATE VIEW {table.name} AS {view}"))
     views, read = open_sql(database_url)
     assert views.find(DEMO_WORKSPACE, channel_id=SMS.id) == directory.find(DEMO_WORKSPACE, channel_id=SMS.id) == [SMS]
-    assert sum(batch.num_rows for batch in read.conversations(SMS, JUNE, UTC)) == 20
+    assert sum(batch.num_rows for batch in read.conversations(SMS, JUNE, ExportOptions())) == 20
     read.engine.dispose()
 
 
@@ -152,7 +152,7 @@ def test_a_value_of_the_wrong_type(loose: SqlConversations, table: str, column: 
     with loose.engine.begin() as connection:
         connection.execute(change.values({column: value}))
     with pytest.raises(RowError) as caught:
-        b"".join(export(loose.conversations(SMS, JUNE, UTC)))
+        b"".join(export(loose.conversations(SMS, JUNE, ExportOptions())))
     assert str(caught.value).startswith(f"conversation 'd', message 'm2', row 2, column '{column}': {told}")
     assert (caught.value.row, caught.value.column, caught.value.value) == (2, column, value)
     assert checked_out(loose) == 0
