@@ -45,6 +45,9 @@ from export_engine import (
     export_conversations,
     open_source,
 )
+from export_engine.sources.open import source_of
+from export_engine.sources.sorting import sorted_rows
+from export_engine.sources.sql import read_sql
 from tests import reference
 
 CHANNEL = Channel("SMS Support", "+12025550123")
@@ -193,6 +196,11 @@ def test_inputs_are_the_files_that_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("")
     assert export(open_source(path, str(path))).inputs == (path, str(path))
+    assert export(sorted_rows(open_source(path))).inputs == (path,)
+    query = "SELECT * FROM read_json($files)"
+    for files in (str(path), [str(path)], f"{tmp_path}/*.jsonl"):
+        assert export(read_sql(query, {"files": files})).inputs == (str(path),)
+    assert export(sorted_rows(source_of([]))).inputs == ()
     assert export([]).inputs == ()
 
 

@@ -219,10 +219,10 @@ class FilePlace:
         return ArchiveError(f"{self._given} exists already: choose another place, or ask to overwrite it")
 
     def _named(self, error: OSError) -> OSError:
-        """An error of this file's, which the operating system gives without a name."""
-        if error.filename is None and error.errno is not None:
-            error.filename = os.fspath(self._given)
-        return error
+        """An error of this file's under its own name: the system gives none, or the `.part` file's."""
+        if error.errno is None or error.filename not in (None, os.fspath(self._part or "")):
+            return error
+        return OSError(error.errno, error.strerror, os.fspath(self._given))
 
 
 def _stat(path: _Input, *, strict: bool = False) -> os.stat_result | None:

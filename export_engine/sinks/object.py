@@ -1,5 +1,7 @@
 """An archive as an object of a store (S3, Google Cloud Storage, Azure, a directory, memory): whole or not at all.
 
+`upload_archive` takes a URL, `write_object` a store that is open and a path within it.
+
 The export is pulled in the caller's thread and its bytes go up in parts, a few at a time, through `obstore`'s writer;
 the store shows the object when the last request, which names the parts, has succeeded. Until then any failure (the
 source, the store, an interrupt) aborts the upload: no object, and no parts that the bucket's owner goes on paying for.

@@ -337,6 +337,24 @@ def test_a_file_system_that_is_full(tmp_path: Path) -> None:
         subprocess.run(["umount", place], check=True)
 
 
+def test_a_file_that_cannot_be_replaced(tmp_path: Path) -> None:
+    """One that something is mounted on, as containers do: the error names it, and it stays."""
+    path, other = tmp_path / "a.zip", tmp_path / "other"
+    path.write_bytes(b"before")
+    other.write_bytes(b"mounted")
+    if sys.platform != "linux" or subprocess.run(["mount", "--bind", other, path], check=False).returncode:
+        pytest.skip("may not mount here")
+    try:
+        with pytest.raises(OSError, match="busy") as caught:
+            export().write_to(path, overwrite=True, manifest=tmp_path / "m.jsonl")
+        assert caught.value.filename == str(path)
+        assert caught.value.filename2 is None
+    finally:
+        subprocess.run(["umount", path], check=True)
+    assert listing(tmp_path) == ["a.zip", "other"]
+    assert (path.read_bytes(), other.read_bytes()) == (b"before", b"mounted")
+
+
 # --- archive and manifest ------------------------------------------------------------------------------------------
 
 
