@@ -32,9 +32,9 @@ DONE, FAILED, USAGE, PROBLEMS, INTERRUPTED = 0, 1, 2, 3, 130
 EPILOG = """\b
 Exit codes:
   0    done
-  1    failed: input that cannot be exported, a full disk, a file or object that exists already
+  1    failed: input that cannot be exported, a full disk, an existing file
   2    wrong usage
-  3    problems in an archive: verify found some, or inspect could not read all of it
+  3    verify found problems, or inspect could not read all of an archive
   130  interrupted (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT); nothing is left behind"""
 
 #: A file that is there.

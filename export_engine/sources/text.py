@@ -159,7 +159,7 @@ def _decoded(octets: bytes, at: int, context: SourceContext, *, counted: bool = 
     try:
         return _mended(octets.decode("utf-8", "surrogatepass"), at, context, counted=counted)
     except UnicodeDecodeError:
-        raise BadValue(at, "is not UTF-8", "decode it with its own encoding first") from None
+        raise BadValue(at, "is not UTF-8", "decode it first, or for CSV say its --encoding") from None
 
 
 def _mended(value: str, at: int, context: SourceContext, *, counted: bool = True) -> str:
