@@ -43,7 +43,8 @@ _UNIT = {"s": SECOND, "ms": 1_000, "us": 1}
 _DIGITS = {"s": 6, "ms": 3, "us": 0, "ns": 0}
 
 _ISO = (
-    r"^(?P<minute>\d{4}-\d\d-\d\d[Tt ]\d\d(?::\d\d)?)(?::(?P<second>[0-5]\d|60)(?:[.,](?P<fraction>\d+))?)?"
+    r"^(?:(?P<minute>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d)(?::(?P<second>[0-5]\d|60)(?:[.,](?P<fraction>\d+))?)?"
+    r"|(?P<hour>\d{4}-\d\d-\d\d[Tt ]\d\d))"
     r"(?: ?(?P<zone>(?i:Z|UTC|GMT)|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d(?::?[0-5]\d)?)?))?$"
 )
 _NUMBER = r"^(?P<sign>[+-]?)(?P<whole>\d+)(?:\.(?P<fraction>\d*))?(?P<power>[eE][+-]?\d{1,9})?$"
@@ -230,9 +231,12 @@ def _parsed(text: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     parts = pc.extract_regex(text, _ISO)
     if parts.null_count > text.null_count:
         raise pa.ArrowInvalid("not a time")
-    written = [pc.struct_field(parts, part).fill_null("") for part in ("minute", "second", "fraction", "zone")]
-    minute, second, fraction, zone = written
-    minute = pc.utf8_replace_slice(pc.if_else(pc.equal(minute, ""), "1970-01-01 00:00", minute), _DATE, _DATE + 1, "T")
+    written = [pc.struct_field(parts, part).fill_null("") for part in ("minute", "hour", "second", "fraction", "zone")]
+    minute, hour, second, fraction, zone = written
+    # To the hour it is the beginning of that; where nothing is written, any time.
+    minute = pc.if_else(pc.equal(minute, ""), pc.binary_join_element_wise(hour, ":00", ""), minute)
+    minute = pc.if_else(pc.equal(minute, ":00"), "1970-01-01T00:00", minute)
+    minute = pc.utf8_replace_slice(minute, _DATE, _DATE + 1, "T")
     zones = zone.dictionary_encode()
     names, which = zones.dictionary.to_pylist(), zones.indices.to_numpy()
     local = np.array([not name for name in names])[which]

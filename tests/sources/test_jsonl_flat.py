@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from export_engine.errors import SourceError
 from export_engine.sources import Source, SourceContext
@@ -80,6 +82,54 @@ def test_jsonl_errors_name_the_line(line: dict[str, Any], column: str, tmp_path:
     error = refusal(jsonl_of(tmp_path, {}, b"", b" \r", {"conversation_id": "c7", **line}))
     assert (error.row, error.column, error.value) == (4, column, line[column])
     assert error.conversation_id == ("c7" if column != "conversation_id" else "")
+
+
+@pytest.mark.parametrize("before", [0, 1, 99])
+@pytest.mark.parametrize("key", ["status", "message_id", "media_url"])
+def test_key_that_is_there_twice_is_refused(key: str, before: int, tmp_path: Path) -> None:
+    """In any line, also where one of the two is escaped: which value is meant nobody knows."""
+    again = json.dumps({**LINE, key: "a"})[:-1] + f', "\\u{ord(key[0]):04x}{key[1:]}": "b"}}'
+    error = refusal(jsonl_of(tmp_path, *[{}] * before, again.encode(), {}))
+    assert (error.row, error.column, str(error).count("twice; keep one")) == (before + 1, key, 1)
+
+
+def test_other_keys_may_be_there_twice(tmp_path: Path) -> None:
+    """They are not exported; nor are those inside them."""
+    line = json.dumps(LINE)[:-1].encode() + b', "x": {"status": 1, "status": 2}, "x": NaN}'
+    for beside in ({}, {"message_text": "\ud800"}):
+        assert len(cells(jsonl_of(tmp_path, {"x": 1}, line, beside), "message_id")) == 3
+
+
+VALUES = [
+    {},
+    {"message_id": 5, "conversation_id": 7},
+    {"contact_phone": 12025550123},
+    {"media_url": ["a,", "b"]},
+    {"media_url": '["a,", "b"]'},
+    {"message_text": "\ud800"},
+    {"message_text": "\ud83d\ude02"},
+    {"message_time": "2026-06-11 06:50:43,8611859 UTC"},
+    {"message_time": "2026-06-11T06:50:43"},
+    {"message_time": 1781160643},
+    {"message_time": 1781160643.8611859},
+    {"created_at": 1781160643, "speaker_name": "J"},
+    {"message_id": 10**30},
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.sampled_from(VALUES), min_size=1, max_size=20))
+def test_both_roads_give_the_same(tmp_path_factory: pytest.TempPathFactory, given_ones: list[dict[str, Any]]) -> None:
+    """Lines of any kinds, mixed as they come: what one line alone gives does not depend on those around it."""
+    folder = tmp_path_factory.mktemp("roads")
+    context = SourceContext(UTC, epoch="s")
+    together = [row for batch in jsonl_of(folder, *given_ones).batches(context) for row in batch.to_pylist()]
+    alone, count = [], 0
+    for one in given_ones:
+        blank = SourceContext(UTC, epoch="s")
+        alone += [row for batch in jsonl_of(folder, one, b" ").batches(blank) for row in batch.to_pylist()]
+        count += blank.replaced_surrogates
+    assert (together, context.replaced_surrogates) == (alone, count)
 
 
 @pytest.mark.parametrize("line", [b"{", b"[1]", b'"x"', b"{} {}", b'{"a":\n1}', b'{"status": "\xff"}'])

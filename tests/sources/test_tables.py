@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -94,6 +97,10 @@ WAYS: dict[str, Callable[[pa.Table, Path], Source]] = {
 TEXT = ["é,", None, ""]
 URLS = [["http://a/?x=1,2", "b"], None, []]
 JOINED = ["http://a/?x=1%2C2,b", None, None]
+UUIDS = pa.ExtensionArray.from_storage(
+    pa.uuid(), pa.array([bytes(range(at, at + 16)) for at in range(3)], pa.binary(16))
+)
+UUID_TEXTS = [str(UUID(bytes=bytes(range(at, at + 16)))) for at in range(3)]
 # A column, an array of it, what it is read as.
 VARIANTS: list[tuple[str, pa.Array, list[Any]]] = [
     *(("message_text", pa.array(TEXT, kind), TEXT) for kind in (pa.string(), pa.large_string(), pa.string_view())),
@@ -101,7 +108,35 @@ VARIANTS: list[tuple[str, pa.Array, list[Any]]] = [
     ("message_text", pa.nulls(3), [None] * 3),
     ("message_id", pa.array([1, -2, 2**63 - 1]), ["1", "-2", "9223372036854775807"]),
     ("conversation_id", pa.array([0, 1, 2**64 - 1], pa.uint64()), ["0", "1", "18446744073709551615"]),
+    *(
+        ("message_text", pa.array([b"a", None, b""], kind), ["a", None, ""])
+        for kind in (pa.binary(), pa.large_binary())
+    ),
+    ("message_text", pa.array([b"a", None, b""], pa.binary_view()), ["a", None, ""]),
+    ("message_text", pa.array([b"ab", None, b"\xc3\xa9"], pa.binary(2)), ["ab", None, "é"]),
+    ("message_text", pa.array([b"a", None, b"a"]).dictionary_encode(), ["a", None, "a"]),
+    (
+        "message_text",
+        pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1}', None, "2"])),
+        ['{"a": 1}', None, "2"],
+    ),
+    ("message_text", pc.run_end_encode(pa.array(["a", "a", None])), ["a", "a", None]),
+    (
+        "media_url",
+        pa.ExtensionArray.from_storage(pa.json_(), pa.array(['["a,", "b"]', None, "[]"])),
+        ["a%2C,b", None, None],
+    ),
+    ("message_id", UUIDS, UUID_TEXTS),
+    ("conversation_id", pa.DictionaryArray.from_arrays(pa.array([0, 1, 2]), UUIDS), UUID_TEXTS),
+    ("conversation_id", pc.run_end_encode(pa.array([7, 7, 8])), ["7", "7", "8"]),
+    ("conversation_id", pa.array([7, 7, 8]).dictionary_encode(), ["7", "7", "8"]),
+    ("message_id", pa.array([10**20, 5, -1], pa.decimal128(38, 0)), [str(10**20), "5", "-1"]),
+    ("message_id", pa.array([Decimal("7.00"), Decimal(8), Decimal(9)], pa.decimal128(9, 2)), ["7", "8", "9"]),
+    ("contact_phone", pa.array([12025550123, None, 1]), ["12025550123", None, "1"]),
+    ("contact_phone", pa.array([12025550123, None, 1], pa.decimal128(20, 0)), ["12025550123", None, "1"]),
+    ("message_time", pa.array([b"2026-06-11 06:50:43.861185 UTC"] * 3), [MOMENT] * 3),
     ("media_url", pa.array(["a,b", None, ""]), ["a,b", None, ""]),
+    ("media_url", pa.array(['["a,", "b"]', "[x", "[]"]), ["a%2C,b", "[x", None]),
     *(
         ("media_url", pa.array(URLS, kind(text)), JOINED)
         for kind in (pa.list_, pa.large_list, pa.list_view, pa.large_list_view)
@@ -119,7 +154,7 @@ def test_every_accepted_type(way: str, name: str, array: pa.Array, expected: lis
     """A column of any accepted type is read the same, from memory and from files, sliced or not."""
     try:
         source = WAYS[way](table(3, **{name: array}), tmp_path)
-    except (pa.ArrowNotImplementedError, pl.exceptions.PolarsError, BaseExceptionGroup) as error:
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, pl.exceptions.PolarsError, BaseExceptionGroup) as error:
         pytest.skip(f"cannot be stored: {error}")
     assert cells(source, name) == expected
     assert cells(from_arrow(table(3, **{name: array}).slice(1)), name) == expected[1:]
@@ -368,6 +403,13 @@ def test_an_iterator_is_pulled_batch_by_batch() -> None:
         (table(contact_phone=[True, None]), "contact_phone"),
         (table(message_id=[1.5, 2]), "message_id"),
         (table(message_text=[1, 2]), "message_text"),
+        (table(message_text=UUIDS.slice(1)), "message_text"),
+        (table(contact_phone=UUIDS.slice(1)), "contact_phone"),
+        (table(message_text=pa.array([1.5, 2]).dictionary_encode()), "message_text"),
+        (table(message_text=pa.array([Decimal(1), None])), "message_text"),
+        (table(message_time=pa.array([1.5, 2])), "message_time"),
+        (table(message_id=[{"a": 1}, {"a": 2}]), "message_id"),
+        (table(media_url=pa.array([[["a"]], [["b"]]])), "media_url"),
         (table(status=[True, None]), "status"),
         (table(media_url=[[1], []]), "media_url"),
         (table(message_id=pa.nulls(2)), "message_id"),
@@ -399,6 +441,36 @@ def test_a_null_in_a_required_column(name: str) -> None:
     for array in arrays:
         error = refusal(from_arrow(table(**{name: array})))
         assert (error.column, error.row, error.value) == (name, 2, None)
+
+
+def test_numbers_as_times_need_the_option() -> None:
+    """Before any row is read: the error names the option; with it they are times."""
+    given = table(message_time=pa.array([1781160643, 1781160644]))
+    with pytest.raises(SchemaError, match="--epoch"):
+        batches(from_arrow(given))
+    assert cells(from_arrow(given), "message_time", epoch="s")[0] == MOMENT.replace(microsecond=0)
+    with pytest.raises(RowError, match="out of bounds"):
+        batches(from_arrow(table(message_time=pa.array([1, 2**62]))), epoch="ms")
+
+
+@pytest.mark.parametrize("name", ["message_id", "conversation_id"])
+def test_an_empty_id(name: str) -> None:
+    """It is refused with its place, whatever the type."""
+    for column in (["a", ""], pa.array(["a", ""]).dictionary_encode(), pa.array([b"a", b""])):
+        error = refusal(from_arrow(table(**{name: column})))
+        assert (error.column, error.row, str(error).count("is empty")) == (name, 2, 1)
+
+
+def test_customer_without_name_has_the_contacts() -> None:
+    """Only null, and only a customer's, is the contact's name."""
+    given = table(
+        5,
+        speaker_type=["customer", "customer", "customer", "agent", "bot"],
+        speaker_name=[None, "", "J.", None, None],
+        contact_name=["Jane"] * 5,
+    )
+    assert cells(from_arrow(given), "speaker_name") == ["Jane", "", "J.", None, None]
+    assert cells(from_arrow(given.drop_columns(["speaker_name"])), "speaker_name") == ["Jane"] * 3 + [None] * 2
 
 
 def _broken(kind: str) -> pa.Array:
