@@ -17,22 +17,13 @@ def error_of(value: Any, **ids: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("x", "'x' is wrong"),
-        (None, "'status': is wrong"),
-        (5, "5 (int) is wrong"),
-        (b"\xff", r"b'\xff' (bytes) is wrong"),
-    ],
+    ("value", "shown"), [("x", "'x' "), (None, ""), (5, "5 (int) "), (b"\xff", r"b'\xff' (bytes) ")]
 )
 def test_it_shows_the_value_and_its_type(value: Any, shown: str) -> None:
     """Text by itself; what is missing not at all."""
     error = error_of(value)
-    assert (
-        f"conversation 'c1', message 'm1', row 7, column 'status': {shown if value is not None else 'is wrong'}"
-        in str(error)
-    )
-    assert (error.value, str(error).endswith("; mend it")) == (value, True)
+    assert str(error) == f"conversation 'c1', message 'm1', row 7, column 'status': {shown}is wrong; mend it"
+    assert error.value == value
 
 
 def test_a_long_value_is_cut() -> None:
