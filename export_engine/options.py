@@ -68,6 +68,11 @@ def _check_number(name: str, value: object, least: int, most: int | None, unit: 
         raise OptionError(f"{name} is {value}: it must be {bounds} {unit}", option=name)
 
 
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} is {value!r}: it must be True or False", option=name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsvDialect:
     r"""How the CSVs are written. The defaults are RFC 4180 with text preserved to the byte.
@@ -82,7 +87,8 @@ class CsvDialect:
     - `bare_e164`: with the guard on, leave a well-formed E.164 number (`+` and 2 to 15 digits) in `contact_phone` as
       it is.
 
-    Raises OptionError for another line end, and for `bare_e164` without the guard it is an exception from.
+    Raises OptionError for another line end, for what is not True or False, and for `bare_e164` without the guard it is
+    an exception from.
     """
 
     bom: bool = False
@@ -92,6 +98,8 @@ class CsvDialect:
 
     def __post_init__(self) -> None:
         _check_choice("line_end", self.line_end, _LINE_ENDS)
+        for name in ("bom", "formula_guard", "bare_e164"):
+            _check_flag(name, getattr(self, name))
         if self.bare_e164 and not self.formula_guard:
             raise OptionError(
                 "bare_e164 is an exception from the formula guard: set formula_guard too", option="bare_e164"
@@ -153,8 +161,7 @@ class ExportOptions:
         if self.threads is not None:
             _check_number("threads", self.threads, 1, None, "threads")
         for name in ("strict", "sha256"):
-            if not isinstance(value := getattr(self, name), bool):
-                raise OptionError(f"{name} is {value!r}: it must be True or False", option=name)
+            _check_flag(name, getattr(self, name))
 
     @property
     def tzinfo(self) -> tzinfo:

@@ -55,7 +55,7 @@ def time_zone(given: str | tzinfo, *, option: str = "timezone") -> tzinfo:
     Raises OptionError, for `option`, where there is no such zone in the zone data (Python's `zoneinfo`).
     """
     if isinstance(given, tzinfo):
-        return UTC if given == UTC else given
+        return UTC if given == UTC or given == ZoneInfo("UTC") else given
     if isinstance(given, str):
         if given.upper() in ("UTC", "Z"):
             return UTC

@@ -97,7 +97,7 @@ def _bounds(batch: pa.RecordBatch, read: int) -> NDArray[np.int64]:
 
 
 def _size(batch: pa.RecordBatch) -> int:
-    """What rows take: their text, and a few bytes a cell. Unlike `nbytes`, the sum over slices is that of the whole."""
+    """What rows take: text, and a few bytes a cell. Unlike that of `nbytes`, the sum over slices is the whole's."""
     return int(_ROW_BYTES * batch.num_rows + sum(map(_text_bytes, batch.columns)))
 
 
@@ -125,7 +125,9 @@ class _Held:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self.slices = [] if batch is None else [batch]
-        self._size = 0 if batch is None else _size(batch)
+        self._size = 0 if batch is None else batch.nbytes
+        # Bytes of the only conversation here, once they had to be counted.
+        self._own: int | None = None
         self.begins = True
         self._before = before
         self._bounds = np.zeros(1, np.int64) if bounds is None else bounds
@@ -143,34 +145,38 @@ class _Held:
             batch = self._joined()
             yield Group(batch.slice(0, last), self._bounds[:-1], self._before)
             self.slices = [batch.slice(last)]
-            self._size = _size(self.slices[0])
+            self._size = self.slices[0].nbytes
             self._before += last
             self._bounds = self._bounds[-2:] - last
 
     def extend(self, rows: pa.RecordBatch) -> Iterator[Group]:
         """Take more rows of the one conversation there is; hand out those before if they are too many to hold."""
         count = int(self._bounds[-1])
-        if self.slices and (count + rows.num_rows > self._max_rows or self._size + _size(rows) > 2 * self._max_bytes):
+        own = sum(map(_size, self.slices)) if self._own is None else self._own
+        size = _size(rows)
+        if self.slices and (count + rows.num_rows > self._max_rows or own + size > 2 * self._max_bytes):
             yield self._group(ends=False)
             self._before += count
-            self.slices, self._size = [], 0
+            self.slices, self._size, own = [], 0, 0
             self._bounds = np.zeros(2, np.int64)
             self.begins = False
         self.slices.append(rows)
-        self._size += _size(rows)
+        self._size += rows.nbytes
+        self._own = own + size
         self._bounds = np.array([0, self._bounds[-1] + rows.num_rows])
 
     def has_room(self, batch: pa.RecordBatch) -> bool:
         """Whether a batch fits into a group with what is here."""
         if not self.slices or not self.begins or int(self._bounds[-1]) + batch.num_rows > self._max_rows:
             return False
-        return bool(self._size + _size(batch) <= self._max_bytes)
+        return bool(self._size + batch.nbytes <= self._max_bytes)
 
     def append(self, batch: pa.RecordBatch, bounds: NDArray[np.int64], *, goes_on: bool) -> None:
         """Take a batch, the first conversation of which `goes_on` from the last here or follows it."""
         rows = self._bounds[-1]
         self.slices.append(batch)
-        self._size += _size(batch)
+        self._size += batch.nbytes
+        self._own = None
         self._bounds = np.concatenate((self._bounds[:-1] if goes_on else self._bounds, bounds[1:] + rows))
 
     def close(self) -> Iterator[Group]:
