@@ -4,8 +4,8 @@ Pure text to text. Every name is safe to create on Windows, macOS and Linux, sta
 and splits back on `--` into contact, creation time and channel. This holds because each label is cleaned alone:
 
 1. White space of any kind (tabs, line ends and separators too) is a blank, so that words stay apart. Other control,
-   format (except ZWJ and ZWNJ), surrogate and noncharacter code points are dropped. Private use and unassigned ones
-   stay: they may be letters of a newer Unicode.
+   format (except ZWJ and ZWNJ), lone surrogate and noncharacter code points are dropped; a pair of surrogates is the
+   character that it stands for. Private use and unassigned ones stay: they may be letters of a newer Unicode.
 2. NFC, after the dropping, which can bring a letter and its accent together.
 3. `<>:"/\|?*` become `_`, runs of blanks, of hyphens and of dots become one. Two dots are no way up here, but
    `shutil.unpack_archive` drops every name that has them, in silence (python/cpython#111791).
@@ -30,6 +30,7 @@ from unicodedata import category, is_normalized, normalize
 from export_engine.errors import OptionError
 from export_engine.model import Channel
 from export_engine.options import DEFAULT_NAME_BUDGET, MAX_NAME_BUDGET, MIN_NAME_BUDGET
+from export_engine.schema import joined_pairs
 
 __all__ = [
     "MemberNamer",
@@ -93,7 +94,11 @@ def zip_name(channel: Channel, start: date, export_id: str) -> str:
     for text in (channel.name, channel.phone, channel.id):
         # The backend is named because the default takes Unidecode where it happens to be installed.
         slug = slug or slugify(
-            text or "", separator="_", lowercase=False, max_length=_SLUG_CHARACTERS, backend="text-unidecode"
+            joined_pairs(text or ""),
+            separator="_",
+            lowercase=False,
+            max_length=_SLUG_CHARACTERS,
+            backend="text-unidecode",
         )
     return f"{slug or 'channel'}_{start.year:04d}-{start.month:02d}_{export_id}.zip"
 
@@ -190,7 +195,7 @@ def _label(text: str) -> str:
 def _clean(text: str) -> str:
     """Steps 1 to 4."""
     if not text.isprintable():
-        text = "".join(char for char in text if char.isspace() or not _is_dropped(char))
+        text = "".join(char for char in joined_pairs(text) if char.isspace() or not _is_dropped(char))
     text = _FORBIDDEN.sub("_", normalize("NFC", text))
     return _RUNS.sub(r"\1", " ".join(text.split())).lstrip(_LEADING).rstrip(_EDGES)
 

@@ -341,3 +341,12 @@ def test_importing_is_cheap() -> None:
     """What only some names need is imported by the first of them."""
     code = "import sys, export_engine.pipeline.naming; sys.exit(not {'slugify', 'regex'}.isdisjoint(sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_halves_of_a_character_are_the_character() -> None:
+    """As some encoders hand it on; only halves alone are dropped."""
+    whole = Channel("😂 Desk 𝐀", "+1")
+    halves = Channel("\ud83d\ude02 Desk \ud835\udc00\ud800", "+1")
+    assert naming.channel_label(halves) == naming.channel_label(whole) == "😂 Desk 𝐀 (+1)"
+    assert naming.contact_label("\ud83d\ude02\udc00", None) == "😂"
+    assert naming.zip_name(halves, date(2026, 6, 1), "x") == naming.zip_name(whole, date(2026, 6, 1), "x")
