@@ -232,10 +232,10 @@ class Export:
         """
         running = self._running() if self._running else None
         if running is not None:
-            if self._thread is None:
-                running.close()
-            else:
+            if self._thread is not None:
                 self._stop(running)
+            elif self._stopped is None:  # else it is its thread's to close
+                running.close()
         if self._state == "not begun":
             self._state = "closed"
 

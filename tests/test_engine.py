@@ -411,6 +411,44 @@ def test_a_task_that_is_cancelled(loop: str) -> None:
     until(lambda: closed and not ours())
 
 
+def test_a_block_that_is_cancelled() -> None:
+    """`async with` waits for the step under way, however often it is closed, and leaves the closing to its thread."""
+    blocked, go_on = threading.Event(), threading.Event()
+    closed: list[int] = []
+
+    def blocking() -> Iterator[Conversation]:
+        try:
+            yield from Talks(3)
+            blocked.set()
+            assert go_on.wait(60)
+            yield from Talks(20_000)
+        finally:
+            closed.append(threading.get_ident())
+
+    async def download(made: Export) -> None:
+        async with made:
+            await whole(made)
+
+    async def main() -> None:
+        made = export(blocking())
+        task = asyncio.create_task(download(made))
+        await asyncio.to_thread(blocked.wait, 60)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        made.close()
+        made.close()
+        assert closed == []
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(closed) == 1
+
+    run(main)
+    assert threading.get_ident() not in closed
+    until(lambda: not ours())
+
+
 def test_a_step_that_takes_too_long() -> None:
     """A timeout around a chunk ends the export, as what was lost with it cannot be had again."""
     go_on = threading.Event()
