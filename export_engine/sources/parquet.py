@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from export_engine.schema import MAX_BATCH_BYTES, MAX_BATCH_ROWS
@@ -30,19 +32,46 @@ def read_parquet(given: Given) -> Source:
 def parquet_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch]:
     """Read an opened input; see `read_parquet`."""
     with reading(file.name, _KIND):
-        # INT96 as nanoseconds, the default, holds the years 1677 to 2262 and gives wrong times beyond without a word.
-        opened = pq.ParquetFile(file.mapped(_KIND), pre_buffer=False, coerce_int96_timestamp_unit="us")
+        opened = _opened(file, "us")
     with opened as table:
         wanted = wanted_columns(table.schema_arrow.names, context)
         schema = pa.schema([table.schema_arrow.field(name) for name in wanted])
-        yield from normalised(schema, numbered(told(file.name, _KIND, _row_groups(table, wanted))), context)
+        batches = _row_groups(table, wanted)
+        old = [name for name in wanted if _is_int96(table, name)]
+        if old:
+            with _opened(file, "s") as again:
+                batches = map(_without_wrapped, batches, _row_groups(again, wanted, old))
+                yield from normalised(schema, numbered(told(file.name, _KIND, batches)), context)
+        else:
+            yield from normalised(schema, numbered(told(file.name, _KIND, batches)), context)
 
 
-def _row_groups(table: pq.ParquetFile, wanted: list[str]) -> Iterator[pa.RecordBatch]:
-    """Fewer rows at a time where they are long: the decoded rows are all that is held."""
+def _opened(file: Input, unit: str) -> pq.ParquetFile:
+    # INT96 as nanoseconds, the default, holds the years 1677 to 2262 and gives wrong times beyond without a word.
+    return pq.ParquetFile(file.mapped(_KIND), pre_buffer=False, coerce_int96_timestamp_unit=unit)
+
+
+def _is_int96(table: pq.ParquetFile, name: str) -> bool:
+    return any(column.path == name and column.physical_type == "INT96" for column in table.schema)
+
+
+def _without_wrapped(batch: pa.RecordBatch, in_seconds: pa.RecordBatch) -> pa.RecordBatch:
+    """INT96 holds more years than microseconds in 64 bits: what wrapped around becomes a time that will be refused."""
+    for name in in_seconds.schema.names:
+        at = batch.schema.get_field_index(name)
+        us, seconds = (part.column(name).cast(pa.int64()) for part in (batch, in_seconds))
+        wrapped = us.fill_null(0).to_numpy() // 1_000_000 != seconds.fill_null(0).to_numpy()
+        if wrapped.any():
+            mended = pc.if_else(pa.array(wrapped), pa.scalar(np.iinfo(np.int64).max), us).cast(batch.column(at).type)
+            batch = batch.set_column(at, batch.schema.field(at), mended)
+    return batch
+
+
+def _row_groups(table: pq.ParquetFile, wanted: list[str], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Some columns of those wanted; fewer rows at a time where these are long: decoded rows are all that is held."""
     for at in range(table.num_row_groups):
         group = table.metadata.row_group(at)
         chunks = map(group.column, range(group.num_columns))
         size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in wanted)
         rows = max(1, min(MAX_BATCH_ROWS, MAX_BATCH_BYTES * group.num_rows // max(size, 1)))
-        yield from table.iter_batches(rows, row_groups=[at], columns=wanted, use_threads=False)
+        yield from table.iter_batches(rows, row_groups=[at], columns=columns or wanted, use_threads=False)

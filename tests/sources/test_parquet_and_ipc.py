@@ -14,7 +14,7 @@ from export_engine.errors import SourceError
 from export_engine.sources import SourceContext
 from export_engine.sources.ipc import read_ipc
 from export_engine.sources.parquet import read_parquet
-from tests.sources.test_tables import batches, cells, ipc_file, ipc_stream, parquet, table
+from tests.sources.test_tables import batches, cells, ipc_file, ipc_stream, parquet, refusal, table
 
 
 @pytest.mark.parametrize("version", [True, False])
@@ -28,6 +28,24 @@ def test_timestamps_of_every_year(version: bool, tmp_path: Path) -> None:
     ) is version
     read = pa.Table.from_batches(read_parquet(tmp_path / "t.parquet").batches(SourceContext(UTC)))
     assert read["message_time"].to_pylist() == [time.replace(tzinfo=UTC) for time in times]
+
+
+@pytest.mark.parametrize("days", [3, 200_000_000, 213_503_983, 427_027_964, 2**31])
+def test_int96_beyond_what_can_be_had(days: int, tmp_path: Path) -> None:
+    """A day so far off that its microseconds wrap around into our years is refused by its row."""
+    given = table(3, message_time=pa.array([datetime(2026, 6, day, 8) for day in (1, 2, 3)], pa.timestamp("us")))  # noqa: DTZ001  # as Spark writes
+    path = tmp_path / "t.parquet"
+    pq.write_table(given, path, use_deprecated_int96_timestamps=True, compression="none", use_dictionary=False)
+    day = 2_461_194  # 2 June 2026 as a Julian day
+    data = path.read_bytes()
+    at = data.index(day.to_bytes(4, "little"))
+    path.write_bytes(data[:at] + (day + days).to_bytes(4, "little") + data[at + 4 :])
+    if days == 3:
+        assert cells(read_parquet(path), "message_time")[1] == datetime(2026, 6, 5, 8, tzinfo=UTC)
+    else:
+        error = refusal(read_parquet(path))
+        assert (error.row, error.column) == (2, "message_time")
+        assert "out of bounds" in str(error)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow", "arrows", "feather"])
