@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -15,15 +14,13 @@ from rich.progress import Progress as Display
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from export_engine.cli.common import EPILOG, Command, minute_text, size_text
+from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options
 from export_engine.engine import Export, export_conversations
 from export_engine.inspect import printable
 from export_engine.model import Channel, DateRange
 from export_engine.options import ExportOptions
 from export_engine.report import ExportReport, Progress
-from export_engine.sources import Source
-from export_engine.sources.formats import Format
-from export_engine.sources.open import open_source
 
 __all__ = ["export"]
 
@@ -31,26 +28,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(get_args(Format)),
-    help="What the inputs are (default: as their endings or their content say).",
-)
-@click.option("--encoding", help="Encoding of CSV input, such as utf-16, cp1252 or shift_jis (default: UTF-8).")
-@click.option(
-    "--delimiter",
-    metavar="CHARACTER",
-    callback=lambda _ctx, _parameter, value: "\t" if value == r"\t" else value,
-    help=r"What separates the cells of CSV input, such as ';' or '\t' (default: ',').",
-)
-@click.option(
-    "--csv-escape",
-    "escape",
-    metavar="CHARACTER",
-    help=r"What CSV input escapes quotes with, such as '\' (default: quotes are doubled).",
-)
+@input_options
 @click.option("--channel-name", help="The channel's name.")
 @click.option("--channel-phone", help="The channel's phone number.")
 @click.option("--channel-id", help="The channel's id. At least one of the three is needed.")
@@ -76,11 +54,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--export-id", "--id", help="Last part of the ZIP's name (default: 8 random hexadecimal digits).")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def export(
-    inputs: tuple[str, ...],
-    kind: Format | None,
-    encoding: str | None,
-    delimiter: str | None,
-    escape: str | None,
+    inputs: Inputs,
     channel_name: str | None,
     channel_phone: str | None,
     channel_id: str | None,
@@ -111,7 +85,7 @@ def export(
         raise click.UsageError("an archive would garble the terminal: redirect stdout, or give --output a path")
     with _export_display(quiet=quiet) as on_progress:
         made = export_conversations(
-            _opened(inputs, format=kind, encoding=encoding, delimiter=delimiter, escape=escape),
+            inputs.source(),
             channel=Channel(channel_name, channel_phone, channel_id),
             date_range=DateRange(start.date(), end.date()),
             options=replace(options, sha256=not quiet),
@@ -125,15 +99,6 @@ def export(
         click.echo("warning: no conversation falls in this range; unzip calls an empty archive an error", err=True)
     if not to_stdout or sys.stderr.isatty():
         click.echo(_summary(where, made.report), err=to_stdout)
-
-
-def _opened(inputs: tuple[str, ...], **how: Any) -> Source:
-    if "-" in inputs and sys.stdin is not None and sys.stdin.isatty():
-        raise click.UsageError("- is standard input, and that is the terminal: pipe the data in, or give a file")
-    try:
-        return open_source(*inputs, **how)
-    except FileNotFoundError as error:
-        raise click.UsageError(f"INPUT: {error.filename} does not exist") from None
 
 
 def _to_stdout(made: Export) -> str:

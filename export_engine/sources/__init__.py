@@ -22,9 +22,11 @@ from export_engine.options import Epoch
 
 if TYPE_CHECKING:
     from export_engine.sources.csv_file import read_csv
+    from export_engine.sources.filtering import filtered
     from export_engine.sources.ipc import read_ipc
     from export_engine.sources.jsonl_flat import read_flat_jsonl
     from export_engine.sources.jsonl_nested import read_nested_jsonl
+    from export_engine.sources.mapping import read_mapped
     from export_engine.sources.objects import from_conversations
     from export_engine.sources.open import open_source
     from export_engine.sources.parquet import read_parquet
@@ -35,12 +37,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Source",
     "SourceContext",
+    "filtered",
     "from_arrow",
     "from_conversations",
     "open_source",
     "read_csv",
     "read_flat_jsonl",
     "read_ipc",
+    "read_mapped",
     "read_nested_jsonl",
     "read_parquet",
     "read_sql",
@@ -49,12 +53,14 @@ __all__ = [
 
 #: Where the sources stand: each is loaded, with the library that it needs, when it is first asked for.
 _LOADED_WHEN_USED = {
+    "filtered": "filtering",
     "from_arrow": "tables",
     "from_conversations": "objects",
     "open_source": "open",
     "read_csv": "csv_file",
     "read_flat_jsonl": "jsonl_flat",
     "read_ipc": "ipc",
+    "read_mapped": "mapping",
     "read_nested_jsonl": "jsonl_nested",
     "read_parquet": "parquet",
     "read_sql": "sql",

@@ -35,7 +35,7 @@ except ModuleNotFoundError:  # pragma: no cover - the tests have it
         "DuckDB is missing, which SQL and sorting need: pip install 'export-engine[sql]'", name="duckdb"
     ) from None
 
-__all__ = ["MEMORY_LIMIT", "connected", "query_errors", "selected", "told"]
+__all__ = ["MEMORY_LIMIT", "check_expression", "connected", "query_errors", "selected", "told"]
 
 #: What DuckDB may hold by default before it spills; the process takes about twice that.
 MEMORY_LIMIT = "256MB"
@@ -172,6 +172,19 @@ def _check(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mappin
             f"{unused[0]} is not in the query; it has {', '.join(f'${name}' for name in sorted(wanted)) or 'none'}",
             option="param",
         )
+
+
+def check_expression(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any], option: str, said: str
+) -> None:
+    """Have DuckDB bind a query of one column around an option's text. Raises OptionError for one that it cannot be."""
+    try:
+        one = len(connection.extract_statements(query)) == 1
+        if not one or len(connection.execute(f"DESCRIBE {query}", dict(parameters)).fetchall()) != 1:
+            raise OptionError(f"{said!r} is more than one expression", option=option)
+    except duckdb.Error as error:
+        problem = " ".join(str(error).split("LINE ")[0].split())
+        raise OptionError(f"{said!r} cannot be used: {problem}", option=option) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from export_engine.errors import RowError
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, told
+from export_engine.sources.duck import MEMORY_LIMIT
+from export_engine.sources.filtering import rows_selected
 
 __all__ = ["SORT_KEYS", "sorted_rows"]
 
@@ -66,47 +67,15 @@ class _Sorted:
         return paths
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
-        # UTC, not the export's zone: what goes through here has no local times. One thread, so that the source is read
-        # by the caller's: a database's cursor may belong to it.
+        query = f"SELECT * FROM rows ORDER BY {_ORDER}"  # noqa: S608  # of names alone
+        # UTC, not the export's zone: what goes through here has no local times.
         with (
             closing(self.source.batches(context)) as unsorted,
-            connected(UTC, threads=1, memory_limit=self.memory_limit, spill_folder=self.spill_folder) as connection,
+            rows_selected(
+                unsorted, query, UTC, memory_limit=self.memory_limit, spill_folder=self.spill_folder
+            ) as ordered,
         ):
-            reading = _Remembering(unsorted)
-            connection.register("rows", pa.RecordBatchReader.from_batches(ROW_SCHEMA, reading))
-            with reading.errors(), selected(connection, f"SELECT * FROM rows ORDER BY {_ORDER}", {}) as reader:  # noqa: S608  # of names alone
-                ordered = map(_of_schema, told(iter(reader)))
-                yield from _distinct(ordered) if self.dedupe else ordered
-
-
-def _of_schema(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """DuckDB says of every column that it may be null."""
-    return pa.RecordBatch.from_arrays(batch.columns, schema=ROW_SCHEMA)
-
-
-class _Remembering:
-    """A source's batches on their way through DuckDB, which would hand on its errors as others of its own."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self._error: BaseException | None = None
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self._batches
-        except BaseException as error:
-            self._error = error
-            raise
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Let the source's own error through as it was raised."""
-        try:
-            yield
-        except Exception:
-            if self._error is not None:
-                raise self._error from None
-            raise
+            yield from _distinct(ordered) if self.dedupe else ordered
 
 
 # --- rows that are there twice ---------------------------------------------------------------------------------------

@@ -1,0 +1,118 @@
+"""Any source's rows through DuckDB, as they are in `ROW_SCHEMA`: by a query over the table `rows`, or a condition."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import tzinfo
+
+import pyarrow as pa
+
+from export_engine.schema import ROW_SCHEMA
+from export_engine.sources import Source, SourceContext
+from export_engine.sources.duck import MEMORY_LIMIT, check_expression, connected, selected, told
+
+__all__ = ["filtered", "rows_selected"]
+
+
+def filtered(
+    source: Source,
+    where: str,
+    *,
+    memory_limit: str = MEMORY_LIMIT,
+    spill_folder: str | os.PathLike[str] | None = None,
+) -> Source:
+    """Make a source of those of another's rows for which an SQL condition is true: `direction = 'inbound'`.
+
+    The condition sees the twelve columns of the CSVs and `created_at`, text as VARCHAR and the two times as TIMESTAMP
+    WITH TIME ZONE; the session's zone is the export's, so that `message_time >= '2026-06-11'` means its midnight there.
+    For which it is null, a row is left out. The rows' order stays. DuckDB is bounded as in `sorted_rows`.
+
+    Errors while reading: those of `source`; OptionError (`where`) for a condition that is none.
+    """
+    return _Filtered(source, where, memory_limit, spill_folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filtered:
+    source: Source
+    where: str
+    memory_limit: str
+    spill_folder: str | os.PathLike[str] | None
+
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
+        """What is read, so that nothing is written over it."""
+        paths: tuple[str | os.PathLike[str] | int, ...] = getattr(self.source, "paths", ())
+        return paths
+
+    def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
+        with (
+            closing(self.source.batches(context)) as rows,
+            rows_selected(
+                rows,
+                f"SELECT * FROM rows WHERE ({self.where})",  # noqa: S608  # the condition is SQL of the caller's own
+                context.timezone,
+                where=self.where,
+                memory_limit=self.memory_limit,
+                spill_folder=self.spill_folder,
+            ) as kept,
+        ):
+            yield from kept
+
+
+@contextmanager
+def rows_selected(
+    rows: Iterator[pa.RecordBatch],
+    query: str,
+    zone: tzinfo,
+    *,
+    where: str | None = None,
+    memory_limit: str,
+    spill_folder: str | os.PathLike[str] | None,
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Batches of a query over `rows`, which gives all its columns; a condition `where` in it is checked first.
+
+    One thread works, so that the rows are read by the caller's: a database's cursor may belong to it.
+    """
+    with connected(zone, threads=1, memory_limit=memory_limit, spill_folder=spill_folder) as connection:
+        if where is not None:
+            connection.register("rows", ROW_SCHEMA.empty_table())
+            check_expression(connection, f"SELECT 1 FROM rows WHERE ({where})", {}, "where", where)  # noqa: S608  # the same
+            connection.unregister("rows")
+        reading = _Remembering(rows)
+        connection.register("rows", pa.RecordBatchReader.from_batches(ROW_SCHEMA, reading))
+        with reading.errors(), selected(connection, query, {}) as reader:
+            yield map(_of_schema, told(iter(reader)))
+
+
+def _of_schema(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """DuckDB says of every column that it may be null."""
+    return pa.RecordBatch.from_arrays(batch.columns, schema=ROW_SCHEMA)
+
+
+class _Remembering:
+    """A source's batches on their way through DuckDB, which would hand on its errors as others of its own."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._batches
+        except BaseException as error:
+            self._error = error
+            raise
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Let the source's own error through as it was raised."""
+        try:
+            yield
+        except Exception:
+            if self._error is not None:
+                raise self._error from None
+            raise
