@@ -294,7 +294,7 @@ def _whole_records(chunk: bytes) -> tuple[list[int], int]:
     """Where the whole records at the beginning of a chunk begin, and where the last of them ends."""
     # Where every signature is that of the record that should begin there, they need not be walked.
     signed = np.array([found.start() for found in _SIGNATURE.finditer(chunk)], np.int64)
-    if len(signed) > 1 and not signed[0]:
+    if len(signed) > 1 and not signed[0] and signed[-2] + CENTRAL.itemsize <= len(chunk):
         lengths = np.ndarray((len(chunk) - 5,), "V6", chunk, strides=(1,))[signed[:-1] + _LENGTHS_AT]
         ends = signed[:-1] + CENTRAL.itemsize + lengths.view("<u2").reshape(-1, 3).sum(axis=1, dtype=np.int64)
         if np.array_equal(ends, signed[1:]):

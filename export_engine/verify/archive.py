@@ -181,9 +181,6 @@ class _Reading:
     def _read_records(self, some: Records) -> bool:
         """Read the members of some records; False where the rest cannot be read, as they overlap."""
         names = some.shown_names()
-        check_records(some, names, self._complain)
-        check_names(names, some.fixed["date"].astype(np.int64), some.fixed["time"].astype(np.int64), self._complain)
-        self._homes.add_names(names, some.at)
         sizes = spans(some)
         ends = some.offsets + sizes
         gaps = some.offsets - np.concatenate(([self._at], ends[:-1]))
@@ -197,6 +194,9 @@ class _Reading:
                 self._complain("members overlap: none of the rest is read")
                 some, names, sizes, ends, whole = some[:number], names[:number], sizes[:number], ends[:number], False
                 break
+        check_records(some, names, self._complain)
+        check_names(names, some.fixed["date"].astype(np.int64), some.fixed["time"].astype(np.int64), self._complain)
+        self._homes.add_names(names, some.at)
         for group in _groups(some, sizes, gaps):
             self._read_group(some[group], names[group], sizes[group])
             self._at = int(ends[group.stop - 1])
