@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from export_engine.errors import RowError
-from export_engine.schema import COLUMN_NAMES, MAX_BATCH_BYTES, MAX_BATCH_ROWS
+from export_engine.schema import COLUMN_NAMES, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 
 __all__ = ["Group", "groups"]
 
 _ID = COLUMN_NAMES.index("conversation_id")
+_TEXTS = [index for index, field in enumerate(ROW_SCHEMA) if field.type == pa.string()]
 
 #: What the cells of a row take besides their text: offsets and times.
 _ROW_BYTES = 64
@@ -98,17 +99,13 @@ def _bounds(batch: pa.RecordBatch, read: int) -> NDArray[np.int64]:
 
 def _size(batch: pa.RecordBatch) -> int:
     """What rows take: text, and a few bytes a cell. Unlike that of `nbytes`, the sum over slices is the whole's."""
-    return int(_ROW_BYTES * batch.num_rows + sum(map(_text_bytes, batch.columns)))
-
-
-def _text_bytes(column: pa.Array) -> int:
-    if column.type != pa.string():
-        return 0
-    offsets = column.buffers()[1]
-    if offsets is None:
-        return 0
-    first, last = np.frombuffer(offsets, np.int32)[[column.offset, column.offset + len(column)]].tolist()
-    return int(last) - int(first)
+    size: int = _ROW_BYTES * batch.num_rows
+    for index in _TEXTS:
+        column = batch.column(index)
+        if (offsets := column.buffers()[1]) is not None:
+            places = memoryview(offsets).cast("B").cast("i")
+            size += places[column.offset + len(column)] - places[column.offset]
+    return size
 
 
 class _Held:

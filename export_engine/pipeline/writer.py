@@ -234,7 +234,7 @@ class Writer:
     def _hold_to(self, creation: Creation) -> None:
         """Raise RowError where a message would have changed what is in the archive already, or was left out of it."""
         conversation, which = self._conversation, self._spec.selection
-        if conversation.created is None:
+        if conversation.created is None or conversation.created.us == creation.us:
             return
         was, now = self._created_text(conversation.created), self._created_text(creation)
         if conversation.left_out:
