@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_engine import OptionError, RowError
@@ -75,6 +75,7 @@ def order(row: Row) -> tuple[bytes, int, bytes, bool, bytes]:
     return row[0].encode(), row[1], row[2].encode(), row[3] is None, (row[3] or "").encode()
 
 
+@settings(deadline=None)  # each example opens a database
 @given(ROWS, st.randoms())
 def test_rows_are_ordered_by_bytes_and_time(rows: list[Row], random: Any) -> None:
     """However they were shuffled, the same rows come out in the same order, and all of them."""
