@@ -15,7 +15,7 @@ from unicodedata import category
 from export_engine.errors import ArchiveError, OptionError
 from export_engine.readback.directory import Entry, find_end, records
 from export_engine.readback.packed import chunks
-from export_engine.readback.rows import first_row, header_of, scanned, whole_rows
+from export_engine.readback.rows import cause, first_row, header_of, scanned, whole_rows
 from export_engine.readback.table import instants, table
 from export_engine.schema import COLUMN_NAMES
 from export_engine.times import instant
@@ -72,12 +72,13 @@ def conversation_text(path: str | os.PathLike[str], which: str) -> Iterator[str]
     """
     with Path(path).open("rb") as file:
         for entry in _find(file, which):
+            csv = chunks(file, entry)
             try:
-                for cells in _rows(file, entry):
+                for cells in _rows(csv):
                     if len(cells) == len(COLUMN_NAMES):
                         yield from _message_lines(dict(zip(COLUMN_NAMES, map(_text, cells), strict=True)))
             except ArchiveError as error:
-                raise ArchiveError(f"{entry.name!r}: {error}") from error
+                raise ArchiveError(f"{entry.name!r}: {cause(error, csv)}") from error
 
 
 def printable(text: str) -> str:
@@ -95,12 +96,13 @@ def _entries(file: IO[bytes], complain: Callable[[str], object] = len) -> Iterat
 
 def _member(file: IO[bytes], entry: Entry) -> Member:
     member = Member(entry.name, entry.csv_bytes, entry.packed_bytes)
+    csv = chunks(file, entry)
     try:
-        _, line_end, rest = header_of(chunks(file, entry))
+        _, line_end, rest = header_of(csv)
         for data in whole_rows(rest):
             _count(member, data, line_end)
     except ArchiveError as error:
-        member.problem = str(error)
+        member.problem = cause(error, csv)
     return member
 
 
@@ -140,9 +142,9 @@ def _text(cell: bytes | None) -> str:
     return (cell or b"").decode(errors="backslashreplace")
 
 
-def _rows(file: IO[bytes], entry: Entry) -> Iterator[list[bytes | None]]:
-    """A member's rows as they are. Raises ArchiveError where it cannot be read on."""
-    _, line_end, rest = header_of(chunks(file, entry))
+def _rows(csv: Iterator[bytes]) -> Iterator[list[bytes | None]]:
+    """A CSV's rows as they are. Raises ArchiveError where it cannot be read on."""
+    _, line_end, rest = header_of(csv)
     for row in chain.from_iterable(scanned(rows, line_end) for rows in whole_rows(rest)):
         yield row.cells
 

@@ -18,7 +18,7 @@ import numpy as np
 from export_engine.errors import ArchiveError
 from export_engine.schema import COLUMN_NAMES
 
-__all__ = ["BOM", "HEADERS", "LONGEST_ROW", "Row", "first_row", "header_of", "scanned", "whole_rows"]
+__all__ = ["BOM", "HEADERS", "LONGEST_ROW", "Row", "cause", "first_row", "header_of", "scanned", "whole_rows"]
 
 BOM = b"\xef\xbb\xbf"
 _NAMES = ",".join(COLUMN_NAMES).encode()
@@ -186,6 +186,16 @@ def first_row(chunks: Iterator[bytes]) -> Row | None:
     """The first row of a CSV, None without rows. Raises ArchiveError for a CSV that cannot be read so far."""
     _, line_end, rest = header_of(chunks)
     return next(chain.from_iterable(scanned(rows, line_end) for rows in whole_rows(rest)), None)
+
+
+def cause(error: ArchiveError, data: Iterator[bytes]) -> str:
+    """Why a CSV cannot be read: damage to its bytes, which reading on would find, explains all that is odd in it."""
+    try:
+        for _ in data:
+            pass
+    except ArchiveError as damage:
+        return str(damage)
+    return str(error)
 
 
 def _reason(data: bytes, at: int) -> str:

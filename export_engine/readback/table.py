@@ -149,7 +149,7 @@ def instants(rows: Table, column: int) -> NDArray[np.int64] | None:
         us = np.zeros(len(rows), np.int64)
         for suffix in _SUFFIXES:
             which = np.flatnonzero(lengths == _LOCAL_TIME + suffix)
-            some = _instants(rows, starts[which], suffix)
+            some = _instants(rows, starts[which], suffix) if len(which) else starts[which]
             if some is None:
                 return None
             us[which] = some

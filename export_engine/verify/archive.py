@@ -22,7 +22,7 @@ from export_engine.errors import ArchiveError
 from export_engine.options import CsvDialect
 from export_engine.readback.directory import Entry, Records, bytes_at, find_end, records
 from export_engine.readback.packed import LOCAL_BYTES, LONGEST_HELD, chunks, unpacked
-from export_engine.readback.rows import BOM, HEADERS, header_of, whole_rows
+from export_engine.readback.rows import BOM, HEADERS, cause, header_of, whole_rows
 from export_engine.report import MemberRecord
 from export_engine.times import instant
 from export_engine.verify.container import check_local, check_records, descriptor, local_headers, spans
@@ -298,7 +298,7 @@ class _Reading:
                 if plain is None or not facts.take(plain):
                     read_rows(rows, line_end, facts, refuse)
         except ArchiveError as error:
-            refuse(_cause(error, data))
+            refuse(cause(error, data))
             return None
         for row, before in facts.again():
             refuse(f"row {row}, column 'message_id': its id is also that of row {before}")
@@ -345,16 +345,6 @@ def _hashed(data: Iterator[bytes], digest: _Hash | None) -> Iterator[bytes]:
         if digest is not None:
             digest.update(chunk)
         yield chunk
-
-
-def _cause(error: ArchiveError, data: Iterator[bytes]) -> str:
-    """Why a CSV cannot be read: damage to its bytes, which reading on would find, explains all that is odd in it."""
-    try:
-        for _ in data:
-            pass
-    except ArchiveError as damage:
-        return str(damage)
-    return str(error)
 
 
 def _record(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from rich.cells import cell_len
 
 from export_engine import Channel, Contact, Conversation, DateRange, Message, export_conversations
-from tests.cli.command import needs_posix, run
+from tests.cli.command import COMMAND, ENVIRONMENT, needs_posix, run
 
 
 def test_inspect_lists_members(archive: Path) -> None:
@@ -70,3 +74,101 @@ def test_inspect_prints_text_as_text(tmp_path: Path, terminal: bool) -> None:
         texts = shown.rpartition("deflated\r\n")[2].split("\r\n")
         assert len(texts) == 4
         assert max(map(cell_len, texts)) <= 100
+
+
+def on_terminal(width: int, *arguments: str | Path) -> tuple[int, list[str]]:
+    """Exit code and lines of inspect in a terminal of some width."""
+    here, there = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX
+    with subprocess.Popen(
+        [*COMMAND, "inspect", *map(str, arguments)], env=ENVIRONMENT | {"COLUMNS": str(width)}, stdout=there
+    ) as process:
+        os.close(there)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while piece := os.read(here, 1 << 16):
+                shown += piece
+    os.close(here)
+    return process.returncode, shown.decode().splitlines()
+
+
+FLAGS = "🇩🇪🇫🇷🇮🇹🇪🇸" * 4
+FAMILY = "👨\u200d👩\u200d👧" * 6
+
+
+@pytest.fixture
+def odd_names(tmp_path: Path) -> Path:
+    """Names that are long, wide, of flags, and a conversation without messages."""
+    start = datetime(2026, 6, 1, tzinfo=UTC)
+    message = Message("m", start, "inbound", "customer", f"{FLAGS} {FAMILY} {'long' * 30} " + "字" * 40)
+    names = ["Jane " + "Maria " * 20, "王小明" * 12, FLAGS, FAMILY, "x" * 120]
+    talks = [Conversation(f"c{number}", Contact(name), [message]) for number, name in enumerate(names)]
+    talks.append(Conversation("empty", Contact("Nobody"), [], start))
+    days = DateRange(start.date(), start.date())
+    return export_conversations(talks, channel=Channel("Desk"), date_range=days).write_to(tmp_path)
+
+
+@needs_posix
+@pytest.mark.parametrize("width", [30, 60, 80, 100, 140])
+def test_every_line_fits(odd_names: Path, width: int) -> None:
+    """Names and texts are folded with a hanging indent; no line is wider, no flag is torn, nothing is lost."""
+    with ZipFile(odd_names) as archive:
+        names = archive.namelist()
+    code, lines = on_terminal(width, odd_names)
+    assert code == 0
+    assert max(map(cell_len, lines)) <= width
+    bare = "".join("".join(lines).split())
+    for name in names:
+        for word in name.split(" ") if width < 94 else ():
+            assert word in bare
+    code, lines = on_terminal(width, odd_names, "c2")
+    assert code == 0
+    assert max(map(cell_len, lines)) <= width
+    text = "".join("".join(lines).split())
+    assert FLAGS in text
+    assert FAMILY in text
+    assert "字" * 40 in text
+    letters = [run for line in lines for run in re.findall("[\U0001f1e6-\U0001f1ff]+", line)]
+    assert {run[at : at + 2] for run in letters for at in range(0, len(run), 2)} == {"🇩🇪", "🇫🇷", "🇮🇹", "🇪🇸"}
+
+
+@needs_posix
+def test_a_narrow_list(odd_names: Path) -> None:
+    """At 30 columns the facts stand below the name, each indented."""
+    _, lines = on_terminal(30, odd_names)
+    at = next(number for number, line in enumerate(lines) if line.startswith("Nobody--"))
+    assert lines[at : at + 2] == ["Nobody--2026-06-01_000000--Des", "    k.csv"]
+    assert lines[at + 2] == "  no messages, 149 B of CSV,"
+    assert lines[at + 3].startswith("    ")
+    assert lines[at + 3].endswith("B deflated")
+
+
+def test_an_empty_conversation_says_so(odd_names: Path) -> None:
+    """Its row in the list has no times, and printing it is not silence."""
+    _, output, _ = run("inspect", odd_names)
+    assert "no messages" in next(line for line in output.decode().splitlines() if "Nobody" in line)
+    assert run("inspect", odd_names, "empty") == (2, b"", run("inspect", odd_names, "empty")[2])
+    assert run("inspect", odd_names, "Nobody") == (0, b"no messages\n", "")
+
+
+def test_a_damaged_member(odd_names: Path) -> None:
+    """The list goes on behind it and says what is wrong, with exit code 3; the others are found by their ids."""
+    with ZipFile(odd_names) as archive:
+        info = archive.infolist()[1]
+    data = bytearray(odd_names.read_bytes())
+    place = info.header_offset + 30 + len(info.filename.encode()) + info.compress_size // 2
+    data[place] ^= 0x55
+    odd_names.write_bytes(data)
+    code, output, errors = run("inspect", odd_names)
+    lines = output.decode().splitlines()
+    assert (code, errors) == (3, "")
+    assert [line.split()[0] for line in lines[1:7]] == ["1", "damaged", "1", "1", "1", "0"]
+    assert lines[-1].startswith(f"  {info.filename!r}: it ")
+    code, output, _ = run("inspect", odd_names, "c3")
+    assert code == 0
+    assert FAMILY in output.decode()
+    code, _, errors = run("inspect", odd_names, "c1")
+    assert code == 2
+    assert "1 members cannot be read" in errors
+    code, _, errors = run("inspect", odd_names, info.filename)
+    assert code == 3
+    assert errors.startswith(f"error: {info.filename!r}: it ")
