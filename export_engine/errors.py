@@ -90,9 +90,8 @@ class GroupingError(SourceError, ValueError):
     def __init__(self, conversation_id: str) -> None:
         super().__init__(
             f"conversation {conversation_id!r} comes back after another conversation began, and its rows must stand "
-            "together: sort the source first, in Python with sorted_rows(source), a table with ORDER BY "
-            "conversation_id, message_time, files for example with duckdb -c \"COPY (FROM read_csv(['a.csv', 'b.csv'], "
-            "all_varchar=true, allow_quoted_nulls=false) ORDER BY conversation_id, message_time) TO 'sorted.parquet'\""
+            "together: sort them, with --sort (in Python sorted_rows(source)), or with ORDER BY conversation_id, "
+            "message_time where a query gives them"
         )
         self.conversation_id = conversation_id
 

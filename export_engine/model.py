@@ -76,13 +76,13 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class DateRange:
-    """Whole days from `start` to `end`, both included, in the export's time zone.
+    """Whole days from `start` to `end`, both included, in the export's time zone; without `end` the range is open.
 
     Raises OptionError when `end` is before `start`.
     """
 
     start: date
-    end: date
+    end: date = date.max
 
     def __post_init__(self) -> None:
         if self.end < self.start:

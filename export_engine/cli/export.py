@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 import click
 from rich.console import Console
@@ -33,7 +33,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--channel-phone", help="The channel's phone number.")
 @click.option("--channel-id", help="The channel's id. At least one of the three is needed.")
 @click.option("--start", required=True, type=_DAY, metavar="YYYY-MM-DD", help="First day of the range.")
-@click.option("--end", required=True, type=_DAY, metavar="YYYY-MM-DD", help="Last day of the range, included.")
+@click.option("--end", type=_DAY, metavar="YYYY-MM-DD", help="Last day of the range, included (default: none).")
 @click.option(
     "--output",
     "target",
@@ -59,7 +59,7 @@ def export(
     channel_phone: str | None,
     channel_id: str | None,
     start: datetime,
-    end: datetime,
+    end: datetime | None,
     target: str,
     overwrite: bool,
     manifest: str | None,
@@ -87,7 +87,7 @@ def export(
         made = export_conversations(
             inputs.source(),
             channel=Channel(channel_name, channel_phone, channel_id),
-            date_range=DateRange(start.date(), end.date()),
+            date_range=DateRange(start.date(), end.date() if end else date.max),
             options=replace(options, sha256=not quiet),
             export_id=export_id,
             on_progress=on_progress,

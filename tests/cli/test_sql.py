@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.cli.command import FLAT, JUNE, NAME, NESTED, run
+from tests.cli.command import CHANNEL, FLAT, JUNE, NAME, NESTED, run
 
 LOG = """\
 From,To,Body,Sent,Sid,Direction
@@ -68,6 +68,25 @@ def test_a_condition_is_for_any_input(given: Path, tmp_path: Path) -> None:
     kept = rows(tmp_path / NAME)
     assert run("export", given, *JUNE, "--output", tmp_path, "--overwrite")[0] == 0
     assert kept == [row for row in rows(tmp_path / NAME) if row[2] == "inbound"] != []
+
+
+def test_without_an_end_the_range_is_open(tmp_path: Path) -> None:
+    """It has all from the first day on; the archive is called after its month."""
+    assert run("export", NESTED, *CHANNEL, "--start", "2026-06-10", "--id", "x", "--output", tmp_path / "a.zip")[0] == 0
+    days = ("--start", "2026-06-10", "--end", "2027-01-01")
+    assert run("export", NESTED, *CHANNEL, *days, "--id", "x", "--output", tmp_path / "b.zip")[0] == 0
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    assert rows(tmp_path / "a.zip") != []
+
+
+def test_torn_conversations_are_refused_with_the_way_to_sort(log: Path, tmp_path: Path) -> None:
+    """The message names the option."""
+    torn = log.read_text() + "+1202,+1999,again,2026-06-04 10:00:00,SM4,inbound\n"
+    log.write_text(torn)
+    code, _, errors = run("export", log, *MAP, *JUNE, "--output", tmp_path)
+    assert code == 1
+    assert "'+1202' comes back" in errors
+    assert "with --sort" in errors
 
 
 @pytest.mark.parametrize(
