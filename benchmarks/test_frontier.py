@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import deflate
+import numpy as np
 import pyarrow as pa
 import pytest
 from isal import isal_zlib
@@ -50,7 +51,7 @@ def _piece(library: Any, level: int, text: bytes, dictionary: bytes, last: bool)
 
 def _preset(using: Backend, text: bytes) -> bytes:
     # The engine's call, which takes the CRC-32 along: what the others are spared.
-    return using.gzip(text)[10:-8]
+    return using.members(memoryview(text), np.array([0, len(text)]), b"").data
 
 
 def _candidates(how: Callable[[Any, int], Deflater]) -> dict[str, Deflater]:

@@ -12,14 +12,16 @@ from datetime import UTC
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import data, raw
 from benchmarks.measure import interleaved, record
 from export_engine.options import DEFAULT_NAME_BUDGET, CsvDialect
-from export_engine.pipeline.deflate import Backend
+from export_engine.pipeline.deflate import Backend, Deflated
 from export_engine.pipeline.grouping import groups
 from export_engine.pipeline.members import MemberSpec, build
 from export_engine.pipeline.naming import member_namer
@@ -31,8 +33,14 @@ from export_engine.sources.tables import from_arrow
 from export_engine.timetext import time_text
 
 _TIME = COLUMN_NAMES.index("message_time")
-_NOTHING = bytes(18)  # a gzip member's frame around no data
-_UNDEFLATED = Backend(name="none", gzip=lambda _: _NOTHING, piece=lambda *_: b"", crc32=lambda *_: 0)
+
+
+def _nothing(_csv: memoryview, cuts: NDArray[np.int64], _header: bytes) -> Deflated:
+    none = np.zeros(len(cuts) - 1, np.int64)
+    return Deflated(b"", none, none.astype(np.uint32))
+
+
+_UNDEFLATED = Backend(name="none", members=_nothing, piece=lambda *_: b"", crc32=lambda *_: 0)
 _RECIPE = MemberSpec(
     selection=selection(data.JUNE, UTC, by_creation=False),
     dialect=CsvDialect(),

@@ -120,8 +120,8 @@ class Packed:
     fields: NDArray[np.int64]
 
 
-def pack(members: Members, data: Sequence[bytes], base: int | None = None) -> Packed:
-    """Lay whole members out one after another.
+def pack(members: Members, data: bytes, base: int | None = None) -> Packed:
+    """Lay whole members out, whose `data` stand one after another.
 
     Without `base` the offsets are relative, and `Archive.add` completes them. With it, members that begin at 4 GiB or
     beyond get their zip64 records.
@@ -129,7 +129,9 @@ def pack(members: Members, data: Sequence[bytes], base: int | None = None) -> Pa
     names = [name.encode() for name in members.names]
     lengths = np.array(list(map(len, names)), np.int64)
     sizes = _LOCAL.itemsize + lengths + members.deflated_bytes
-    columns = [names, data]
+    stops = np.cumsum(members.deflated_bytes)
+    parts = map(memoryview(data).__getitem__, map(slice, (stops - members.deflated_bytes).tolist(), stops.tolist()))
+    columns: list[Sequence[bytes | memoryview]] = [names, list(parts)]
     if members.streamed.any():
         columns.append([_descriptor(members, at) for at in range(len(names))])
         sizes += list(map(len, columns[-1]))
@@ -144,9 +146,9 @@ def pack(members: Members, data: Sequence[bytes], base: int | None = None) -> Pa
     return Packed(local, records, starts, np.cumsum(spaces) - spaces + _OFFSET_AT)
 
 
-def _joined(fixed: NDArray[np.void], *columns: Sequence[bytes]) -> bytes:
+def _joined(fixed: NDArray[np.void], *columns: Sequence[bytes | memoryview]) -> bytes:
     """The fixed part of each record, followed by its own item of each column."""
-    parts: list[bytes] = [b""] * (len(fixed) * (len(columns) + 1))
+    parts: list[bytes | memoryview] = [b""] * (len(fixed) * (len(columns) + 1))
     parts[:: len(columns) + 1] = fixed.view(f"V{fixed.itemsize}").tolist()
     for place, column in enumerate(columns, 1):
         parts[place :: len(columns) + 1] = column
@@ -217,7 +219,7 @@ class Archive:
         self._directory: list[bytes] = []
         self._streamed_from = 0
 
-    def add(self, packed: Packed, members: Members, data: Sequence[bytes]) -> bytes:
+    def add(self, packed: Packed, members: Members, data: bytes) -> bytes:
         """Append members that `pack` has laid out; they are laid out again where zip64 is needed."""
         if self.position + len(packed.local) >= LIMIT_32:
             packed = pack(members, data, base=self.position)

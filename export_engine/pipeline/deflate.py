@@ -1,28 +1,30 @@
-"""Bytes to raw deflate (RFC 1951), one member or one piece of a member at a time.
+"""Bytes to raw deflate (RFC 1951): a group of members, or one piece of a long member, at a time.
 
 Knows nothing of ZIP or conversations. What it promises:
 
-- **A member of up to `PIECE` bytes is deflated by one call**, which is what small members want most. The call makes a
-  gzip member (RFC 1952): a raw deflate stream between a header of fixed size and the CRC-32, so that one call gives
-  all that a ZIP member needs, and costs no more than the deflate stream alone.
+- **Members of up to `PIECE` bytes are deflated together**, each a stream of its own. The preset `fast` is the package's
+  own kernel, `export_engine._native`, for which that is one call, without the interpreter's lock. The libraries take a
+  call for each member; the call makes a gzip member (RFC 1952): a raw deflate stream between a header of fixed size and
+  the CRC-32, so that one call gives all that a ZIP member needs, and costs no more than the deflate stream alone.
 - **A longer one is cut every `PIECE` bytes of its own**, never where a batch happened to end. Each piece is deflated
   apart, with the 32 KiB before it as its dictionary, and ends in a sync flush, so that the pieces simply stand one
   after another and one giant member keeps every thread busy. The result is about as small as a single stream (RFC
   1951 section 3.2.4 gives the empty stored block that a sync flush is).
 - **The bytes depend on the data and the backend alone**, not on threads, timing or how the data arrived.
 
-A preset names what is wanted; the backend is the best library installed for it. Every backend releases the
-interpreter's lock while it works. Without its library a preset falls back to the standard library's zlib, and the
-backend's name, which every report carries, says so.
+A preset names what is wanted; the backend is the best that is installed for it. Every backend releases the
+interpreter's lock while it works. Where the kernel was not built, `fast` is ISA-L's; without its library a preset falls
+back to the standard library's zlib. The backend's name, which every report carries, says so.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -37,9 +39,9 @@ __all__ = [
     "PRESETS",
     "STORED",
     "Backend",
+    "Deflated",
     "backend",
     "deflate_long",
-    "deflate_whole",
 ]
 
 #: Bytes of a member that are deflated in one call.
@@ -63,11 +65,20 @@ _CRC32 = itemgetter(slice(-8, -4))
 
 
 @dataclass(frozen=True, slots=True)
+class Deflated:
+    """Members' data one after another, in the byte at which each ends, and each one's CRC-32."""
+
+    data: bytes
+    ends: NDArray[np.int64]
+    crc32s: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """One way to deflate.
 
-    - `gzip(data)`: a gzip member without optional header fields of at most `PIECE` bytes. What its ten bytes of header
-      and eight of trailer enclose is in the ZIP method `whole_method`.
+    - `members(csv, cuts, header)`: members of at most `PIECE` bytes, each `header` and then the bytes of `csv` between
+      two neighbouring `cuts`. Their data are in the ZIP method `whole_method`.
     - `piece(data, dictionary, last)`: a part of a raw deflate stream, byte-aligned unless it is the last.
     - `crc32(data, start=0)`: the CRC-32 of `data`, continuing from `start`.
 
@@ -75,10 +86,21 @@ class Backend:
     """
 
     name: str
-    gzip: Callable[[bytes], bytes]
+    members: Callable[[memoryview, NDArray[np.int64], bytes], Deflated]
     piece: Callable[[bytes | memoryview, bytes, bool], bytes]
     crc32: Callable[..., int]
     whole_method: int = DEFLATED
+
+
+def _one_by_one(gzip: Callable[[bytes], bytes], csv: memoryview, cuts: NDArray[np.int64], header: bytes) -> Deflated:
+    """Members by a function that makes a gzip member without optional header fields of one."""
+    places = cuts.tolist()
+    # No bytecode between the calls: each gives the interpreter's lock back, and would have to queue for it again.
+    parts = map(csv.__getitem__, map(slice, places, places[1:]))
+    framed = list(map(gzip, map(b"".join, zip(repeat(header), parts, strict=False))))
+    streams = list(map(_STREAM, framed))
+    crc32s = np.frombuffer(b"".join(map(_CRC32, framed)), "<u4")
+    return Deflated(b"".join(streams), np.cumsum(list(map(len, streams)), dtype=np.int64), crc32s)
 
 
 def _piece(
@@ -94,20 +116,41 @@ def _piece(
 def _zlib(level: int) -> Backend:
     return Backend(
         name=f"zlib {level}",
-        gzip=partial(zlib.compress, level=level, wbits=_GZIP),
+        members=partial(_one_by_one, partial(zlib.compress, level=level, wbits=_GZIP)),
         piece=partial(_piece, zlib.compressobj, level),
         crc32=zlib.crc32,
     )
 
 
+def _native_members(csv: memoryview, cuts: NDArray[np.int64], header: bytes) -> Deflated:
+    from export_engine._native import deflate_members  # noqa: PLC0415  # whoever calls this has found it there
+
+    data, ends, crc32s = deflate_members(csv, cuts.data, header)
+    return Deflated(data, np.frombuffer(ends, np.int64), np.frombuffer(crc32s, np.uint32))
+
+
 def _fast() -> Backend:
+    try:
+        # Optional: built where there is a compiler.
+        from export_engine._native import VERSION, crc32, deflate_piece  # noqa: PLC0415
+    except ImportError:
+        return _isal()
+    return Backend(
+        name=f"native {VERSION}",
+        members=_native_members,
+        piece=deflate_piece,
+        crc32=crc32,
+    )
+
+
+def _isal() -> Backend:
     try:
         from isal import isal_zlib  # noqa: PLC0415  # optional: no wheel on some platforms
     except ImportError:
         return _zlib(1)
     return Backend(
         name="isal 2",
-        gzip=partial(isal_zlib.compress, level=2, wbits=_GZIP),
+        members=partial(_one_by_one, partial(isal_zlib.compress, level=2, wbits=_GZIP)),
         piece=partial(_piece, isal_zlib.compressobj, 2),
         crc32=isal_zlib.crc32,
     )
@@ -121,7 +164,7 @@ def _balanced() -> Backend:
         return _zlib(6)
     return Backend(
         name="libdeflate 5 + zlib-ng 5",
-        gzip=_libdeflate_5,
+        members=partial(_one_by_one, _libdeflate_5),
         piece=partial(_piece, zlib_ng.compressobj, 5),
         crc32=zlib_ng.crc32,
     )
@@ -152,7 +195,7 @@ def _small() -> Backend:
         return _zlib(9)
     return Backend(
         name="libdeflate 8 + zlib-ng 8",
-        gzip=_libdeflate_8,
+        members=partial(_one_by_one, _libdeflate_8),
         # zlib-ng's level 9 comes out larger than its 8 on this kind of text.
         piece=partial(_piece, zlib_ng.compressobj, 8),
         crc32=zlib_ng.crc32,
@@ -168,7 +211,11 @@ def _store() -> Backend:
     # A long member is not known whole when its header is written. ZIP readers fail on the method "stored" with sizes
     # that only follow the data, so the pieces are deflate's own stored blocks.
     return Backend(
-        name="store", gzip=_framed, piece=partial(_piece, zlib.compressobj, 0), crc32=zlib.crc32, whole_method=STORED
+        name="store",
+        members=partial(_one_by_one, _framed),
+        piece=partial(_piece, zlib.compressobj, 0),
+        crc32=zlib.crc32,
+        whole_method=STORED,
     )
 
 
@@ -184,13 +231,6 @@ PRESETS: dict[Compression, Callable[[], Backend]] = {
 def backend(preset: Compression) -> Backend:
     """The backend of a preset."""
     return PRESETS[preset]()
-
-
-def deflate_whole(texts: Iterable[bytes], using: Backend) -> tuple[list[bytes], NDArray[np.uint32]]:
-    """Members of at most `PIECE` bytes: each one's data, in the ZIP method `using.whole_method`, and its CRC-32."""
-    # No bytecode between the calls: each gives the interpreter's lock back, and would have to queue for it again.
-    framed = list(map(using.gzip, texts))
-    return list(map(_STREAM, framed)), np.frombuffer(b"".join(map(_CRC32, framed)), "<u4")
 
 
 def deflate_long(data: bytes, using: Backend, size: int = PIECE) -> bytes:

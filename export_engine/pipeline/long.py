@@ -28,7 +28,7 @@ from hashlib import sha256
 import numpy as np
 
 from export_engine.errors import ArchiveError, RowError
-from export_engine.pipeline.deflate import DEFLATED, WINDOW, Backend, deflate_whole
+from export_engine.pipeline.deflate import DEFLATED, WINDOW, Backend
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.members import MemberSpec, Rendered, row_cuts
 from export_engine.pipeline.selection import given_creation
@@ -283,7 +283,7 @@ class _Member:
             yield self._piece(rest, creation, last=True)
         else:
             method = backend.whole_method
-            yield Piece(self._workers.submit(_whole, rest, backend), len(rest), creation)
+            yield Piece(self._workers.submit(_whole, rest, self._spec.header, backend), len(rest), creation)
         hash_ = None if self._hash is None else self._hash.hexdigest()
         yield MemberEnds(self.rows, self.csv_bytes, self._crc32, method, self._first, self._last, hash_, creation)
 
@@ -293,6 +293,6 @@ class _Member:
         return Piece(task, len(data), creation)
 
 
-def _whole(text: bytes, using: Backend) -> bytes:
-    (data,), _ = deflate_whole([text], using)
-    return data
+def _whole(text: bytes, header: bytes, using: Backend) -> bytes:
+    csv = memoryview(text)[len(header) :]
+    return using.members(csv, np.array([0, len(csv)]), header).data

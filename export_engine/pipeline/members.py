@@ -7,10 +7,10 @@ where in the archive does it stand?) is left to the caller.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import repeat
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from export_engine.errors import RowError
 from export_engine.model import Channel, DateRange
 from export_engine.options import CsvDialect, ExportOptions
 from export_engine.pipeline.archive import Members, Packed, pack
-from export_engine.pipeline.deflate import DEFLATED, PIECE, STORED, Backend, backend, deflate_long, deflate_whole
+from export_engine.pipeline.deflate import DEFLATED, PIECE, STORED, Backend, Deflated, backend, deflate_long
 from export_engine.pipeline.digests import digests
 from export_engine.pipeline.formulas import guard
 from export_engine.pipeline.grouping import Group
@@ -114,7 +114,7 @@ class MemberBatch:
 
     rows: Selected
     members: Members
-    data: list[bytes]
+    data: bytes
     packed: Packed
     name_digests: NDArray[np.uint64]
     id_digests: NDArray[np.uint64]
@@ -157,24 +157,19 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
     """The members of a group of whole conversations. Raises RowError for a row that breaks a rule."""
     rows = select(group, spec.selection)
     check(group, rows)
-    csv, cuts = _rendered(spec, rows, rows.bounds, spec.scratch)
-    ends = np.array(cuts, np.int64)
-    csv_bytes = ends[1:] - ends[:-1] + len(spec.header)
-    # One text at a time, which then is still in the processor's cache, unless they are needed twice.
-    parts = map(csv.__getitem__, map(slice, cuts, cuts[1:]))
-    texts: Iterable[bytes] = map(b"".join, zip(repeat(spec.header), parts, strict=False))
-    if spec.hashed:
-        texts = kept = list(texts)
-    data, crc32s, methods = _deflated(texts, csv_bytes, spec)
+    csv, places = _rendered(spec, rows, rows.bounds, spec.scratch)
+    cuts = np.array(places, np.int64)
+    csv_bytes = cuts[1:] - cuts[:-1] + len(spec.header)
+    deflated, methods = _deflated(csv, cuts, csv_bytes, spec)
     names = list(map(spec.name_of, rows.names, rows.phones, created_text(rows.created)))
     times, dates = dos_times(rows.created)
-    deflated_bytes = np.array(list(map(len, data)), np.int64)
+    deflated_bytes = np.diff(deflated.ends, prepend=0)
     members = Members(
         names=names,
         times=times,
         dates=dates,
         methods=methods,
-        crc32s=crc32s,
+        crc32s=deflated.crc32s.astype(np.int64),
         deflated_bytes=deflated_bytes,
         csv_bytes=csv_bytes,
         streamed=deflated_bytes > spec.spool_limit,
@@ -185,30 +180,49 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
     return MemberBatch(
         rows=rows,
         members=members,
-        data=data,
-        packed=pack(members, data),
+        data=deflated.data,
+        packed=pack(members, deflated.data),
         name_digests=digests(collision_keys(names)),
         id_digests=digests(ids),
         all_ids=ids,
-        hashes=[sha256(text).hexdigest() for text in kept] if spec.hashed else [None] * len(data),
+        hashes=_hashes(spec.header, csv, places) if spec.hashed else [None] * len(names),
     )
 
 
 def _deflated(
-    texts: Iterable[bytes], csv_bytes: NDArray[np.int64], spec: MemberSpec
-) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.int64]]:
-    """Each text's deflated bytes, CRC-32 and ZIP method."""
-    using, limit = spec.backend, spec.one_call
-    methods = np.where(csv_bytes <= limit, using.whole_method, DEFLATED)
-    if not len(csv_bytes) or csv_bytes.max() <= limit:
-        data, crc32s = deflate_whole(texts, using)
-        return data, crc32s.astype(np.int64), methods
-    data, checks = [], []
-    for text in texts:
-        if len(text) <= limit:
-            (one,), (crc32,) = deflate_whole([text], using)
-        else:
-            one, crc32 = deflate_long(text, using, spec.piece), using.crc32(text)
-        data.append(one)
-        checks.append(int(crc32))
-    return data, np.array(checks, np.int64), methods
+    csv: memoryview, cuts: NDArray[np.int64], csv_bytes: NDArray[np.int64], spec: MemberSpec
+) -> tuple[Deflated, NDArray[np.int64]]:
+    """The members between the cuts, and each one's ZIP method."""
+    using, header = spec.backend, spec.header
+    methods = np.where(csv_bytes <= spec.one_call, using.whole_method, DEFLATED)
+    long = np.flatnonzero(csv_bytes > spec.one_call).tolist()
+    if not long:
+        return using.members(csv, cuts, header), methods
+    parts: list[Deflated] = []
+    at = 0
+    for place in long:
+        parts.append(using.members(csv, cuts[at : place + 1], header))
+        text = b"".join((header, csv[cuts[place] : cuts[place + 1]]))
+        data = deflate_long(text, using, spec.piece)
+        parts.append(Deflated(data, np.array([len(data)]), np.array([using.crc32(text)], np.uint32)))
+        at = place + 1
+    parts.append(using.members(csv, cuts[at:], header))
+    bases = np.cumsum([0, *(len(part.data) for part in parts)])
+    return (
+        Deflated(
+            b"".join(part.data for part in parts),
+            np.concatenate([part.ends + base for part, base in zip(parts, bases, strict=False)]),
+            np.concatenate([part.crc32s for part in parts]),
+        ),
+        methods,
+    )
+
+
+def _hashes(header: bytes, csv: memoryview, cuts: list[int]) -> list[str]:
+    """Each member's SHA-256."""
+    begun, hashes = sha256(header), []
+    for start, stop in pairwise(cuts):
+        hashing = begun.copy()
+        hashing.update(csv[start:stop])
+        hashes.append(hashing.hexdigest())
+    return hashes

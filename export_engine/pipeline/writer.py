@@ -188,7 +188,7 @@ class Writer:
         if member.streamed:
             yield self.archive.end(facts)
         else:
-            data = [b"".join(member.held)]
+            data = b"".join(member.held)
             yield self.archive.add(pack(facts, data), facts, data)
         totals, id_ = self.totals, conversation.begun.conversation_id
         totals.rows += ended.rows

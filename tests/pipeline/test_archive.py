@@ -81,7 +81,7 @@ def body(made: Archive, specs: Sequence[Spec]) -> bytes:
     for streamed, some in groupby(specs, lambda spec: spec.way == "streamed"):
         run = list(some)
         if not streamed:
-            members, data = members_of(run), [spec.payload for spec in run]
+            members, data = members_of(run), b"".join(spec.payload for spec in run)
             chunks.append(made.add(pack(members, data), members, data))
             continue
         for spec in run:
@@ -199,7 +199,7 @@ def test_headers_are_zipstream_s(
     members.crc32s, members.deflated_bytes, members.csv_bytes = np.array(numbers, np.int64).reshape(3, 1)
     info.CRC, info.compress_size, info.file_size = numbers
     central = info._central_directory_header_data()
-    packed = pack(members, [b""], base=offset)
+    packed = pack(members, b"", base=offset)
     if offset >= ONES_32:
         info.extract_version = 45  # zipstream-ng says so in the central header alone
     assert packed.local == info.FileHeader(zip64=False) + (info.DataDescriptor(zip64=False) if way == "packed" else b"")

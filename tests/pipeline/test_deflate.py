@@ -9,6 +9,7 @@ import sys
 import zlib
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,12 +24,11 @@ from export_engine.pipeline.deflate import (
     Backend,
     backend,
     deflate_long,
-    deflate_whole,
 )
 from export_engine.pipeline.workers import Workers
 from export_engine.schema import COLUMN_NAMES
 
-LIBRARIES = ["isal", "zlib_ng", "deflate"]
+LIBRARIES = ["export_engine._native", "isal", "zlib_ng", "deflate"]
 WORDS = """the of to and a in is it you that he was for on are with as I his they be at one have this from or had by hot
 word but what some we can out other were all there when up use your how said an each she which do their time if will way
 about many then them write would like so these her long make thing see him two has look more day could go come did
@@ -81,9 +81,9 @@ def conversation(number: int, rows: int) -> bytes:
 
 def whole(data: bytes, using: Backend) -> bytes:
     """A member of one call; its CRC-32 comes along."""
-    (deflated,), (crc32,) = deflate_whole([data], using)
-    assert crc32 == zlib.crc32(data)
-    return deflated
+    made = using.members(memoryview(data), np.array([0, len(data)]), b"")
+    assert (made.ends.tolist(), made.crc32s.tolist()) == ([len(made.data)], [zlib.crc32(data)])
+    return made.data
 
 
 def deflate_member(data: bytes, using: Backend) -> tuple[bytes, int]:
@@ -126,6 +126,22 @@ def test_any_bytes_come_back(preset: Compression, data: bytes) -> None:
     using = backend(preset)
     assert unpack(whole(data, using), using.whole_method) == data
     assert inflate(using.piece(data, b"", True)) == data
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@given(st.lists(st.binary(max_size=300) | st.text(max_size=300).map(str.encode), max_size=6), st.binary(max_size=99))
+@PATIENT
+def test_members_of_a_group_are_those_alone(preset: Compression, texts: list[bytes], header: bytes) -> None:
+    """Deflated together, each is what it is alone; the header before each is part of it."""
+    using = backend(preset)
+    cuts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    made = using.members(memoryview(b"".join(texts)), cuts, header)
+    ends = made.ends.tolist()
+    assert made.crc32s.tolist() == [zlib.crc32(header + text) for text in texts]
+    for start, stop, text in zip([0, *ends], ends, texts, strict=False):
+        alone = using.members(memoryview(text), np.array([0, len(text)]), header)
+        assert made.data[start:stop] == alone.data
+        assert unpack(alone.data, using.whole_method) == header + text
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -196,11 +212,13 @@ def test_fallback(preset: Compression, missing: list[str], monkeypatch: pytest.M
     for library in missing:
         monkeypatch.setitem(sys.modules, library, None)
     using, level = backend(preset), {"fast": 1, "balanced": 6, "small": 9, "store": 0}[preset]
-    needs = {"fast": {"isal"}, "balanced": {"zlib_ng", "deflate"}, "small": {"zlib_ng", "deflate"}}.get(preset, set())
-    if needs & set(missing):
+    needs = {"fast": {"export_engine._native", "isal"}, "store": {"nothing"}}.get(preset, {"zlib_ng", "deflate"})
+    if needs <= set(missing) or (preset != "fast" and needs & set(missing)):
         assert using.name == f"zlib {level}"
         assert whole(b"abc" * 99, using) == zlib.compress(b"abc" * 99, level, wbits=-15)
         assert using.crc32 is zlib.crc32
+    elif preset == "fast" and needs & set(missing):
+        assert using.name == ("isal 2" if "export_engine._native" in missing else "native 1")
     else:
         assert "zlib " not in using.name
     data = mixed(PIECE + 1)

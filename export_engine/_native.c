@@ -1,0 +1,980 @@
+/* Deflate (RFC 1951) for a whole group of small members in one call, without the interpreter's lock.
+
+   What a call does depends on the bytes it is given and on nothing else: not on how members were put together into
+   calls, on threads, processor or compiler. There is no floating point, every load of more than a byte is little-endian
+   by construction, and the tables are constants (`_tables.h`, made by `benchmarks/train_tables.py`).
+
+   How a member is made:
+
+   - A search by hash, one probe: the last place where the same four bytes stood. Where a row of CSV begins (`\n"`), what
+     follows up to the next quote is taken to be an id, in which nothing would be found, and what follows it is compared
+     with what followed the id of the row before. These are guesses about where it pays to look; what is found is always
+     compared byte by byte, so that any bytes may be given.
+   - What was found becomes tokens, their symbols are counted, and only then the tables for the block are chosen by their
+     exact cost: the trained ones, deflate's fixed ones, the block's own, or none (a stored block).
+
+   Memory: what is written is bounded before it is written. Tokens, `CAPACITY` of them, end a block; a block's size in
+   bits is known exactly before its first bit is written, and it is checked against the room left. */
+
+#ifndef KERNEL_ONLY
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _MSC_VER
+#include <intrin.h>
+#endif
+
+/* The number in the backend's name. To be raised with every change after which some data would give other bytes. */
+#define KERNEL_VERSION 1
+
+#if defined(__GNUC__) || defined(__clang__)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#else
+#define UNLIKELY(condition) (condition)
+#endif
+
+/* --- words of memory ---------------------------------------------------------------------------------------------- */
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define LITTLE32(value) __builtin_bswap32(value)
+#define LITTLE64(value) __builtin_bswap64(value)
+#else
+#define LITTLE32(value) (value)
+#define LITTLE64(value) (value)
+#endif
+
+static inline uint32_t load32(const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return LITTLE32(value);
+}
+
+static inline uint64_t load64(const uint8_t *at) {
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return LITTLE64(value);
+}
+
+static inline void store64(uint8_t *at, uint64_t value) {
+    value = LITTLE64(value);
+    memcpy(at, &value, sizeof value);
+}
+
+/* The place of the lowest bit that is set; `value` is not 0. */
+static inline unsigned lowest_bit(uint64_t value) {
+#if defined(_MSC_VER) && defined(_M_IX86)
+    unsigned long at;
+    if (_BitScanForward(&at, (unsigned long)value)) return at;
+    _BitScanForward(&at, (unsigned long)(value >> 32));
+    return at + 32;
+#elif defined(_MSC_VER)
+    unsigned long at;
+    _BitScanForward64(&at, value);
+    return at;
+#else
+    return (unsigned)__builtin_ctzll(value);
+#endif
+}
+
+/* The place of the highest bit that is set; `value` is not 0. */
+static inline unsigned highest_bit(uint32_t value) {
+#ifdef _MSC_VER
+    unsigned long at;
+    _BitScanReverse(&at, value);
+    return at;
+#else
+    return 31u - (unsigned)__builtin_clz(value);
+#endif
+}
+
+/* --- symbols ------------------------------------------------------------------------------------------------------ */
+
+/* Both alphabets of deflate in one: literals and lengths from 0, distances from `DISTANCES` on. A token is a symbol in
+   the low 16 bits and the value of its extra bits above; a match is two tokens. */
+enum { END_OF_BLOCK = 256, LENGTHS = 257, LITERALS = 286, DISTANCES = 288, SYMBOLS = 318, PADDED = 320 };
+enum { LONGEST_MATCH = 258, WINDOW = 32768, STORED_BLOCK = 65535, LONGEST_CODE = 15 };
+
+/* What a symbol becomes, packed: code in 16 bits, its length in 8, the length with the extra bits in 8. */
+typedef uint32_t Code;
+#define CODE(bits, length, extra) ((Code)(bits) | (Code)(length) << 16 | (Code)((length) + (extra)) << 24)
+
+/* A table that is known beforehand, with the bits of the block header that announces it, 32 a word. */
+typedef struct {
+    const uint32_t *header;
+    size_t header_bits;
+    Code codes[PADDED];
+} Table;
+
+/* The number of tables that are tried with small blocks, and how small those are. With larger ones a block's own table
+   is worth its time. `OWN_PAYS` sixty-fourths of what the block's own table would take is what a known one may. */
+enum { LANES = 32, SMALL_BLOCK = 1000, ANNOUNCED = 70, OWN_PAYS = 76 };
+#include "_tables.h"
+
+static const uint8_t EXTRA[PADDED] = {
+    [LENGTHS + 8] = 1,    [LENGTHS + 9] = 1,    [LENGTHS + 10] = 1,   [LENGTHS + 11] = 1,   [LENGTHS + 12] = 2,
+    [LENGTHS + 13] = 2,   [LENGTHS + 14] = 2,   [LENGTHS + 15] = 2,   [LENGTHS + 16] = 3,   [LENGTHS + 17] = 3,
+    [LENGTHS + 18] = 3,   [LENGTHS + 19] = 3,   [LENGTHS + 20] = 4,   [LENGTHS + 21] = 4,   [LENGTHS + 22] = 4,
+    [LENGTHS + 23] = 4,   [LENGTHS + 24] = 5,   [LENGTHS + 25] = 5,   [LENGTHS + 26] = 5,   [LENGTHS + 27] = 5,
+    [DISTANCES + 4] = 1,  [DISTANCES + 5] = 1,  [DISTANCES + 6] = 2,  [DISTANCES + 7] = 2,  [DISTANCES + 8] = 3,
+    [DISTANCES + 9] = 3,  [DISTANCES + 10] = 4, [DISTANCES + 11] = 4, [DISTANCES + 12] = 5, [DISTANCES + 13] = 5,
+    [DISTANCES + 14] = 6, [DISTANCES + 15] = 6, [DISTANCES + 16] = 7, [DISTANCES + 17] = 7, [DISTANCES + 18] = 8,
+    [DISTANCES + 19] = 8, [DISTANCES + 20] = 9, [DISTANCES + 21] = 9, [DISTANCES + 22] = 10, [DISTANCES + 23] = 10,
+    [DISTANCES + 24] = 11, [DISTANCES + 25] = 11, [DISTANCES + 26] = 12, [DISTANCES + 27] = 12, [DISTANCES + 28] = 13,
+    [DISTANCES + 29] = 13,
+};
+
+/* The token of a match's length, from 3 to 258. */
+static inline uint32_t length_token(size_t length) {
+    uint32_t over = (uint32_t)length - 3;
+    if (over < 8) return LENGTHS + over;
+    if (over == 255) return LENGTHS + 28;
+    uint32_t extra = highest_bit(over) - 2;
+    return (LENGTHS + 4 * extra + (over >> extra)) | (over & ((1u << extra) - 1)) << 16;
+}
+
+/* The token of a match's distance, from 1 to 32768. */
+static inline uint32_t distance_token(uint32_t distance) {
+    uint32_t over = distance - 1;
+    if (over < 4) return DISTANCES + over;
+    uint32_t extra = highest_bit(over) - 1;
+    return (DISTANCES + 2 * extra + (over >> extra)) | (over & ((1u << extra) - 1)) << 16;
+}
+
+/* --- the search --------------------------------------------------------------------------------------------------- */
+
+enum { CAPACITY = 32000, ENOUGH = CAPACITY - 1024, HASH_BITS = 13, TAIL = 12, LONGEST_ID = 48, SLACK = 64 };
+
+/* `last[hash]` is the last place with that hash: in the low half its position, in the high half the four bytes that
+   stand there, mixed with `salt`, so that a glance tells whether the place is worth a look. Positions rise from member
+   to member by more than the window, so that no place of an earlier member is ever near enough, and the table need not
+   be cleared between members: what an earlier one left there is as good as nothing. `salt` makes such leftovers look
+   wrong at that glance. */
+typedef struct {
+    uint64_t last[1 << HASH_BITS];
+    uint32_t origin; /* the position of the first byte of `data` */
+    uint32_t salt;
+    unsigned shift; /* how far a hash is shifted: a small member wants a small table, which stays in the cache */
+    const uint8_t *data, *at, *end;
+    const uint8_t *id_end; /* where the id of the row before ended, or NULL */
+    uint32_t tokens[CAPACITY + SLACK];
+    size_t count;
+} Search;
+
+static void search_reset(Search *search) {
+    memset(search->last, 0, sizeof search->last);
+    search->origin = 2 * WINDOW;
+    search->data = search->end = NULL;
+}
+
+/* Begin with other data: `size` bytes, of which those before `start` are a dictionary. `size` is below 2 GiB. */
+static void search_begin(Search *search, const uint8_t *data, size_t start, size_t size);
+
+static inline size_t hash_of(uint32_t bytes, unsigned shift) { return (bytes * 2654435761u) >> shift; }
+
+/* Note the four bytes at `at` as the last of their hash. */
+#define NOTE(place)                                                                              \
+    do {                                                                                         \
+        uint32_t noted_ = load32(place);                                                         \
+        last[hash_of(noted_, shift)] = (uint64_t)(noted_ ^ salt) << 32 | (uint32_t)(origin + (uint32_t)((place) - data)); \
+    } while (0)
+
+static void search_begin(Search *search, const uint8_t *data, size_t start, size_t size) {
+    uint32_t before = (uint32_t)(search->end - search->data);
+    search->origin += before + WINDOW + 1;
+    if (search->origin > UINT32_MAX / 4) search_reset(search);
+    search->salt = search->origin * 2654435761u;
+    search->data = data;
+    search->at = data + start;
+    search->end = data + size;
+    search->id_end = NULL;
+    uint64_t *last = search->last;
+    uint32_t salt = search->salt, origin = search->origin;
+    unsigned shift = search->shift = 32 - (size < 2048 ? 11 : size < 16384 ? 12 : HASH_BITS);
+    for (const uint8_t *at = data; at < data + start && data + size - at >= 4; at++) NOTE(at);
+}
+
+/* How many bytes at `b` are as those at `a`, before it; `most` may be read at both. */
+static inline size_t same(const uint8_t *a, const uint8_t *b, size_t most) {
+    size_t count = 0;
+    for (; count + 8 <= most; count += 8) {
+        uint64_t differ = load64(a + count) ^ load64(b + count);
+        if (differ) return count + (lowest_bit(differ) >> 3);
+    }
+    while (count < most && a[count] == b[count]) count++;
+    return count;
+}
+
+/* The bytes before the next quote, at most `LONGEST_ID`, all of which may be read and eight more. */
+static inline size_t before_quote(const uint8_t *at) {
+    for (size_t count = 0; count < LONGEST_ID; count += 8) {
+        uint64_t differ = load64(at + count) ^ 0x2222222222222222u;
+        uint64_t found = (differ - 0x0101010101010101u) & ~differ & 0x8080808080808080u;
+        if (found) return count + (lowest_bit(found) >> 3);
+    }
+    return LONGEST_ID;
+}
+
+/* Turn bytes into tokens until there are no more or the block is full. A byte makes one token at the most. */
+static void search_run(Search *search) {
+    uint64_t *const last = search->last;
+    const uint32_t salt = search->salt, origin = search->origin;
+    const unsigned shift = search->shift;
+    const uint8_t *const data = search->data, *const end = search->end;
+    const uint8_t *at = search->at, *id_end = search->id_end;
+    uint32_t *token = search->tokens + search->count;
+    while (at < end && token < search->tokens + ENOUGH) {
+        size_t room = (size_t)(search->tokens + CAPACITY - token), left = (size_t)(end - at);
+        int final = left <= room;
+        const uint8_t *stop = final ? (left > TAIL ? end - TAIL : at) : at + room - TAIL;
+        if (at < stop && at == data && *at == '"') {
+            *token++ = *at++;
+            goto row;
+        }
+        while (at < stop) {
+            uint32_t bytes = load32(at), position = origin + (uint32_t)(at - data);
+            uint64_t *slot = last + hash_of(bytes, shift), found = *slot;
+            *slot = (uint64_t)(bytes ^ salt) << 32 | position;
+            if (UNLIKELY((uint32_t)(found >> 32) == (bytes ^ salt)) && position - (uint32_t)found <= WINDOW) {
+                size_t distance = position - (uint32_t)found;
+                left = (size_t)(end - at);
+                size_t length = 4 + same(at - distance + 4, at + 4, (left < LONGEST_MATCH ? left : LONGEST_MATCH) - 4);
+            match:
+                *token++ = length_token(length);
+                *token++ = distance_token((uint32_t)distance);
+                if (at + 1 < stop) NOTE(at + 1);
+                at += length;
+                if (at >= stop) break;
+                NOTE(at - 3);
+                NOTE(at - 1);
+                if (at[-1] == '"' && at[-2] == '\n') {
+                row:
+                    if ((size_t)(stop - at) > LONGEST_ID + 8) {
+                        size_t id = before_quote(at);
+                        for (size_t i = 0; i < id; i += 8)
+                            for (size_t j = 0; j < 8; j++) token[i + j] = at[i + j];
+                        token += id;
+                        at += id;
+                        const uint8_t *before = id_end;
+                        id_end = at;
+                        if (before != NULL && (size_t)(at - before) <= WINDOW) {
+                            distance = (size_t)(at - before);
+                            left = (size_t)(end - at);
+                            length = same(before, at, left < LONGEST_MATCH ? left : LONGEST_MATCH);
+                            if (length >= 4) {
+                                NOTE(at);
+                                goto match;
+                            }
+                        }
+                    }
+                }
+            } else {
+                *token++ = *at++;
+            }
+        }
+        if (final)
+            while (at < end) *token++ = *at++;
+    }
+    search->at = at;
+    search->id_end = id_end;
+    search->count = (size_t)(token - search->tokens);
+}
+
+/* --- bits out ----------------------------------------------------------------------------------------------------- */
+
+/* Up to 57 bits that wait, and where they go. */
+typedef struct {
+    uint64_t bits;
+    unsigned count;
+    uint8_t *to;
+    uint8_t *limit; /* eight bytes may be written anywhere before it */
+} Bits;
+
+static inline void bits_put(Bits *out, uint64_t bits, unsigned count) {
+    out->bits |= bits << out->count;
+    out->count += count;
+}
+
+static inline void bits_flush(Bits *out) {
+    store64(out->to, out->bits);
+    out->to += out->count >> 3;
+    out->bits >>= out->count & ~7u;
+    out->count &= 7;
+}
+
+/* Fill up the byte that was begun. */
+static inline void bits_align(Bits *out) {
+    out->count = (out->count + 7) & ~7u;
+    bits_flush(out);
+}
+
+/* The bits of a token. */
+static inline uint64_t token_bits(uint32_t token, Code code) {
+    return (code & 0xffff) | (uint64_t)(token >> 16) << (code >> 16 & 15);
+}
+
+/* Two tokens take at most 15 + 5 + 15 + 13 bits. They are joined before they join the rest, which has to wait for what
+   came before it. */
+static void put_tokens(Bits *out, const uint32_t *tokens, size_t count, const Code *codes) {
+    Bits bits = *out;
+    size_t i = 0;
+    for (; i + 2 <= count; i += 2) {
+        uint32_t first = tokens[i], second = tokens[i + 1];
+        Code code = codes[first & 511], next = codes[second & 511];
+        bits_put(&bits, token_bits(first, code) | token_bits(second, next) << (code >> 24), (code >> 24) + (next >> 24));
+        bits_flush(&bits);
+    }
+    if (i < count) {
+        Code code = codes[tokens[i] & 511];
+        bits_put(&bits, token_bits(tokens[i], code), code >> 24);
+        bits_flush(&bits);
+    }
+    *out = bits;
+}
+
+/* --- a block's own table ------------------------------------------------------------------------------------------ */
+
+/* Binary logarithm in units of 1/32; `value` is from 1 to 65535. */
+static inline uint32_t log_of(uint32_t value) {
+    if (value < 1024) return LOG2[value];
+    unsigned over = highest_bit(value) - 9;
+    return LOG2[value >> over] + 32 * over;
+}
+
+/* The symbols of one alphabet that a block has, in order, how often, and the logarithms of that. */
+typedef struct {
+    size_t size;
+    uint32_t total;
+    uint16_t symbols[LITERALS + 1], counts[LITERALS + 1], logs[LITERALS + 1];
+} Used;
+
+static void used_find(Used *used, const uint16_t *counts, const uint16_t *more, size_t size) {
+    size_t found = 0;
+    for (size_t i = 0; i < size; i++) {
+        uint16_t count = (uint16_t)(counts[i] + more[i]);
+        used->symbols[found] = (uint16_t)i;
+        used->counts[found] = count;
+        found += count != 0;
+    }
+    used->size = found;
+    used->total = 0;
+    for (size_t i = 0; i < found; i++) {
+        used->total += used->counts[i];
+        used->logs[i] = (uint16_t)log_of(used->counts[i]);
+    }
+}
+
+/* The entropy of what is used, in bits. */
+static size_t used_entropy(const Used *used) {
+    if (used->size < 2) return used->total;
+    uint64_t saved = 0;
+    for (size_t i = 0; i < used->size; i++) saved += (uint32_t)used->counts[i] * used->logs[i];
+    return (size_t)(((uint64_t)used->total * log_of(used->total) - saved) >> 5);
+}
+
+/* Lengths of a complete code for what is used, at most `longest` bits each, in the order of `used`.
+
+   Not Huffman's: a symbol gets its ideal length rounded up or down, down where that costs least room for what it saves,
+   and what room is left goes to whom it helps. It takes no sort and no tree, and comes within half a percent. */
+static void code_lengths(const Used *used, unsigned longest, uint8_t *lengths) {
+    const size_t size = used->size;
+    if (size < 2) {
+        lengths[0] = 1;
+        return;
+    }
+    const uint32_t whole = 1u << longest, log_total = log_of(used->total);
+    uint32_t gain[32] = {0}, taken = 0;
+    uint8_t fraction[LITERALS + 1];
+    for (size_t i = 0; i < size; i++) {
+        uint32_t ideal = log_total - used->logs[i];
+        ideal = ideal < 32 ? 32 : ideal >= 32 * longest ? 32 * longest - 1 : ideal;
+        uint32_t up = (ideal >> 5) + 1;
+        lengths[i] = (uint8_t)up;
+        fraction[i] = (uint8_t)(ideal & 31);
+        gain[ideal & 31] += whole >> up;
+        taken += whole >> up;
+    }
+    /* Everyone rounded up leaves room; it is enough for those with fractions below `threshold`, and some with it. */
+    uint32_t room = taken <= whole ? whole - taken : 0, threshold = 0;
+    while (threshold < 32 && gain[threshold] <= room) {
+        taken += gain[threshold];
+        room -= gain[threshold++];
+    }
+    for (size_t i = 0; i < size; i++) lengths[i] = (uint8_t)(lengths[i] - (fraction[i] < threshold));
+    for (size_t i = 0; room && i < size; i++)
+        if (fraction[i] == threshold && whole >> lengths[i] <= room) {
+            room -= whole >> lengths[i];
+            taken += whole >> lengths[i];
+            lengths[i]--;
+        }
+    /* Only where many symbols are at the longest length: others make room for them. */
+    while (taken > whole) {
+        size_t which = size;
+        for (size_t i = 0; i < size; i++)
+            if (lengths[i] < longest && (which == size || lengths[i] > lengths[which])) which = i;
+        lengths[which]++;
+        taken -= whole >> lengths[which];
+    }
+    /* The room left is a multiple of what the longest code takes, so that someone can always be shortened. */
+    for (room = whole - taken; room;)
+        for (size_t i = 0; i < size && room; i++)
+            if (lengths[i] > 1 && whole >> lengths[i] <= room) {
+                room -= whole >> lengths[i];
+                lengths[i]--;
+            }
+}
+
+/* The canonical code of RFC 1951 3.2.2 with each symbol's number of `extra` bits, and the bits that all it says takes. */
+static size_t canonical(const Used *used, const uint8_t *lengths, const uint8_t *extra, Code *codes) {
+    uint32_t counts[LONGEST_CODE + 1] = {0}, next[LONGEST_CODE + 1], code = 0;
+    for (size_t i = 0; i < used->size; i++) counts[lengths[i]]++;
+    counts[0] = 0;
+    for (unsigned length = 1; length <= LONGEST_CODE; length++) {
+        code = (code + counts[length - 1]) << 1;
+        next[length] = code;
+    }
+    size_t bits = 0;
+    for (size_t i = 0; i < used->size; i++) {
+        unsigned symbol = used->symbols[i], length = lengths[i];
+        code = next[length]++;
+        code = ((uint32_t)REVERSED[code & 255] << 8 | REVERSED[code >> 8]) >> (16 - length);
+        codes[symbol] = CODE(code, length, extra[symbol]);
+        bits += used->counts[i] * (length + extra[symbol]);
+    }
+    return bits;
+}
+
+/* A table made for one block, and how RFC 1951 3.2.7 announces it. */
+enum { REPEAT = 16, ZEROS = 17, MANY_ZEROS = 18, PRECODES = 19 };
+typedef struct {
+    Code codes[PADDED];
+    Code precodes[PRECODES];
+    uint8_t precode_lengths[PRECODES];
+    unsigned literals, distances, precodes_sent;
+    size_t count;
+    uint32_t tokens[2 * SYMBOLS]; /* the alphabet of 19, with the value of extra bits above 16 */
+    size_t bits; /* of the whole block, without its first three */
+} Own;
+
+static const uint8_t PRECODE_ORDER[PRECODES] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+static const uint8_t PRECODE_EXTRA[PRECODES] = {[REPEAT] = 2, [ZEROS] = 3, [MANY_ZEROS] = 7};
+
+/* The tokens of the lengths of what is used: zeros in runs, lengths one by one, as runs of one length are rare enough
+   for looking for them to cost more than it saves. */
+static uint32_t *length_tokens(const Used *used, const uint8_t *lengths, uint32_t *token) {
+    unsigned next = 0;
+    for (size_t i = 0; i < used->size; i++) {
+        unsigned zeros = used->symbols[i] - next;
+        next = used->symbols[i] + 1u;
+        for (; UNLIKELY(zeros > 138); zeros -= 138) *token++ = MANY_ZEROS | (138 - 11) << 16;
+        token[0] = zeros < 3 ? 0 : zeros < 11 ? ZEROS | (zeros - 3) << 16 : MANY_ZEROS | (zeros - 11) << 16;
+        token[1] = 0;
+        token += (zeros > 0) + (zeros == 2);
+        *token++ = lengths[i];
+    }
+    return token;
+}
+
+static void own_make(Own *own, const Used *literals, const Used *distances) {
+    uint8_t lengths[LITERALS + 1];
+    code_lengths(literals, LONGEST_CODE, lengths);
+    own->bits = canonical(literals, lengths, EXTRA, own->codes);
+    own->literals = literals->symbols[literals->size - 1] + 1u;
+    uint32_t *token = length_tokens(literals, lengths, own->tokens);
+    own->distances = 1;
+    if (distances->size) {
+        code_lengths(distances, LONGEST_CODE, lengths);
+        own->bits += canonical(distances, lengths, EXTRA + DISTANCES, own->codes + DISTANCES);
+        own->distances = distances->symbols[distances->size - 1] + 1u;
+        token = length_tokens(distances, lengths, token);
+    } else {
+        *token++ = 0;
+    }
+    own->count = (size_t)(token - own->tokens);
+
+    uint16_t counts[PRECODES] = {0};
+    static const uint16_t none[PRECODES] = {0};
+    for (size_t i = 0; i < own->count; i++) counts[own->tokens[i] & 31]++;
+    Used used;
+    used_find(&used, counts, none, PRECODES);
+    code_lengths(&used, 7, lengths);
+    own->bits += canonical(&used, lengths, PRECODE_EXTRA, own->precodes);
+    memset(own->precode_lengths, 0, sizeof own->precode_lengths);
+    for (size_t i = 0; i < used.size; i++) own->precode_lengths[used.symbols[i]] = lengths[i];
+    own->precodes_sent = PRECODES;
+    while (!own->precode_lengths[PRECODE_ORDER[own->precodes_sent - 1]]) own->precodes_sent--;
+    if (own->precodes_sent < 4) own->precodes_sent = 4;
+    own->bits += 14 + 3 * own->precodes_sent;
+}
+
+static void own_announce(const Own *own, Bits *out) {
+    bits_put(out, own->literals - LENGTHS, 5);
+    bits_put(out, own->distances - 1, 5);
+    bits_put(out, own->precodes_sent - 4, 4);
+    bits_flush(out);
+    uint64_t lengths = 0;
+    for (unsigned i = 0; i < own->precodes_sent; i++) lengths |= (uint64_t)own->precode_lengths[PRECODE_ORDER[i]] << 3 * i;
+    bits_put(out, lengths & 0x3fffffff, own->precodes_sent < 10 ? 3 * own->precodes_sent : 30);
+    bits_flush(out);
+    if (own->precodes_sent > 10) bits_put(out, lengths >> 30, 3 * own->precodes_sent - 30);
+    bits_flush(out);
+    put_tokens(out, own->tokens, own->count, own->precodes);
+}
+
+/* --- blocks ------------------------------------------------------------------------------------------------------- */
+
+/* What every member begins with, and what has been found out about it: its tokens, their counts, and for each known
+   table what they cost and, once that table was chosen, the bits of block header and tokens, which are the same each
+   time. */
+/* The longest head, and the most bytes that may follow it in a member. */
+enum { LONGEST_HEAD = 512, LARGEST = 1 << 30 };
+typedef struct {
+    const uint8_t *data;
+    size_t size, count;
+    uint32_t tokens[LONGEST_HEAD];
+    uint16_t counts[PADDED];
+    size_t bits[TABLES_KNOWN]; /* 0 where they have not been needed yet */
+    uint8_t made[TABLES_KNOWN][2 * LONGEST_HEAD + MOST_HEADER_BYTES + 16];
+} Head;
+
+/* Sixteen-bit sums, one a known table, eight in a register where the compiler knows vectors. */
+#if defined(__GNUC__) || defined(__clang__)
+typedef uint16_t Lanes __attribute__((vector_size(16)));
+#define LANE(sums, k) (sums)[(k) / 8][(k) % 8]
+#else
+typedef uint16_t Lanes[8];
+#define LANE(sums, k) (sums)[(k) / 8][(k) % 8]
+#endif
+
+/* Add what is used in one alphabet, whose symbols count from `first`; returns which tables have all of it. */
+static uint32_t add_costs(Lanes *sums, const Used *used, size_t first) {
+    uint32_t all = ALL_TABLES;
+#if defined(__GNUC__) || defined(__clang__)
+    Lanes a = sums[0], b = sums[1], c = sums[2], d = sums[3], cost[4];
+    for (size_t i = 0; i < used->size; i++) {
+        size_t symbol = first + used->symbols[i];
+        memcpy(cost, COSTS[symbol], sizeof cost);
+        a += cost[0] * used->counts[i];
+        b += cost[1] * used->counts[i];
+        c += cost[2] * used->counts[i];
+        d += cost[3] * used->counts[i];
+        all &= SAYING[symbol];
+    }
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+#else
+    for (size_t i = 0; i < used->size; i++) {
+        size_t symbol = first + used->symbols[i];
+        for (size_t k = 0; k < LANES; k++) LANE(sums, k) += (uint16_t)(used->counts[i] * COSTS[symbol][k]);
+        all &= SAYING[symbol];
+    }
+#endif
+    return all;
+}
+
+/* Which known table says what is used in the fewest bits, or TABLES_KNOWN if none has all the symbols. `best` are its
+   bits. There are no more tokens than fit into 16 bits of cost: SMALL_BLOCK and LONGEST_HEAD, at most 48 bits a pair. */
+static size_t best_known(const Used *literals, const Used *distances, size_t *best) {
+    Lanes sums[LANES / 8] = {{0}};
+    uint32_t all = add_costs(sums, literals, 0);
+    all &= add_costs(sums, distances, DISTANCES);
+    size_t which = TABLES_KNOWN;
+    *best = SIZE_MAX;
+    for (size_t k = 0; k < TABLES_KNOWN; k++) {
+        size_t bits = LANE(sums, k) + TABLES[k].header_bits;
+        if (all >> k & 1 && bits < *best) *best = bits, which = k;
+    }
+    return which;
+}
+
+static void count_tokens(const uint32_t *tokens, size_t count, uint16_t *counts) {
+    uint16_t odd[PADDED] = {0};
+    memset(counts, 0, PADDED * sizeof *counts);
+    size_t i = 0;
+    for (; i + 2 <= count; i += 2) {
+        counts[tokens[i] & 511]++;
+        odd[tokens[i + 1] & 511]++;
+    }
+    if (i < count) counts[tokens[i] & 511]++;
+    for (i = 0; i < PADDED; i++) counts[i] = (uint16_t)(counts[i] + odd[i]);
+}
+
+static void head_begin(Head *head, Search *search, const uint8_t *data, size_t size) {
+    head->data = data;
+    head->size = size;
+    search_begin(search, data, 0, size);
+    search->count = 0;
+    search_run(search);
+    head->count = search->count;
+    memcpy(head->tokens, search->tokens, head->count * sizeof *head->tokens);
+    count_tokens(head->tokens, head->count, head->counts);
+    memset(head->bits, 0, sizeof head->bits);
+}
+
+/* Begin a member of one block with a known table, and with the head. */
+static void put_known(Bits *out, Head *head, size_t which) {
+    const Table *table = TABLES + which;
+    if (!head->bits[which]) {
+        Bits made = {0, 0, head->made[which], NULL};
+        bits_put(&made, 1, 1);
+        size_t left = table->header_bits;
+        for (const uint32_t *word = table->header; left; word++) {
+            unsigned some = left < 32 ? (unsigned)left : 32;
+            bits_put(&made, *word, some);
+            bits_flush(&made);
+            left -= some;
+        }
+        put_tokens(&made, head->tokens, head->count, table->codes);
+        head->bits[which] = 8 * (size_t)(made.to - head->made[which]) + made.count;
+    }
+    size_t bytes = head->bits[which] >> 3;
+    memcpy(out->to, head->made[which], bytes);
+    out->to += bytes;
+    out->bits = head->made[which][bytes];
+    out->count = head->bits[which] & 7;
+}
+
+/* A bound on the bytes of one block of `size` bytes: what stored blocks would take. */
+static inline size_t block_bound(size_t size) { return size + 6 * (size / STORED_BLOCK + 1); }
+
+/* As stored blocks (RFC 1951 3.2.4). */
+static void put_stored(Bits *out, const Head *before, const uint8_t *data, size_t data_size, int last) {
+    size_t head = before == NULL ? 0 : before->size, left = head + data_size;
+    do {
+        size_t size = left < STORED_BLOCK ? left : STORED_BLOCK;
+        left -= size;
+        bits_put(out, last && !left, 3);
+        bits_align(out);
+        bits_put(out, size | (uint64_t)(~size & 0xffff) << 16, 32);
+        bits_flush(out);
+        if (head) {
+            memcpy(out->to, before->data, head); /* it is shorter than a block */
+            out->to += head;
+            size -= head;
+            head = 0;
+        }
+        if (size) memcpy(out->to, data, size);
+        out->to += size;
+        data += size;
+    } while (left);
+}
+
+/* Write the block of the tokens of `search`, which say the `size` bytes at `data`, after `head` where that is not NULL.
+   Returns 0, or -1 where there is no room. */
+static int put_block(Bits *out, Search *search, Head *head, const uint8_t *data, size_t size, int last) {
+    static const uint16_t none[PADDED] = {0};
+    const uint16_t *more = head == NULL ? none : head->counts;
+    uint16_t counts[PADDED];
+    search->tokens[search->count++] = END_OF_BLOCK;
+    count_tokens(search->tokens, search->count, counts);
+
+    Used literals, distances;
+    used_find(&literals, counts, more, LITERALS);
+    used_find(&distances, counts + DISTANCES, more + DISTANCES, SYMBOLS - DISTANCES);
+    const size_t whole = size + (head == NULL ? 0 : head->size), stored = 8 * block_bound(whole);
+    size_t best = SIZE_MAX, which = TABLES_KNOWN; /* that is the block's own */
+    if (head != NULL && last && search->count <= SMALL_BLOCK) which = best_known(&literals, &distances, &best);
+    Own own;
+    if (which == TABLES_KNOWN ||
+        best > (used_entropy(&literals) + used_entropy(&distances) + ANNOUNCED + 4 * literals.size) * OWN_PAYS / 64) {
+        own_make(&own, &literals, &distances);
+        if (2 + own.bits < best) best = 2 + own.bits, which = TABLES_KNOWN;
+    }
+    if ((size_t)(out->limit - out->to) < (best < stored ? best / 8 + 8 : block_bound(whole) + 8)) return -1;
+    if (best >= stored) {
+        put_stored(out, head, data, size, last);
+    } else if (which < TABLES_KNOWN) {
+        put_known(out, head, which);
+        put_tokens(out, search->tokens, search->count, TABLES[which].codes);
+    } else {
+        bits_put(out, 4 | (unsigned)last, 3);
+        own_announce(&own, out);
+        if (head != NULL) put_tokens(out, head->tokens, head->count, own.codes);
+        put_tokens(out, search->tokens, search->count, own.codes);
+    }
+    return 0;
+}
+
+/* Deflate what `search` has been given, after `head` where that is not NULL. */
+static int put_blocks(Bits *out, Search *search, Head *head, int last) {
+    do {
+        const uint8_t *from = search->at;
+        search->count = 0;
+        search_run(search);
+        if (put_block(out, search, head, from, (size_t)(search->at - from), last && search->at == search->end)) return -1;
+        head = NULL;
+    } while (search->at < search->end);
+    return 0;
+}
+
+/* --- CRC-32 ------------------------------------------------------------------------------------------------------- */
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define FOLDING 1
+#include <immintrin.h>
+
+/* 64 bytes at a time by multiplication without carries: Gopal and others, "Fast CRC Computation for Generic Polynomials
+   Using PCLMULQDQ Instruction", Intel 2009; the constants are those of its section on the reflected CRC-32. `size` is a
+   multiple of 16, at least 64. */
+__attribute__((target("pclmul,sse4.1"))) static uint32_t crc_folded(uint32_t crc, const uint8_t *at, size_t size) {
+#define FOLD(x, k, y)                                                                                     \
+    _mm_xor_si128(_mm_xor_si128(_mm_clmulepi64_si128(x, k, 0x00), _mm_clmulepi64_si128(x, k, 0x11)), (y))
+#define LOAD(i) _mm_loadu_si128((const __m128i *)(const void *)(at + 16 * (i)))
+    const __m128i four = _mm_set_epi64x(0x1c6e41596, 0x154442bd4), one = _mm_set_epi64x(0x0ccaa009e, 0x1751997d0);
+    const __m128i low = _mm_setr_epi32(-1, 0, -1, 0), reduce = _mm_set_epi64x(0x1f7011641, 0x1db710641);
+    __m128i a = _mm_xor_si128(LOAD(0), _mm_cvtsi32_si128((int)crc)), b = LOAD(1), c = LOAD(2), d = LOAD(3);
+    for (at += 64, size -= 64; size >= 64; at += 64, size -= 64) {
+        a = FOLD(a, four, LOAD(0));
+        b = FOLD(b, four, LOAD(1));
+        c = FOLD(c, four, LOAD(2));
+        d = FOLD(d, four, LOAD(3));
+    }
+    a = FOLD(FOLD(FOLD(a, one, b), one, c), one, d);
+    for (; size; at += 16, size -= 16) a = FOLD(a, one, LOAD(0));
+    a = _mm_xor_si128(_mm_srli_si128(a, 8), _mm_clmulepi64_si128(a, one, 0x10));
+    b = _mm_clmulepi64_si128(_mm_and_si128(a, low), _mm_set_epi64x(0, 0x163cd6124), 0x00);
+    a = _mm_xor_si128(_mm_srli_si128(a, 4), b);
+    b = _mm_clmulepi64_si128(_mm_and_si128(a, low), reduce, 0x10);
+    b = _mm_clmulepi64_si128(_mm_and_si128(b, low), reduce, 0x00);
+    return (uint32_t)_mm_extract_epi32(_mm_xor_si128(a, b), 1);
+#undef FOLD
+#undef LOAD
+}
+#endif
+
+static uint32_t crc32_of(uint32_t crc, const uint8_t *at, size_t size) {
+    crc = ~crc;
+#ifdef FOLDING
+    if (size >= 64 && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1")) {
+        size_t whole = size & ~(size_t)15;
+        crc = crc_folded(crc, at, whole);
+        at += whole;
+        size -= whole;
+    }
+#endif
+    for (; size >= 8; at += 8, size -= 8) {
+        uint64_t eight = load64(at) ^ crc;
+        crc = CRC[7][eight & 255] ^ CRC[6][eight >> 8 & 255] ^ CRC[5][eight >> 16 & 255] ^ CRC[4][eight >> 24 & 255] ^
+              CRC[3][eight >> 32 & 255] ^ CRC[2][eight >> 40 & 255] ^ CRC[1][eight >> 48 & 255] ^ CRC[0][eight >> 56];
+    }
+    for (; size; at++, size--) crc = CRC[0][(crc ^ *at) & 255] ^ crc >> 8;
+    return ~crc;
+}
+
+/* --- members and pieces ------------------------------------------------------------------------------------------- */
+
+/* The bytes that `size` bytes take at the most: each block at most what it takes stored, and a sync flush. `SPARE` is
+   for what is written beyond the end, eight bytes at a time, before it is known to be the end. */
+enum { SPARE = 64 };
+static size_t deflate_bound(size_t size) { return size + 6 * (size / (ENOUGH - TAIL) + size / STORED_BLOCK + 2) + 8; }
+
+/* Deflate members, each `begin` and then the bytes of `data` between two `cuts`. Returns the bytes written or SIZE_MAX. */
+static size_t deflate_members(const uint8_t *data, const int64_t *cuts, size_t members, const uint8_t *begin,
+                              size_t begin_size, uint8_t *to, size_t room, int64_t *ends, uint32_t *crcs) {
+    Search *search = malloc(sizeof *search);
+    Head *head = malloc(sizeof *head);
+    size_t written = SIZE_MAX;
+    if (search == NULL || head == NULL) goto done;
+    search_reset(search);
+    head_begin(head, search, begin, begin_size);
+    const uint32_t head_crc = crc32_of(0, begin, begin_size);
+
+    Bits out = {0, 0, to, to + room};
+    for (size_t i = 0; i < members; i++) {
+        const uint8_t *own = data + cuts[i];
+        size_t size = (size_t)(cuts[i + 1] - cuts[i]);
+        search_begin(search, own, 0, size);
+        if (put_blocks(&out, search, head, 1)) goto done;
+        bits_align(&out);
+        ends[i] = out.to - to;
+        crcs[i] = crc32_of(head_crc, own, size);
+    }
+    written = (size_t)(out.to - to);
+done:
+    free(head);
+    free(search);
+    return written;
+}
+
+/* Deflate a part of a stream: `size` bytes, of which those before `start` are the window. */
+static size_t deflate_piece(const uint8_t *data, size_t start, size_t size, int last, uint8_t *to, size_t room) {
+    Search *search = malloc(sizeof *search);
+    size_t written = SIZE_MAX;
+    if (search == NULL) return written;
+    search_reset(search);
+    search_begin(search, data, start, size);
+    Bits out = {0, 0, to, to + room};
+    if (put_blocks(&out, search, NULL, last) == 0) {
+        if (!last) put_stored(&out, NULL, data, 0, 0);
+        bits_align(&out);
+        written = (size_t)(out.to - to);
+    }
+    free(search);
+    return written;
+}
+
+/* --- Python ------------------------------------------------------------------------------------------------------- */
+
+#ifndef KERNEL_ONLY
+
+/* What was written as bytes, and the memory it was written to freed. NULL where nothing could be. */
+static PyObject *as_bytes(uint8_t *memory, size_t size) {
+    PyObject *result = NULL;
+    if (memory == NULL || size == SIZE_MAX)
+        PyErr_NoMemory();
+    else
+        result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (result != NULL) {
+        char *to = PyBytes_AsString(result);
+        Py_BEGIN_ALLOW_THREADS
+        memcpy(to, memory, size);
+        Py_END_ALLOW_THREADS
+    }
+    free(memory);
+    return result;
+}
+
+PyDoc_STRVAR(members_doc,
+             "deflate_members(csv, cuts, header, /)\n--\n\n"
+             "Deflate members: each is `header` and then the bytes of `csv` between two neighbouring `cuts`.\n\n"
+             "`cuts` are native 64-bit integers in rising order, one more than there are members, at most 1 GiB apart; "
+             "the\nheader is 512 bytes at the most. Returns the members' raw deflate streams (RFC 1951) one after "
+             "another, where each\nends (64 bits each), and each member's CRC-32 (32 bits each), the numbers again in "
+             "the machine's order.\n\n"
+             "Raises ValueError for cuts that do not lie in the CSV or do not rise, MemoryError where memory is short.");
+
+static PyObject *native_deflate_members(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer csv = {0}, cuts = {0}, begin = {0};
+    if (!PyArg_ParseTuple(args, "y*y*y*:deflate_members", &csv, &cuts, &begin)) return NULL;
+    PyObject *result = NULL, *data = NULL, *ends = NULL, *crcs = NULL;
+    int64_t *at = NULL;
+    if (cuts.len % (Py_ssize_t)sizeof *at != 0 || cuts.len == 0) {
+        PyErr_SetString(PyExc_ValueError, "cuts must be one or more 64-bit integers");
+        goto done;
+    }
+    const size_t members = (size_t)cuts.len / sizeof *at - 1;
+    /* A copy, as whoever holds the buffer could change it after it was checked. */
+    at = malloc((size_t)cuts.len);
+    if (at == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    memcpy(at, cuts.buf, (size_t)cuts.len);
+    if (at[0] < 0 || at[members] > csv.len || begin.len > LONGEST_HEAD) {
+        PyErr_SetString(PyExc_ValueError, "cuts must lie in the csv, and the header be 512 bytes at the most");
+        goto done;
+    }
+    size_t room = 0;
+    for (size_t i = 0; i < members; i++) {
+        if (at[i + 1] < at[i] || at[i + 1] - at[i] > LARGEST) {
+            PyErr_SetString(PyExc_ValueError, "cuts must rise, by 1 GiB at the most");
+            goto done;
+        }
+        room += deflate_bound((size_t)begin.len + (size_t)(at[i + 1] - at[i]));
+    }
+    ends = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(members * sizeof(int64_t)));
+    crcs = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(members * sizeof(uint32_t)));
+    if (ends == NULL || crcs == NULL) goto done;
+    int64_t *to_ends = (int64_t *)(void *)PyBytes_AsString(ends);
+    uint32_t *to_crcs = (uint32_t *)(void *)PyBytes_AsString(crcs);
+    uint8_t *memory;
+    size_t written = SIZE_MAX;
+    Py_BEGIN_ALLOW_THREADS
+    memory = malloc(room + SPARE);
+    if (memory != NULL)
+        written = deflate_members(csv.buf, at, members, begin.buf, (size_t)begin.len, memory, room + SPARE, to_ends,
+                                  to_crcs);
+    Py_END_ALLOW_THREADS
+    data = as_bytes(memory, written);
+    if (data != NULL) result = PyTuple_Pack(3, data, ends, crcs);
+done:
+    Py_XDECREF(data);
+    Py_XDECREF(ends);
+    Py_XDECREF(crcs);
+    free(at);
+    PyBuffer_Release(&csv);
+    PyBuffer_Release(&cuts);
+    PyBuffer_Release(&begin);
+    return result;
+}
+
+PyDoc_STRVAR(piece_doc,
+             "deflate_piece(data, dictionary, last, /)\n--\n\n"
+             "Deflate a part of a stream, after at most 32 KiB of what was before it, as its dictionary.\n\n"
+             "Unless it is the `last`, it ends in a sync flush (an empty stored block), so that the next part follows "
+             "on a byte.\nRaises ValueError for a longer dictionary or for more than 1 GiB, MemoryError where memory is "
+             "short.");
+
+static PyObject *native_deflate_piece(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer data = {0}, before = {0};
+    int last;
+    if (!PyArg_ParseTuple(args, "y*y*p:deflate_piece", &data, &before, &last)) return NULL;
+    PyObject *result = NULL;
+    if (data.len > LARGEST || before.len > WINDOW) {
+        PyErr_SetString(PyExc_ValueError, "data must be 1 GiB at the most, the dictionary 32 KiB");
+    } else {
+        const size_t start = (size_t)before.len, size = start + (size_t)data.len;
+        const size_t room = deflate_bound((size_t)data.len) + SPARE;
+        uint8_t *both, *memory;
+        size_t written = SIZE_MAX;
+        Py_BEGIN_ALLOW_THREADS
+        both = malloc(size + 1);
+        memory = malloc(room);
+        if (both != NULL && memory != NULL) {
+            if (start) memcpy(both, before.buf, start);
+            if (size - start) memcpy(both + start, data.buf, size - start);
+            written = deflate_piece(both, start, size, last, memory, room);
+        }
+        free(both);
+        Py_END_ALLOW_THREADS
+        result = as_bytes(memory, written);
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&before);
+    return result;
+}
+
+PyDoc_STRVAR(crc32_doc, "crc32(data, start=0, /)\n--\n\nThe CRC-32 of `data`, continuing from `start`.");
+
+static PyObject *native_crc32(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer data = {0};
+    unsigned int start = 0;
+    if (!PyArg_ParseTuple(args, "y*|I:crc32", &data, &start)) return NULL;
+    uint32_t crc;
+    Py_BEGIN_ALLOW_THREADS
+    crc = crc32_of(start, data.buf, (size_t)data.len);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLong(crc);
+}
+
+static PyMethodDef methods[] = {
+    {"deflate_members", native_deflate_members, METH_VARARGS, members_doc},
+    {"deflate_piece", native_deflate_piece, METH_VARARGS, piece_doc},
+    {"crc32", native_crc32, METH_VARARGS, crc32_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int native_exec(PyObject *module) { return PyModule_AddIntConstant(module, "VERSION", KERNEL_VERSION); }
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)native_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_native", "Deflate for a whole group of members in one call.", 0, methods, slots,
+    NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }
+
+#endif

@@ -1,0 +1,224 @@
+"""The kernel: whatever bytes it is given, three other libraries give them back, and nothing but the bytes counts."""
+
+from __future__ import annotations
+
+import random
+import threading
+import zlib
+from collections.abc import Callable
+from itertools import pairwise
+from uuid import UUID
+
+import deflate
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from isal import isal_zlib
+
+native = pytest.importorskip("export_engine._native", reason="built where there is a compiler")
+
+HEADER = b"message_id,conversation_id,contact_name,message_text\r\n"
+INFLATERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "zlib": lambda data, _: zlib.decompress(data, -15),
+    "libdeflate": lambda data, size: bytes(deflate.deflate_decompress(data, size)) if size else b"",
+    "isal": lambda data, _: isal_zlib.decompress(data, -15),
+}
+
+
+def members(texts: list[bytes], header: bytes = HEADER) -> tuple[list[bytes], list[int]]:
+    """Each member's deflate stream and CRC-32, all made in one call."""
+    cuts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    data, ends, crcs = native.deflate_members(b"".join(texts), cuts.tobytes(), header)
+    bounds = [0, *np.frombuffer(ends, np.int64).tolist()]
+    assert bounds[-1] == len(data)
+    return [data[a:b] for a, b in pairwise(bounds)], np.frombuffer(crcs, np.uint32).tolist()
+
+
+def one(text: bytes, header: bytes = HEADER) -> bytes:
+    (data,), _ = members([text], header)
+    return data
+
+
+def holds(data: bytes, text: bytes) -> None:
+    """Every library gives the text back, from a stream that ends where the data do."""
+    inflater = zlib.decompressobj(-15)
+    assert inflater.decompress(data) == text
+    assert inflater.eof
+    assert inflater.unused_data == b""
+    for name, inflate in INFLATERS.items():
+        assert inflate(data, len(text)) == text, name
+
+
+def csv(rng: random.Random, rows: int, words: str) -> bytes:
+    """Rows like an export's: an id, what repeats, a time, and words of an alphabet."""
+    said = []
+    for row in range(rows):
+        text = " ".join("".join(rng.choices(words, k=rng.randrange(1, 9))) for _ in range(rng.randrange(12)))
+        id_, time = UUID(int=rng.getrandbits(128)), f"2026-06-01T00:{row % 60:02}:00Z"
+        said.append(f'"{id_}","talk","Zoë","inbound","{time}","{text}",,\r\n')
+    return "".join(said).encode()
+
+
+ALPHABETS = {
+    "Latin": "aeinorstlu",
+    "Cyrillic": "аеиностлвр",
+    "Arabic": "ابتنيروملس",
+    "Chinese": "的一是不了人我在有他这中大来上个国",
+    "emoji": "🙂👍🎉🚀",
+}
+#: Pieces that data are put together from: what the kernel looks for, and what stands around it.
+PIECES = st.one_of(
+    st.binary(max_size=80),
+    st.sampled_from([b'\r\n"', b'"', b'","', b"\n", b'"0123456789abcdef","', b"\x00" * 40, HEADER, b"a" * 300]),
+    st.text(max_size=40).map(str.encode),
+    st.builds(lambda seed, rows: csv(random.Random(seed), rows, "abcdefgh"), st.integers(0, 9), st.integers(0, 30)),  # noqa: S311
+)
+TEXTS = st.builds(
+    lambda pieces, times: b"".join(pieces) * times, st.lists(PIECES, max_size=12), st.sampled_from((1, 1, 1, 3, 40))
+)
+
+
+@given(st.lists(TEXTS, max_size=5), st.binary(max_size=512))
+@example([b""], b"")
+@example([b"", b"a", b'"'], b"")
+@example([b"\n"], b'"')
+def test_what_is_deflated_comes_back(texts: list[bytes], header: bytes) -> None:
+    """Any members after any header, by zlib, libdeflate and ISA-L; the CRC-32s are zlib's."""
+    made, crcs = members(texts, header)
+    assert crcs == [zlib.crc32(header + text) for text in texts]
+    for data, text in zip(made, texts, strict=True):
+        holds(data, header + text)
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+@pytest.mark.parametrize("rows", [1, 3, 20, 400, 9000])
+def test_conversations_of_any_length_and_script_come_back(rows: int, alphabet: str) -> None:
+    """From members that take a trained table to those of several blocks, past the window."""
+    text = csv(random.Random(rows), rows, ALPHABETS[alphabet])  # noqa: S311  # nothing secret
+    data = one(text)
+    holds(data, HEADER + text)
+    assert len(data) < 1.2 * len(zlib.compress(HEADER + text, 1))
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=6))
+def test_a_member_does_not_depend_on_its_neighbours(texts: list[bytes]) -> None:
+    """Nothing of an earlier member shows in a later one: all in one call is each in a call of its own."""
+    assert members(texts)[0] == [one(text) for text in texts]
+
+
+def test_a_member_does_not_depend_on_thousands_before_it() -> None:
+    """Also where positions have been counted so far that they begin again."""
+    texts = [csv(random.Random(seed), 3, "abc") for seed in range(40)]  # noqa: S311  # nothing secret
+    alone = [one(text) for text in texts]
+    assert members(texts * 1000)[0] == alone * 1000
+
+
+def test_data_without_any_order_are_stored() -> None:
+    """They take a tenth of a percent more than they are, at the most."""
+    text = random.Random(2).randbytes(3 << 20)  # noqa: S311  # nothing secret
+    data = one(text)
+    holds(data, HEADER + text)
+    assert len(data) < 1.001 * len(text)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 63, 64, 65, 4096, 31_000, 32_000, 65_535, 65_536, 262_144])
+def test_runs_and_noise_at_every_bound_come_back(size: int) -> None:
+    """Around block sizes, stored blocks, and the widths of what is loaded at once."""
+    for text in (bytes(size), random.Random(size).randbytes(size), b'"' * size, b'\n"' * (size // 2)):  # noqa: S311
+        holds(one(text), HEADER + text)
+        holds(one(text, b""), text)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=5))
+def test_pieces_make_one_stream(texts: list[bytes]) -> None:
+    """Each after the 32 KiB before it; all but the last end on a byte, in a sync flush."""
+    data, before = b"", b""
+    for number, text in enumerate(texts, 1):
+        made = native.deflate_piece(text, before[-32768:], number == len(texts))
+        assert number == len(texts) or made.endswith(b"\x00\x00\xff\xff")
+        data += made
+        before += text
+    holds(data, before)
+
+
+def test_a_piece_refers_to_its_dictionary() -> None:
+    """What stood before it need not be said again."""
+    text = random.Random(3).randbytes(20_000)  # noqa: S311  # nothing secret
+    assert len(native.deflate_piece(text, text, True)) < 600
+    assert native.deflate_piece(text, b"", True) != native.deflate_piece(text, text, True)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=3000))
+def test_crc32_is_zlibs(before: bytes, data: bytes) -> None:
+    """From any start."""
+    assert native.crc32(data, zlib.crc32(before)) == zlib.crc32(before + data)
+    assert native.crc32(memoryview(data)) == zlib.crc32(data)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "header"),
+    [
+        ([], b""),
+        ([0, 11], b""),
+        ([-1, 5], b""),
+        ([5, 4], b""),
+        ([0, 11, 3], b""),
+        ([0, 5], bytes(513)),
+        ([0, 1 << 62], b""),
+        ([-(1 << 63), (1 << 63) - 1], b""),
+    ],
+)
+def test_cuts_outside_the_data_are_refused(cuts: list[int], header: bytes) -> None:
+    """Nothing is read outside what was given."""
+    with pytest.raises(ValueError, match="cuts"):
+        native.deflate_members(b"0123456789", np.array(cuts, np.int64).tobytes(), header)
+
+
+def test_odd_arguments_are_refused() -> None:
+    """Cuts that are no whole numbers, a dictionary beyond deflate's reach, text."""
+    with pytest.raises(ValueError, match="64-bit"):
+        native.deflate_members(b"", b"1234567", b"")
+    with pytest.raises(ValueError, match="32 KiB"):
+        native.deflate_piece(b"", bytes(32769), True)
+    with pytest.raises(TypeError):
+        native.deflate_piece("text", b"", True)
+    with pytest.raises(BufferError):
+        native.crc32(memoryview(b"0123456789")[::2])
+
+
+def test_no_member_is_no_data() -> None:
+    """One cut is none between two."""
+    assert native.deflate_members(b"", np.zeros(1, np.int64).tobytes(), HEADER) == (b"", b"", b"")
+
+
+@pytest.mark.timeout(60)
+def test_threads_do_not_meet() -> None:
+    """Calls at the same time give what each gives alone."""
+    texts = [csv(random.Random(seed), 30, "abcdef") for seed in range(200)]  # noqa: S311  # nothing secret
+    expected = members(texts)
+    results: list[object] = [None] * 4
+
+    def run(at: int) -> None:
+        results[at] = members(texts)
+
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [expected] * 4
+
+
+#: The CRC-32 of what comes out for texts of every alphabet: the kernel's bytes, on every platform.
+KNOWN = {1: "662db300"}
+
+
+def test_the_bytes_are_those_of_this_version() -> None:
+    """Another compiler, another processor, the same bytes; who changes them raises the version."""
+    made = b"".join(
+        one(csv(random.Random(rows), rows, words))  # noqa: S311  # nothing secret
+        for words in ALPHABETS.values()
+        for rows in (1, 3, 20, 400, 4000)
+    )
+    assert KNOWN[native.VERSION] == f"{zlib.crc32(made):08x}"
