@@ -19,6 +19,7 @@ from export_engine.errors import (
     RowError,
     SchemaError,
     SourceError,
+    SourceTypeError,
     StateError,
 )
 from export_engine.model import Channel, Contact, Conversation, DateRange, Direction, Message, SpeakerType
@@ -56,6 +57,7 @@ __all__ = [
     "RowError",
     "SchemaError",
     "SourceError",
+    "SourceTypeError",
     "SpeakerType",
     "StateError",
     "Verification",

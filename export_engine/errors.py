@@ -2,6 +2,7 @@
 
     ExportError
     ├── OptionError (ValueError)         an argument of the export that cannot work
+    │   └── SourceTypeError (TypeError)  an object that no source can be made of
     ├── SourceError                      input that cannot be read as conversations
     │   ├── SchemaError (TypeError)      a column that is missing or of an impossible type
     │   ├── RowError (ValueError)        one value that breaks a rule: says which and where
@@ -25,6 +26,7 @@ __all__ = [
     "RowError",
     "SchemaError",
     "SourceError",
+    "SourceTypeError",
     "StateError",
 ]
 
@@ -39,6 +41,13 @@ class OptionError(ExportError, ValueError):
     def __init__(self, message: str, *, option: str) -> None:
         super().__init__(message)
         self.option = option
+
+
+class SourceTypeError(OptionError, TypeError):
+    """An object that no source can be made of; `option` is `source`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, option="source")
 
 
 class SourceError(ExportError):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from export_engine.sources.objects import from_conversations
     from export_engine.sources.open import open_source
     from export_engine.sources.parquet import read_parquet
+    from export_engine.sources.rows import from_rows
     from export_engine.sources.sorting import sorted_rows
     from export_engine.sources.sql import read_sql
     from export_engine.sources.tables import from_arrow
@@ -40,6 +41,7 @@ __all__ = [
     "filtered",
     "from_arrow",
     "from_conversations",
+    "from_rows",
     "open_source",
     "read_csv",
     "read_flat_jsonl",
@@ -56,6 +58,7 @@ _LOADED_WHEN_USED = {
     "filtered": "filtering",
     "from_arrow": "tables",
     "from_conversations": "objects",
+    "from_rows": "rows",
     "open_source": "open",
     "read_csv": "csv_file",
     "read_flat_jsonl": "jsonl_flat",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
-from export_engine.errors import OptionError
+from export_engine.errors import OptionError, SourceTypeError
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.formats import Format, checked_format
 from export_engine.sources.inputs import FileSource, Given, Input, Reader, checked_inputs, name_of, without_compression
@@ -23,7 +23,8 @@ __all__ = ["open_source", "source_of"]
 def source_of(given: Any) -> Source:
     """The source that reads an object: a source, conversations, Arrow data or an iterable of record batches.
 
-    Nothing is read yet. Raises OptionError for an object that is none of these.
+    Nothing is read yet. Raises SourceTypeError for an object that is none of these, and for rows as dictionaries, which
+    `from_rows` takes: here or, of an iterator, when it is read.
     """
     if hasattr(given, "batches"):
         source: Source = given
@@ -32,13 +33,21 @@ def source_of(given: Any) -> Source:
         from export_engine.sources.tables import from_arrow  # noqa: PLC0415  # a source is loaded when it is used
 
         return from_arrow(given)
-    if isinstance(given, str | bytes | os.PathLike) or not isinstance(given, Iterable):
-        raise OptionError(
-            f"a source cannot be made of {type(given).__name__}: pass conversations or Arrow data, or for a file what "
-            "open_source(path) returns",
-            option="source",
-        )
+    if isinstance(given, str | bytes | os.PathLike | Mapping) or not isinstance(given, Iterable):
+        raise _no_source(given)
+    if isinstance(given, Sequence) and given and isinstance(given[0], Mapping):
+        raise _no_source(given[0], "rows")
     return _Items(given)
+
+
+def _no_source(given: Any, what: str = "") -> SourceTypeError:
+    """What to do with an object that nothing is known to read."""
+    advice = "pass conversations or Arrow data, or for a file what open_source(path) returns"
+    if isinstance(given, Mapping):
+        advice = "pass from_rows(rows) for rows as dictionaries, or pyarrow.table(columns) for a dictionary of columns"
+    elif callable(getattr(given, "collect", None)):
+        advice = "pass what its .collect() returns"
+    return SourceTypeError(f"a source cannot be made of {what and f'{what} as '}{type(given).__name__}: {advice}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,8 @@ class _Items:
 
 
 def _of_items(first: Any, items: Iterable[Any]) -> Source:
+    if isinstance(first, Mapping):
+        raise _no_source(first, "rows")
     if isinstance(first, pa.RecordBatch):
         from export_engine.sources.tables import from_arrow  # noqa: PLC0415  # loaded when used
 

@@ -1,0 +1,130 @@
+"""Rows as dictionaries to record batches: a list per column and block of rows, then an Arrow column in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import pyarrow as pa
+
+from export_engine.errors import SchemaError
+from export_engine.schema import MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
+from export_engine.sources import Source, SourceContext
+from export_engine.sources.tables import wanted_columns
+from export_engine.sources.values import BadValue, column_of, named, row_error
+
+__all__ = ["from_rows"]
+
+#: Rows pulled at a time: cheap per row, few enough that a run of huge texts is noticed early.
+_BLOCK = 64
+#: Characters that a row is taken to have beside its text and URLs.
+_ROW_CHARACTERS = 200
+_LONG = ("message_text", "media_url")
+_KNOWN = frozenset(ROW_SCHEMA.names)
+
+
+def from_rows(rows: Iterable[Mapping[str, Any]]) -> Source:
+    """Make a source of rows, a dictionary a message: any iterable of mappings whose keys are the columns' names.
+
+    The keys are those of the CSVs and perhaps `created_at`; see `from_arrow` for which are required. A missing key is
+    null, as None is; others are ignored and named in the report. Values are as in `from_conversations`; `media_url` is
+    a list of URLs, or text. Rows are read once, lazily and in their own order, at most a batch ahead; they must stand
+    together by conversation. On an error, and when the batches are closed early, the iterator is closed if it has a
+    `close()`.
+
+    Errors while reading: SchemaError for a row that is no mapping, and where the first lacks a required column;
+    RowError for a value that breaks a rule. `row` in errors is the row's number, from 1. The iterable's own exceptions
+    are not wrapped.
+    """
+    return _Rows(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    rows: Iterable[Mapping[str, Any]]
+
+    def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
+        rows = iter(self.rows)
+        number = 1
+        try:
+            for columns in _gathered(rows, context):
+                yield _batch(columns, number, context)
+                number += len(columns["message_id"])
+        finally:
+            close = getattr(rows, "close", None)
+            if close is not None:
+                close()
+
+
+def _gathered(rows: Iterator[Mapping[str, Any]], context: SourceContext) -> Iterator[dict[str, list[Any]]]:
+    """The values of a batch's rows by column, as often as one is full."""
+    number, pull, size = 1, 1, 0
+    held: dict[str, list[Any]] = {name: [] for name in ROW_SCHEMA.names}
+    ignored = set[str]()
+    while taken := list(islice(rows, pull)):
+        try:
+            block = {name: [row.get(name) for row in taken] for name in held}
+        except AttributeError:
+            raise _no_mapping(taken, number) from None
+        _note_keys(taken, ignored, context, first=number == 1)
+        number += len(taken)
+        weight = _ROW_CHARACTERS * len(taken) + sum(_characters(block[name]) for name in _LONG)
+        for name, values in block.items():
+            held[name] += values
+        size += weight
+        if len(held["message_id"]) >= MAX_BATCH_ROWS - _BLOCK or size >= MAX_BATCH_BYTES * 3 // 4:
+            yield held
+            held, size = {name: [] for name in held}, 0
+        pull = max(1, min(_BLOCK, 2 * pull, MAX_BATCH_BYTES // 4 * len(taken) // weight))
+    if held["message_id"]:
+        yield held
+
+
+def _note_keys(rows: Sequence[Mapping[str, Any]], ignored: set[str], context: SourceContext, *, first: bool) -> None:
+    """Note the keys that are not exported. Raises SchemaError where the first row lacks a required one."""
+    if first:
+        wanted_columns(rows[0], context)
+    others = set().union(*rows) - _KNOWN - ignored
+    if others:
+        ignored |= others
+        fresh = (key for key in chain.from_iterable(rows) if key in others and key not in context.ignored_columns)
+        context.ignored_columns += tuple(dict.fromkeys(fresh))
+
+
+def _no_mapping(rows: Sequence[Any], number: int) -> SchemaError:
+    at = next(at for at, row in enumerate(rows) if not hasattr(row, "get"))
+    return SchemaError(
+        f"row {number + at} is {type(rows[at]).__name__}: give dictionaries whose keys are the columns",
+        column="message_id",
+    )
+
+
+def _characters(values: Sequence[Any]) -> int:
+    """The characters of texts, and of those in lists."""
+    return sum(
+        len(value) if isinstance(value, str | bytes) else sum(len(part) for part in value if isinstance(part, str))
+        for value in values
+        if isinstance(value, str | bytes | list | tuple)
+    )
+
+
+def _batch(columns: Mapping[str, Sequence[Any]], number: int, context: SourceContext) -> pa.RecordBatch:
+    """Make the record batch, a column at a time; `number` is that of its first row."""
+    made = {}
+    for name, values in columns.items():
+        try:
+            made[name] = column_of(name, values, context)
+        except BadValue as bad:
+            raise row_error(
+                bad.problem,
+                column=name,
+                value=values[bad.at],
+                conversation_id=columns["conversation_id"][bad.at],
+                message_id=columns["message_id"][bad.at],
+                row=number + bad.at,
+                advice=bad.advice,
+            ) from bad.__cause__
+    made["speaker_name"] = named(*(made[name] for name in ("speaker_name", "speaker_type", "contact_name")))
+    return pa.RecordBatch.from_arrays(list(made.values()), schema=ROW_SCHEMA)
