@@ -61,7 +61,7 @@ LAYERS = {
 }
 
 #: The package itself is a door: it may be imported for its names by edges, and imports whatever it offers.
-DOORS = {"", "sources", "sinks", "jobs"}
+DOORS = {"", "sources", "sinks", "batch", "jobs"}
 
 #: Third-party libraries, and the only places that know them.
 ONLY_IN = {

@@ -58,13 +58,14 @@ SMALL_BYTES = 8 << 20
 
 
 def export_partition(
-    batches: Iterable[pa.RecordBatch], plan: BatchPlan, *, parallel: int = 8
+    batches: Iterable[pa.RecordBatch], plan: BatchPlan, *, parallel: int = 8, taken: Iterable[str] = ()
 ) -> Generator[ArchiveResult, None, None]:
     """Export rows that stand in order, a result for each channel and period, in that order.
 
     `batches` have `runs.LAKE_SCHEMA`'s columns, ordered by channel_id, period, conversation_id, message_time and
     message_id (text, bytewise). Nothing is done before the first result is asked for; what is asked for no more is left
-    undone. `parallel` is how many small archives are made side by side.
+    undone. `parallel` is how many small archives are made side by side. `taken` are paths of archives that other keys
+    than those of these rows have.
 
     Raises OptionError for a plan whose backend is not here, and whatever `batches` raises.
     """
@@ -75,10 +76,10 @@ def export_partition(
             "libraries everywhere",
             option="backend",
         )
-    work = _Work(plan, open_target(plan.target), plan.periods(), here)
+    work = _Work(plan, open_target(plan.target), plan.periods(), here, dict.fromkeys(taken, ""))
     waiting: deque[Future[ArchiveResult]] = deque()
     made: dict[str, Future[ArchiveResult]] = {}
-    with ThreadPoolExecutor(parallel, thread_name_prefix="export-engine-batch") as pool:
+    with work.target.claimed(), ThreadPoolExecutor(parallel, thread_name_prefix="export-engine-batch") as pool:
         try:
             for run in runs(batches):
                 key = plan.key(run.channel_id, work.periods[run.period])
@@ -117,6 +118,8 @@ class _Work:
     target: Target
     periods: tuple[Period, ...]
     backend: str
+    #: Whose each path is: what one key has written, no other may replace.
+    owners: dict[str, str]
 
     def export(self, run: Run, batches: Iterable[pa.RecordBatch], threads: int | None) -> ArchiveResult:
         """One archive and its receipt, or why there is none."""
@@ -141,6 +144,11 @@ class _Work:
             period=key.period, channel=export.file_name.rsplit("_", 2)[0], channel_id=_path_part(key.channel_id)
         )
         path = "/".join(part for part in (folder.strip("/"), export.file_name) if part)
+        if self.owners.setdefault(path, key.hash) != key.hash:  # ids have 32 bits
+            raise ExportError(
+                f"{path} is the name of another channel's archive too: have folders of their own, with a layout that "
+                "has {channel_id}"
+            )
         self.target.write(path, _Checked(export, rows))
         report = export.report
         assert report.sha256 is not None  # noqa: S101  # asked for above
@@ -158,14 +166,34 @@ class _Work:
             first_time=time_text(report.first_time),
             last_time=time_text(report.last_time),
         )
-        self.target.put(receipt_path(key), receipt.encoded())
+        self._commit(receipt_path(key), receipt)
         return result(receipt, "done")
+
+    def _commit(self, at: str, receipt: Receipt) -> None:
+        """Write a receipt; where that fails the archive goes too."""
+        data = receipt.encoded()
+        try:
+            self.target.put(at, data)
+        except BaseException as error:
+            try:
+                # The store may have taken it all the same, or a second copy of this task was quicker.
+                there = self.target.read(at) == data
+                if not there:
+                    self.target.delete(receipt.path)
+            except Exception as why:  # noqa: BLE001  # whatever it is, it must not hide what came first
+                error.add_note(f"{receipt.path} is left without a receipt, as it could not be removed: {reason(why)}")
+                raise error from None
+            if not (there and isinstance(error, Exception)):
+                raise
 
     def _kept(self, receipt: Receipt, rows: _Rows) -> ArchiveResult:
         """A key that was done before: its rows are counted, and must be as many and of the same time."""
-        for _ in rows.batches(SourceContext(self.plan.options.tzinfo)):
+        options = self.plan.options
+        for _ in rows.batches(SourceContext(options.tzinfo, strict=options.strict, epoch=options.epoch)):
             pass
-        return kept(receipt, Counted(receipt.channel_id, receipt.period, rows.count, rows.first, rows.last))
+        self.owners[receipt.path] = Key(receipt.channel_id, receipt.period, receipt.label, receipt.digest).hash
+        now = Counted(receipt.channel_id, receipt.period, rows.count, rows.first, rows.last)
+        return kept(receipt, now, options.tzinfo)
 
     def withdraw(self, key: Key, before: Future[ArchiveResult]) -> ArchiveResult:
         """Take an archive back whose channel and period came again: it has not all of its rows."""

@@ -4,6 +4,9 @@ One pass counts: the rows and the span of each channel and period, what has no t
 lies outside all periods. Where rows do not say when their conversation was created, another gives each the time of its
 first message in the whole lake, so that a name does not depend on the period. Then one ordered stream of what has no
 receipt yet goes to the core.
+
+DuckDB tells times only to sort and to count by them: the core reads each row's own, by the rules of every source. Where
+the two would disagree about a period, the archive is not made.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,8 +25,13 @@ from export_engine.batch.core import export_partition
 from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, Counted, kept_already
 from export_engine.batch.runs import LAKE_SCHEMA
-from export_engine.errors import SchemaError, SourceError
-from export_engine.sources.duck import MEMORY_LIMIT, connected, query_errors, selected, told
+from export_engine.errors import OptionError, SchemaError, SourceError
+from export_engine.options import Epoch
+from export_engine.sources import SourceContext
+from export_engine.sources.duck import MEMORY_LIMIT, check_expression, connected, query_errors, selected, told
+from export_engine.sources.mapping import MappedFormat, mapped_query
+from export_engine.sources.tables import normalised
+from export_engine.times import MAX_US, MIN_US
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,38 +39,90 @@ if TYPE_CHECKING:
 __all__ = ["Lake", "LakeCounts", "count_lake", "export_lake"]
 
 _IDS = ("channel_id", "conversation_id", "message_id")
-_REQUIRED = (*_IDS, "message_time")
 #: Columns that a lake may have, in the order of the core's schema.
 _NAMES = tuple(name for name in LAKE_SCHEMA.names if name != "period")
+_CHANNEL = ("channel_id", "channel_name", "channel_phone")
+#: What a row gets from its channel, its conversation and its message, as text, and when it was sent.
+_SORT = ("channel", "period", "conversation", "sent", "message")
+#: Microseconds in a unit of a number that is a time.
+_UNITS = {"s": "1000000", "ms": "1000", "us": "1", "ns": "0.001"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lake:
     """Where the rows are, and what may be used to put them in order.
 
-    `query` is one SELECT that DuckDB runs, its `$names` bound to `parameters`; its columns are the twelve of the CSVs,
-    `channel_id`, and perhaps `channel_name`, `channel_phone` and `created_at`. It is run two or three times. DuckDB
-    holds at most `memory_limit` and spills what is more to a private folder inside `spill_folder`.
+    - `query` is one SELECT that DuckDB runs, its `$names` bound to `parameters`; its columns are the twelve of the
+      CSVs, `channel_id`, and perhaps `channel_name`, `channel_phone` and `created_at`. It is run two or three times, so
+      it must give the same rows each time.
+    - `channels` is a file with the names and phone numbers of channels, by `channel_id`, in columns of those names:
+      Parquet, CSV or JSON Lines, as its ending says. What it says goes before what the rows say.
+    - DuckDB holds at most `memory_limit`, and spills what is more to a private folder inside `spill_folder`.
     """
 
     query: str
     parameters: Mapping[str, Any]
+    channels: str | os.PathLike[str] | None = None
     memory_limit: str = MEMORY_LIMIT
     spill_folder: str | os.PathLike[str] | None = None
 
     @classmethod
-    def of_files(cls, files: Sequence[str], **more: Any) -> Lake:
-        """The rows of Parquet files (paths or globs), whose columns are matched by name."""
-        query = "SELECT * FROM read_parquet($files, union_by_name=true)"
-        return cls(query=query, parameters={"files": [*files]}, **more)
+    def of_files(
+        cls,
+        files: Sequence[str | os.PathLike[str]],
+        format: MappedFormat = "parquet",  # noqa: A002  # the word for it
+        *,
+        columns: Mapping[str, str] | None = None,
+        where: str | None = None,
+        delimiter: str = ",",
+        encoding: str = "utf-8",
+        escape: str = '"',
+        **more: Any,
+    ) -> Lake:
+        """The rows of files of one format, whose columns are matched by name.
+
+        `columns` and `where` are SQL over the files' own columns, as for `export_engine.sources.mapping.read_mapped`;
+        `more` are the fields of a lake. The files are looked into for their columns. Raises OptionError (`map`,
+        `where`), SchemaError, and SourceError for files that cannot be read.
+        """
+        paths = [os.fspath(file) for file in files]
+        with connected(UTC) as connection:
+            query = mapped_query(
+                connection,
+                paths,
+                format,
+                columns=columns or {},
+                where=where,
+                delimiter=delimiter,
+                encoding=encoding,
+                escape=escape,
+                more=_CHANNEL,
+            )
+        return cls(query=query, parameters={"files": paths}, **more)
+
+    @classmethod
+    def of_query(cls, query: str, parameters: Mapping[str, Any], *, where: str | None = None, **more: Any) -> Lake:
+        """The rows of a query, perhaps those alone for which the condition `where` is true.
+
+        Raises OptionError (`where`) for a condition that cannot be used, and as a query's reading does.
+        """
+        if where is None:
+            return cls(query=query, parameters=parameters, **more)
+        filtered = f"SELECT * FROM ({query}\n) AS rows WHERE ({where}\n)"  # noqa: S608  # both are the caller's own
+        with connected(UTC) as connection:
+            with selected(connection, query, parameters):
+                pass  # an error of the query's own is said first
+            condition = f"SELECT ({where}\n) FROM ({query}\n) AS rows"  # noqa: S608  # the same
+            check_expression(connection, condition, parameters, "where", where)
+        return cls(query=filtered, parameters=parameters, **more)
 
 
 @dataclass(frozen=True, slots=True)
 class LakeCounts:
-    """What there is: the rows of each archive, how many of the archives are there already, and rows in no period."""
+    """What there is: the rows of each archive, what its receipts say of those that are there, and rows in no period."""
 
     archives: tuple[Counted, ...]
-    kept: int
+    there: tuple[ArchiveResult, ...]
     outside: int
 
     @property
@@ -83,14 +144,18 @@ def export_lake(
 
     `parallel` is how many small archives are made side by side; `on_counts` is called before anything is exported.
 
-    Raises SchemaError for a lake without a column that is needed, SourceError for rows without an id or a time (they
-    would be in no archive) and for a query that fails, and as `export_partition` does.
+    Raises SchemaError for a lake without a column that is needed or with one of a type that cannot hold it, SourceError
+    for rows without an id or a time (they would be in no archive) and for a query that fails, and as `export_partition`
+    does.
     """
     with _counted(lake, plan) as opened:
+        counts = opened.counts
         if on_counts is not None:
-            on_counts(opened.counts)
-        yield from opened.kept
-        yield from export_partition(opened.ordered(), plan, parallel=parallel)
+            on_counts(counts)
+        yield from counts.there
+        taken = [result.path for result in counts.there if result.path is not None]
+        if len(counts.there) < len(counts.archives):
+            yield from export_partition(opened.ordered(), plan, parallel=parallel, taken=taken)
 
 
 @contextmanager
@@ -101,111 +166,104 @@ def _counted(lake: Lake, plan: BatchPlan) -> Iterator[_Counted]:
 
 
 class _Counted:
-    """A lake that has been counted."""
+    """A lake that has been counted.
+
+    What follows is put together of the caller's own query and of names of this package; values are bound.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, plan: BatchPlan) -> None:
         self._connection = connection
         self._parameters = dict(lake.parameters)
-        self._lake = f"({lake.query}\n)"
-        self._types = self._described(lake.query)
-        self._by_creation = plan.options.range_by == "created_at"
-        self._born = self._creation()
-        connection.execute("CREATE TEMP TABLE breaks (since TIMESTAMPTZ, number BIGINT)")
-        connection.executemany("INSERT INTO breaks VALUES (make_timestamptz(?), ?)", [[*b] for b in plan.breaks()])
+        self._schema = _schema(connection, lake, plan)
+        self._names = self._schema.names
+        self._channels = lake.channels is not None
+        if lake.channels is not None:
+            _load_channels(connection, os.fspath(lake.channels))
+        epoch = plan.options.epoch
+        created = self._instant("created_at", epoch) if "created_at" in self._names else "NULL::TIMESTAMPTZ"
+        self._typed = (
+            'SELECT lake."channel_id"::VARCHAR AS channel, lake."conversation_id"::VARCHAR AS conversation, '  # noqa: S608  # see above
+            f'lake."message_id"::VARCHAR AS message, {self._instant("message_time", epoch)} AS sent, {created} AS own, '
+            f"{', '.join(_quoted(name) for name in self._names)} FROM ({lake.query}\n) AS lake"
+        )
+        born = self._creation()
+        when = born if plan.options.range_by == "created_at" else "sent"
+        self._rows = (
+            f"SELECT *, {born} AS born, {_period(when, plan.breaks())} AS period FROM ({self._typed}) AS typed"  # noqa: S608  # see above
+            f"{'' if born == 'own' else ' LEFT JOIN created USING (channel, conversation)'}"
+        )
         counted, outside = self._count(plan)
-        self.kept = kept_already(counted, plan)
-        self._keep(plan, counted)
-        self.counts = LakeCounts(tuple(counted), len(self.kept), outside)
+        there = kept_already(counted, plan)
+        self._keep(plan, counted, there)
+        self.counts = LakeCounts(tuple(counted), tuple(there), outside)
 
     def ordered(self) -> Iterator[pa.RecordBatch]:
         """The rows of the archives that are not there yet, as the core wants them."""
-        own = {name: f'lake."{name}"' for name in _NAMES if name in self._types}
-        own |= {"channel_id": 'lake."channel_id"::VARCHAR', "created_at": self._born}
-        columns = ", ".join(f'{value} AS "{name}"' for name, value in own.items())
+        own = {name: f"found.{_quoted(name)}" for name in self._names} | {"channel_id": "channel", "created_at": "born"}
+        join = ""
+        if self._channels:
+            join = " LEFT JOIN channels ON channels.id = found.channel"
+            for name in _CHANNEL[1:]:
+                said = f", {own[name]}::VARCHAR" if name in own else ""
+                own[name] = f"coalesce(channels.{name}{said})"
+        columns = ", ".join(f"{own[name]} AS {_quoted(name)}" for name in _NAMES if name in own)
         # Last all the others: the same rows are in the same order, however they were spread over the files.
-        rest = ", ".join(f'"{name}"' for name in _NAMES if name in self._types and name not in _REQUIRED)
+        rest = [_quoted(name) for name in _NAMES if name in self._names and name not in _IDS]
         query = (
-            f"SELECT {columns}, wanted.number AS period FROM {self._rows} JOIN wanted "  # noqa: S608  # names of ours
-            'ON wanted.channel = lake."channel_id"::VARCHAR AND wanted.number = coalesce(breaks.number, -1) '
-            f'ORDER BY 1, period, lake."conversation_id"::VARCHAR, {self._instant("message_time")}, '
-            f'lake."message_id"::VARCHAR{", " if rest else ""}{rest}'
+            f"SELECT {columns}, period FROM ({self._rows}) AS found SEMI JOIN wanted USING (channel, period){join} "  # noqa: S608  # see above
+            f"ORDER BY {', '.join(f'found.{name}' for name in (*_SORT, *rest))}"
         )
         with selected(self._connection, query, self._parameters) as reader:
             yield from told(iter(reader))
 
-    def _described(self, query: str) -> dict[str, str]:
-        """The columns that are known here, and DuckDB's types of them. Raises SchemaError."""
-        nothing = f"SELECT * FROM ({query}\n) LIMIT 0"  # noqa: S608  # the caller's own query
-        with selected(self._connection, nothing, self._parameters):
-            pass  # one SELECT, with all of its parameters
-        with query_errors():
-            described = self._connection.execute(f"DESCRIBE {query}", self._parameters).fetchall()
-        types = {name: kind for name, kind, *_ in described}
-        for name in _REQUIRED:
-            if name not in types:
-                raise SchemaError(
-                    f"column {name!r} is missing; the columns are {', '.join(types)}: name the one that holds it",
-                    column=name,
-                )
-        for name in _IDS:
-            if types[name] in ("FLOAT", "DOUBLE", "BOOLEAN"):
-                raise SchemaError(f"column {name!r} is {types[name]}: an id is text or a whole number", column=name)
-        return {name: types[name] for name in _NAMES if name in types}
+    def _instant(self, name: str, epoch: Epoch | None) -> str:
+        """A time column as an instant, in the session's zone where it has none; what is no time is null.
 
-    def _instant(self, name: str) -> str:
-        """A time column as an instant, in the session's zone where it has none; text that is no time is null."""
-        return f'TRY_CAST(lake."{name}" AS TIMESTAMPTZ)'
+        Cut to microseconds as everywhere: DuckDB would round nanoseconds.
+        """
+        column, type_ = f"lake.{_quoted(name)}", self._schema.field(name).type
+        if pa.types.is_timestamp(type_):
+            if type_.unit != "ns":
+                return f"{column}::TIMESTAMPTZ"
+            us = f"(epoch_ns({column}) - (epoch_ns({column}) % 1000 + 1000) % 1000) // 1000"
+            return f"make_timestamptz({us})" if type_.tz else f"make_timestamp({us})::TIMESTAMPTZ"
+        number = "NULL::TIMESTAMPTZ"
+        if epoch is not None:
+            us = f"floor(TRY_CAST({column} AS DECIMAL(28, 9)) * {_UNITS[epoch]})"
+            number = f"CASE WHEN {us} BETWEEN {MIN_US} AND {MAX_US} THEN make_timestamptz({us}::BIGINT) END"
+        if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+            return number
+        text = f"TRY_CAST({column} AS TIMESTAMPTZ)"
+        return f"coalesce(CASE WHEN isfinite({text}) THEN {text} END, {number})"
 
     def _creation(self) -> str:
-        """When each row's conversation was created, as an expression; where rows do not say, a table is made for it."""
-        time = self._instant("message_time")
-        own = self._instant("created_at") if "created_at" in self._types else None
+        """The column that says when a row's conversation was created; where rows do not, a table is made for it."""
         with query_errors():
-            if own is not None:
-                query = f"SELECT count(*) - count({own}) FROM {self._lake} AS lake"  # noqa: S608  # names of ours
-                found = self._connection.execute(query, self._parameters).fetchone()
-                if found == (0,):
-                    self._rows = f"{self._lake} AS lake"
-                    return self._joined(own)
-            first = f"coalesce(min({own}), min({time}))" if own is not None else f"min({time})"
+            if "created_at" in self._names:
+                query = f"SELECT count(*) - count(own) FROM ({self._typed}) AS typed"  # noqa: S608  # see above
+                if self._connection.execute(query, self._parameters).fetchone() == (0,):
+                    return "own"
             self._connection.execute(
-                'CREATE TEMP TABLE created AS SELECT "channel_id"::VARCHAR AS channel, "conversation_id"::VARCHAR AS '  # noqa: S608  # names of ours
-                f"conversation, {first} AS born FROM {self._lake} AS lake GROUP BY ALL",
+                "CREATE TEMP TABLE created AS SELECT channel, conversation, coalesce(min(own), min(sent)) AS first "  # noqa: S608  # see above
+                f"FROM ({self._typed}) AS typed GROUP BY ALL",
                 self._parameters,
             )
-        self._rows = (
-            f'{self._lake} AS lake LEFT JOIN created ON created.channel = lake."channel_id"::VARCHAR '
-            'AND created.conversation = lake."conversation_id"::VARCHAR'
-        )
-        return self._joined("created.born")
-
-    def _joined(self, born: str) -> str:
-        """Add to the rows which period each falls into; gives `born` back."""
-        self._when = born if self._by_creation else self._instant("message_time")
-        self._rows += f" ASOF LEFT JOIN breaks ON {self._when} >= breaks.since"
-        return born
+        return "created.first"
 
     def _count(self, plan: BatchPlan) -> tuple[list[Counted], int]:
         """The rows of each archive, and how many are in none. Raises SourceError for rows that would vanish."""
-        time = self._instant("message_time")
         query = (
-            'SELECT lake."channel_id"::VARCHAR, coalesce(breaks.number, -1), count(*), count(lake."conversation_id"), '  # noqa: S608  # names of ours
-            f'count(lake."message_id"), count({time}), count({self._when}), min({time}), max({time}) FROM {self._rows} '
+            "SELECT channel, period, count(*), count(nullif(channel, '')), count(nullif(conversation, '')), "  # noqa: S608  # see above
+            f"count(nullif(message, '')), count(sent), min(sent), max(sent) FROM ({self._rows}) AS found "
             "GROUP BY ALL ORDER BY ALL"
         )
         with query_errors():
             found = self._connection.execute(query, self._parameters).fetchall()
-        lost = {
-            "channel_id": sum(row[2] for row in found if row[0] is None),
-            "conversation_id": sum(row[2] - row[3] for row in found),
-            "message_id": sum(row[2] - row[4] for row in found),
-            "message_time": sum(row[2] - row[5] for row in found),
-        }
-        for name, count in lost.items():
-            if count:
+        for at, name in enumerate((*_IDS, "message_time"), 3):
+            if count := sum(row[2] - row[at] for row in found):
                 raise SourceError(
                     f"{count} rows have no {name}, or none that can be read, and would be in no archive: mend them, or "
-                    f"leave them out in the query (WHERE {name} IS NOT NULL)"
+                    f"leave them out (--where '{name} IS NOT NULL', or in the query)"
                 )
         periods = plan.periods()
         counted = [
@@ -215,14 +273,79 @@ class _Counted:
         ]
         return counted, sum(row[2] for row in found if row[1] < 0)
 
-    def _keep(self, plan: BatchPlan, counted: list[Counted]) -> None:
+    def _keep(self, plan: BatchPlan, counted: list[Counted], there: list[ArchiveResult]) -> None:
         """A table of the archives that are still to be made."""
         numbers = {period.name: number for number, period in enumerate(plan.periods())}
-        there = {(result.channel_id, result.period) for result in self.kept}
-        wanted = [(c.channel_id, numbers[c.period]) for c in counted if (c.channel_id, c.period) not in there]
+        done = {(result.channel_id, result.period) for result in there}
+        wanted = [(c.channel_id, numbers[c.period]) for c in counted if (c.channel_id, c.period) not in done]
         channels, which = zip(*wanted, strict=True) if wanted else ((), ())
-        table = pa.table({"channel": pa.array(channels, pa.string()), "number": pa.array(which, pa.int64())})
+        table = pa.table({"channel": pa.array(channels, pa.string()), "period": pa.array(which, pa.int64())})
         self._connection.register("wanted", table)
+
+
+def _schema(connection: duckdb.DuckDBPyConnection, lake: Lake, plan: BatchPlan) -> pa.Schema:
+    """The columns that are known here, and their types. Raises SchemaError, as any source does, for what is amiss."""
+    nothing = f"SELECT * FROM ({lake.query}\n) LIMIT 0"  # noqa: S608  # the caller's own query
+    with selected(connection, nothing, lake.parameters) as reader:
+        schema: pa.Schema = reader.schema
+    for _ in normalised(schema, (), SourceContext(plan.options.tzinfo, epoch=plan.options.epoch)):
+        pass
+    if "channel_id" not in schema.names:
+        raise SchemaError(
+            f"column 'channel_id' is missing; the columns are {', '.join(schema.names)}: name the one that says "
+            "whose a message is",
+            column="channel_id",
+        )
+    type_ = schema.field("channel_id").type
+    if not (pa.types.is_string(type_) or pa.types.is_integer(type_) or pa.types.is_decimal(type_)):
+        raise SchemaError(
+            f"column 'channel_id' is {type_}: an id is text or a whole number; cast it", column="channel_id"
+        )
+    return schema.empty_table().select([name for name in _NAMES if name in schema.names]).schema
+
+
+def _load_channels(connection: duckdb.DuckDBPyConnection, path: str) -> None:
+    """A table of the channels' names and phone numbers. Raises OptionError for a file that cannot be it."""
+    kinds: dict[str, MappedFormat] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    format_ = kinds.get(Path(path).suffix.lower())
+    if format_ is None:
+        raise OptionError(f"{path} is to be a .parquet, .csv or .jsonl file", option="channels")
+    try:
+        query = mapped_query(connection, [path], format_, columns={}, more=_CHANNEL)
+        with selected(connection, f"SELECT * FROM ({query}\n) LIMIT 0", {"files": [path]}) as reader:  # noqa: S608  # names of ours
+            names = reader.schema.names
+    except (SchemaError, SourceError) as error:
+        raise OptionError(f"{path} cannot be read: {error}", option="channels") from None
+    if "channel_id" not in names or len({*names} & {*_CHANNEL}) < 2:
+        raise OptionError(
+            f"{path} has the columns {', '.join(names)}: channel_id is needed, and channel_name or channel_phone",
+            option="channels",
+        )
+    columns = ", ".join(f"{name}::VARCHAR AS {name}" if name in names else f"NULL AS {name}" for name in _CHANNEL[1:])
+    with query_errors():
+        connection.execute(
+            f"CREATE TEMP TABLE channels AS SELECT channel_id::VARCHAR AS id, {columns} FROM ({query}\n)",  # noqa: S608  # names of ours
+            {"files": [path]},
+        )
+        twice = connection.execute("SELECT id FROM channels GROUP BY id HAVING count(*) > 1 ORDER BY id").fetchone()
+    if twice is not None:
+        raise OptionError(f"{path} has the channel_id {twice[0]!r} more than once: keep one row", option="channels")
+
+
+def _period(when: str, breaks: Sequence[tuple[int, int]], before: int = -1) -> str:
+    """The number of the period that an instant falls in, as an expression: the breaks, halved until none is left."""
+    if not breaks:
+        return str(before)
+    middle = len(breaks) // 2
+    us, number = breaks[middle]
+    return (
+        f"CASE WHEN {when} >= make_timestamptz({us}) THEN {_period(when, breaks[middle + 1 :], number)} "
+        f"ELSE {_period(when, breaks[:middle], before)} END"
+    )
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
 
 
 def _utc(time: datetime | None) -> datetime | None:

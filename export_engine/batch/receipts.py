@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import builtins
+import io
 import json
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, tzinfo
 from typing import Literal
 
 from export_engine.batch.plan import BatchPlan, Key
-from export_engine.batch.target import Target, open_target
+from export_engine.batch.target import Target, WholeFile, open_target
 from export_engine.errors import ExportError
+from export_engine.sinks.file import write_archive
 
 __all__ = [
+    "RECEIPTS",
     "ArchiveResult",
     "Counted",
     "Receipt",
@@ -26,7 +30,11 @@ __all__ = [
     "receipt_path",
     "result",
     "time_text",
+    "write_results",
 ]
+
+#: Their folder inside the target.
+RECEIPTS = "receipts"
 
 #: Receipts that are asked for at a time: a store's latency is all that they cost.
 _AT_A_TIME = 16
@@ -83,7 +91,7 @@ class ArchiveResult:
 
 def receipt_path(key: Key) -> str:
     """Where a key's receipt is, inside the target."""
-    return f"receipts/{key.hash}.json"
+    return f"{RECEIPTS}/{key.hash}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +127,17 @@ def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | Non
     return receipt
 
 
-def kept(receipt: Receipt, now: Counted) -> ArchiveResult:
-    """The result of a key whose receipt is there. Raises ExportError if the lake's rows are others by now."""
-    there = (now.rows, time_text(now.first), time_text(now.last))
-    if there != (receipt.rows, receipt.first_time, receipt.last_time):
+def kept(receipt: Receipt, now: Counted, zone: tzinfo) -> ArchiveResult:
+    """The result of a key whose receipt is there. Raises ExportError if the lake's rows are others by now.
+
+    Times are compared as clocks in `zone` showed them: of an hour that comes twice, engines mean one or the other.
+    """
+    there = (now.rows, _wall(now.first, zone), _wall(now.last, zone))
+    if there != (receipt.rows, *(_wall(_time(text), zone) for text in (receipt.first_time, receipt.last_time))):
         raise ExportError(
-            f"the lake has changed under the label {receipt.label!r}: {receipt.path} has {receipt.rows} messages "
-            f"from {receipt.first_time} to {receipt.last_time}, and there are {there[0]} from {there[1]} to "
-            f"{there[2]}; give the new snapshot a label of its own"
+            f"the lake, or the range, has changed under the label {receipt.label!r}: {receipt.path} has {receipt.rows} "
+            f"messages from {receipt.first_time} to {receipt.last_time}, and there are {now.rows} from "
+            f"{time_text(now.first)} to {time_text(now.last)}; give the new snapshot a label of its own"
         )
     return result(receipt, "kept")
 
@@ -140,7 +151,7 @@ def kept_already(counted: Iterable[Counted], plan: BatchPlan) -> list[ArchiveRes
         key = plan.key(now.channel_id, periods[now.period])
         try:
             receipt = read_receipt(target, key, plan.backend)
-            return None if receipt is None else kept(receipt, now)
+            return None if receipt is None else kept(receipt, now, plan.options.tzinfo)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
             return failed(key, reason(error))
 
@@ -162,15 +173,42 @@ def result(receipt: Receipt, status: Literal["done", "kept"]) -> ArchiveResult:
     )
 
 
+def write_results(results: Iterable[ArchiveResult], path: str | os.PathLike[str]) -> None:
+    """Write a table of results, in the place of a file that is there: `.parquet`, or JSON Lines."""
+    rows = [asdict(one) for one in results]
+    if os.fspath(path).endswith(".parquet"):
+        import pyarrow as pa  # noqa: PLC0415  # for this alone
+        import pyarrow.parquet as pq  # noqa: PLC0415  # the same
+
+        kinds = [(field.name, pa.int64() if field.type == "int" else pa.string()) for field in fields(ArchiveResult)]
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), sink)
+        data = sink.getvalue()
+    else:
+        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "backslashreplace")
+    write_archive(WholeFile(data), path, overwrite=True)
+
+
 def failed(key: Key, why: str) -> ArchiveResult:
     """The result of a key that has no archive."""
     return ArchiveResult(key.channel_id, key.period, "failed", error=why)
 
 
 def reason(error: Exception) -> str:
-    """An error as one line; the library's own say what is to be done, others begin with what they are."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ExportError) else f"{type(error).__name__}: {text}"
+    """An error as one line; the library's own say what is to be done, of others it is what they are and their first."""
+    if isinstance(error, ExportError):
+        said = " ".join(str(error).split())
+    else:  # what follows in a store's is for those who debug its library
+        said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return "; ".join([said, *getattr(error, "__notes__", ())])
+
+
+def _wall(time: datetime | None, zone: tzinfo) -> datetime | None:
+    return None if time is None else time.astimezone(zone).replace(tzinfo=None)
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def time_text(time: datetime | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,10 +13,20 @@ from typing import TYPE_CHECKING, Protocol
 from export_engine.sinks import Streamable
 from export_engine.sinks.file import write_archive
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # pragma: no cover - Windows
+    fcntl = None  # type: ignore[assignment]  # asked for before each use
+
 if TYPE_CHECKING:
     from export_engine.sinks.object import Store
 
-__all__ = ["Target", "open_target"]
+__all__ = ["Target", "WholeFile", "open_target"]
+
+_CHUNK = 4 << 20
+
+#: The hidden files of `sinks.file`: `.<name>.<8 hexadecimal digits>.part`, of archives and of receipts.
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
 class Target(Protocol):
@@ -36,8 +48,16 @@ class Target(Protocol):
         """Delete a file; one that is not there is no error."""
         ...
 
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """A file's bytes, a few MiB at a time. Raises FileNotFoundError if it is not there."""
+        ...
+
     def paths(self) -> Iterator[str]:
         """Every file that is there whole."""
+        ...
+
+    def claimed(self) -> AbstractContextManager[None]:
+        """Held while a batch writes here; what a killed one left half is removed first, if no other is at work."""
         ...
 
 
@@ -65,7 +85,7 @@ class _Folder:
 
     def put(self, path: str, data: bytes) -> None:
         """The same way."""
-        self.write(path, _Bytes(data))
+        self.write(path, WholeFile(data))
 
     def read(self, path: str) -> bytes | None:
         """Its bytes."""
@@ -77,6 +97,40 @@ class _Folder:
         """Unlink it."""
         (self.root / path).unlink(missing_ok=True)
 
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Read as they are asked for."""
+        with (self.root / path).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """By a lock on the folder itself, which ends with the process that holds it, however that ends.
+
+        Batches share it; only one that could have it for itself sweeps. Where there are no such locks (Windows, some
+        network file systems), nothing is swept.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield
+            return
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._sweep()
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(folder)
+
+    def _sweep(self) -> None:
+        """Remove the hidden files that archives and receipts are written through."""
+        for path in self.root.rglob(".*.part"):
+            if _PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                path.unlink(missing_ok=True)
+
     def paths(self) -> Iterator[str]:
         """All but hidden ones."""
         for path in self.root.rglob("*"):
@@ -85,7 +139,7 @@ class _Folder:
 
 
 @dataclass(slots=True)
-class _Bytes:
+class WholeFile:
     """A file's bytes where an export is expected."""
 
     data: bytes
@@ -123,6 +177,16 @@ class _Objects:
         """In one request."""
         with suppress(FileNotFoundError):
             self.store.delete(path)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """As they arrive."""
+        for chunk in self.store.get(path).stream(min_chunk_size=_CHUNK):
+            yield bytes(chunk)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """There is nothing half in a store; the parts of an upload whose process was killed are not to be seen here."""
+        yield
 
     def paths(self) -> Iterator[str]:
         """Listed a thousand at a time."""

@@ -17,6 +17,7 @@ from typing import NoReturn
 import click
 
 from export_engine import __version__
+from export_engine.cli.batch import batch
 from export_engine.cli.common import DONE, EPILOG, FAILED, INTERRUPTED, failed
 from export_engine.cli.database import database
 from export_engine.cli.export import export
@@ -99,5 +100,5 @@ def commands() -> None:
     """Conversations in, one ZIP of CSVs out."""
 
 
-for _command in (export, verify, inspect, serve, worker, key, database):
+for _command in (export, batch, verify, inspect, serve, worker, key, database):
     commands.add_command(_command)

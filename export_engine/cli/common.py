@@ -20,6 +20,7 @@ __all__ = [
     "FILE",
     "INTERRUPTED",
     "PROBLEMS",
+    "SOME_FAILED",
     "USAGE",
     "Command",
     "failed",
@@ -27,7 +28,7 @@ __all__ = [
     "size_text",
 ]
 
-DONE, FAILED, USAGE, PROBLEMS, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, USAGE, PROBLEMS, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EPILOG = """\b
 Exit codes:
@@ -35,6 +36,7 @@ Exit codes:
   1    failed: input that cannot be exported, a full disk, an existing file
   2    wrong usage
   3    verify found problems, or inspect could not read all of an archive
+  4    batch could not make some of the archives
   130  interrupted (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT); nothing is left behind"""
 
 #: A file that is there.

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -18,9 +19,10 @@ from export_engine.sources.inputs import opened
 from export_engine.sources.open import ending_format, open_source
 
 if TYPE_CHECKING:
+    from export_engine.batch.lake import Lake
     from export_engine.sources.mapping import Mapped, MappedFormat
 
-__all__ = ["Inputs", "input_options"]
+__all__ = ["Inputs", "input_options", "lake_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -47,8 +49,8 @@ class Inputs:
     memory_limit: str | None = None
     spill_folder: str | None = None
 
-    def checked(self) -> Inputs:
-        """The same. Raises UsageError for what is missing and for what means nothing together."""
+    def checked(self, *, lake: bool = False) -> Inputs:
+        """The same. Raises UsageError for what is missing and for what means nothing together; a `lake` is sorted."""
         if self.query is None and not self.inputs:
             raise click.UsageError("say what to read: INPUT (a file, or - for standard input), or --sql")
         if self.query is not None:
@@ -60,7 +62,7 @@ class Inputs:
             self._refuse("--sql", "it goes into the query", "format", "encoding", "delimiter", "escape", "columns")
         else:
             self._refuse("INPUT", "a parameter is a value of a query's: give --sql", "parameters")
-        if not (self.query or self.columns or self.where or self.sort or self.dedupe):
+        if not (lake or self.query or self.columns or self.where or self.sort or self.dedupe):
             self._refuse("plain files", "it is for --sql, --map, --where and --sort", "memory_limit", "spill_folder")
         return self
 
@@ -94,6 +96,23 @@ class Inputs:
         ]
         said = [f"-- --param {name}={value}" for name, value in values]
         return "\n".join([*said, query])
+
+    def lake(self, channels: Path | None) -> Lake:
+        """The rows of many channels; INPUT may be patterns (`lake/**/*.parquet`). Raises as `source` does."""
+        try:
+            from export_engine.batch.lake import Lake  # noqa: PLC0415  # loaded when used, there with the extra
+        except ModuleNotFoundError as error:
+            raise click.ClickException(str(error)) from None
+        more: dict[str, Any] = self._bounds() | {"channels": channels}
+        if self.query is not None:
+            return Lake.of_query(self.query, self.parameters, where=self.where, **more)
+        files = [file for pattern in self.inputs for file in _matching(pattern)]
+        given = {"encoding": self.encoding, "delimiter": self.delimiter, "escape": self.escape}
+        how: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        kinds = {_kind(file, self.format, is_text=self.encoding is not None) for file in files}
+        if len(kinds) > 1 or not kinds <= {"csv", "jsonl", "parquet"}:
+            raise click.UsageError("INPUT: give flat files of one kind, CSV, JSON Lines or Parquet, or --sql")
+        return Lake.of_files(files, kinds.pop(), columns=self.columns, where=self.where, **how, **more)
 
     def _bounds(self) -> dict[str, Any]:
         given = {"memory_limit": self.memory_limit, "spill_folder": self.spill_folder}
@@ -156,6 +175,16 @@ class Inputs:
         return None if kind == "ipc" else kind
 
 
+def _matching(pattern: str) -> list[str]:
+    """The files that a pattern means, in order; a file's own name means that file."""
+    if Path(pattern).is_file():
+        return [pattern]
+    found = sorted(path for path in glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207  # absolute ones too
+    if not found:
+        raise click.UsageError(f"INPUT: {pattern}: there is no such file")
+    return found
+
+
 def _kind(path: str, said: Format | None, *, is_text: bool) -> Any:
     kind = said or ending_format(path)
     if kind in (None, "jsonl") and Path(path).is_file():
@@ -210,6 +239,17 @@ def _columns(*given: Any) -> dict[str, str]:
     return dict(pairs)
 
 
+#: For rows that are exported as they come, in one go.
+_UNSORTED = (
+    click.option("--sort", is_flag=True, help="Sort the rows by conversation_id, message_time and message_id."),
+    click.option(
+        "--dedupe",
+        is_flag=True,
+        help="Sort, and read rows that are there twice once; a message id with two contents is an error.",
+    ),
+    click.option("--show-sql", is_flag=True, help="Print the query that would be run, and exit."),
+)
+
 _OPTIONS = (
     click.argument("inputs", metavar="[INPUT...]", nargs=-1),
     click.option(
@@ -254,13 +294,7 @@ _OPTIONS = (
         help="What makes the column NAME: an SQL expression over the input's own columns. Repeatable.",
     ),
     click.option("--where", metavar="CONDITION", help="Read only the rows for which this SQL condition is true."),
-    click.option("--sort", is_flag=True, help="Sort the rows by conversation_id, message_time and message_id."),
-    click.option(
-        "--dedupe",
-        is_flag=True,
-        help="Sort, and read rows that are there twice once; a message id with two contents is an error.",
-    ),
-    click.option("--show-sql", is_flag=True, help="Print the query that would be run, and exit."),
+    *_UNSORTED,
     click.option(
         "--memory-limit", metavar="SIZE", help="What SQL and sorting may hold before they spill (default: 256MB)."
     ),
@@ -268,6 +302,17 @@ _OPTIONS = (
         "--spill-folder", metavar="FOLDER", help="Where they spill to (default: the system's temporary folder)."
     ),
 )
+
+
+def lake_options(command: _Command) -> _Command:
+    """The same for many channels' rows, which are put in order anyway."""
+
+    @wraps(command)
+    def run(*arguments: Any, **others: Any) -> Any:
+        said = {name: others.pop(name) for name in Inputs.__dataclass_fields__ if name in others}
+        return command(*arguments, inputs=Inputs(**said).checked(lake=True), **others)
+
+    return with_options(*(option for option in _OPTIONS if option not in _UNSORTED))(run)  # type: ignore[return-value]  # the same
 
 
 def input_options(command: _Command) -> _Command:

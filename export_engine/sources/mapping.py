@@ -118,22 +118,25 @@ def mapped_query(
     delimiter: str = ",",
     encoding: str = "utf-8",
     escape: str = '"',
+    more: Sequence[str] = (),
 ) -> str:
     """The SELECT that reads `files`, bound as `$files`, with `columns` and the rows for which `where` is true.
 
     `columns` are SQL expressions over the files' own columns, by the column that they make. The files are looked into
-    for their columns' names; JSON is read to its end for it. Raises OptionError (`map`, `where`) for a column that is
-    none of this package's or an expression that is not valid, SchemaError for files without any of the columns.
+    for their columns' names; JSON is read to its end for it. `more` are columns that there may be besides. Raises
+    OptionError (`map`, `where`) for a column that is none of this package's or an expression that is not valid,
+    SchemaError for files without any of the columns.
     """
+    names = (*_NAMES, *more)
     for name in columns:
-        if name not in _NAMES:
-            raise OptionError(f"there is no column {name}: the columns are {', '.join(_NAMES)}", option="map")
+        if name not in names:
+            raise OptionError(f"there is no column {name}: the columns are {', '.join(names)}", option="map")
     table = _table(format, delimiter, encoding, escape)
     bound = {"files": [*files]}
     with query_errors():
         described = connection.execute(f"DESCRIBE SELECT * FROM {table}", bound).fetchall()  # noqa: S608  # no text of a user's
     own = [name for name, *_ in described]
-    picked = {name: columns.get(name, _quoted(name)) for name in _NAMES if name in columns or name in own}
+    picked = {name: columns.get(name, _quoted(name)) for name in names if name in columns or name in own}
     if not picked:
         raise SchemaError(
             f"none of the columns {', '.join(own)} has a name of this format's: say which is which with --map, such as "
@@ -159,7 +162,8 @@ def mapped_query(
 def _table(format: MappedFormat, delimiter: str, encoding: str, escape: str) -> str:  # noqa: A002  # the word for it
     """The table function that reads the files, every value as it stands there."""
     if format == "parquet":
-        return "read_parquet($files, union_by_name=true)"
+        # What a folder's name says (channel_id=007) is text too.
+        return "read_parquet($files, union_by_name=true, hive_types_autocast=false)"
     if format == "csv":
         return (
             f"read_csv($files, header=true, all_varchar=true, union_by_name=true, delim={_literal(delimiter)}, "

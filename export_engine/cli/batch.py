@@ -1,0 +1,282 @@
+"""`export-engine batch`: many channels' archives out of one lake, and whether they are all there."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Display
+
+from export_engine.batch.plan import BatchPlan, PeriodKind
+from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, SOME_FAILED, Command, failed, size_text
+from export_engine.cli.inputs import Inputs, lake_options
+from export_engine.cli.options import environment_option, export_options
+from export_engine.engine import backend_name
+from export_engine.inspect import printable
+from export_engine.model import DateRange
+from export_engine.options import ExportOptions
+from export_engine.verify import verify_archive
+
+if TYPE_CHECKING:
+    from export_engine.batch.lake import Lake, LakeCounts
+    from export_engine.batch.receipts import ArchiveResult, Receipt
+
+__all__ = ["batch"]
+
+_DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+#: Failures that are told one by one; a file of results has them all.
+_TOLD = 20
+
+
+@click.command("batch verify", cls=Command, epilog=EPILOG)
+@click.argument("target")
+@click.option("--deep", is_flag=True, help="Also check every archive to every row in it, as the command verify does.")
+def verify(target: str, deep: bool) -> int:
+    """Hold a batch's archives against its receipts.
+
+    What is missing, what no receipt tells of, what has another size or SHA-256, and what is another key's.
+    TARGET is what was --output.
+    """
+    from export_engine.batch.check import check_target  # noqa: PLC0415  # loaded when used
+
+    with _display("reading") as (_, tell), _store_libraries():
+        found = check_target(target, deep=_deep if deep else None, progress=tell)
+    click.echo(
+        f"{found.archives:,} archives, {found.rows:,} messages, {size_text(found.bytes)}: "
+        f"{'no problems' if found.ok else 'problems found'}"
+    )
+    for problem in found.problems:
+        click.echo(f"  {printable(problem)}")
+    return DONE if found.ok else PROBLEMS
+
+
+def _deep(receipt: Receipt, chunks: Iterable[bytes]) -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="export-engine-verify-") as folder:
+        path = Path(folder) / "archive.zip"
+        with path.open("wb") as file:
+            file.writelines(chunks)
+        found = verify_archive(path)
+    yield from found.problems
+    if (found.rows, found.conversations) != (receipt.rows, receipt.conversations):
+        yield (
+            f"it has {found.rows} messages in {found.conversations} conversations, and its receipt says {receipt.rows} "
+            f"in {receipt.conversations}"
+        )
+
+
+class _Batch(Command):
+    """`batch`, and `batch verify` beside it."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
+    ) -> click.Context:
+        if args[:1] == ["verify"]:
+            return verify.make_context("batch verify", args[1:], parent=parent)
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+@click.command(cls=_Batch, epilog=EPILOG)
+@lake_options
+@click.option(
+    "--output",
+    "target",
+    required=True,
+    metavar="PLACE",
+    help="A folder, or a place in a store (s3://bucket/prefix, gs:// or az://, with the credentials of the cloud's own "
+    "environment variables).",
+)
+@click.option("--start", required=True, type=_DAY, metavar="YYYY-MM-DD", help="First day of the range.")
+@click.option("--end", required=True, type=_DAY, metavar="YYYY-MM-DD", help="Last day of the range, included.")
+@environment_option(
+    "--period",
+    type=click.Choice(get_args(PeriodKind)),
+    default="month",
+    show_default=True,
+    help="What one archive of a channel covers.",
+)
+@environment_option(
+    "--label",
+    default="",
+    help="Names the lake's snapshot, such as its date. What is there under the same label is kept; another label makes "
+    "other archives.",
+)
+@environment_option(
+    "--layout",
+    default="{period}",
+    show_default=True,
+    help="Folder of an archive inside PLACE, with {period}, {channel} and {channel_id}.",
+)
+@click.option(
+    "--channels",
+    type=FILE,
+    help="Names and phone numbers of channels: .jsonl, .csv or .parquet with channel_id, channel_name, channel_phone.",
+)
+@environment_option(
+    "--parallel",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="How many small archives are made side by side.",
+)
+@export_options(environment=True)
+@click.option("--dry-run", is_flag=True, help="Count, and export nothing.")
+@click.option(
+    "--results",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write what became of each archive to a .jsonl or .parquet file; one that is there is replaced.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def batch(
+    inputs: Inputs,
+    target: str,
+    start: datetime,
+    end: datetime,
+    period: PeriodKind,
+    label: str,
+    layout: str,
+    channels: Path | None,
+    parallel: int,
+    options: ExportOptions,
+    dry_run: bool,
+    results: Path | None,
+    quiet: bool,
+) -> int:
+    """Export every channel of a lake, an archive for each channel and month.
+
+    INPUT are flat files, or patterns of them ('lake/**/*.parquet'), with the rows of many channels in any order. They
+    have the columns of the CSVs, channel_id, and perhaps channel_name and channel_phone.
+
+    What is done has a receipt beside the archives. The same command again makes what is missing; batch verify TARGET
+    holds the archives against their receipts.
+    """
+    if results is not None and results.suffix not in {".jsonl", ".parquet"}:
+        raise click.UsageError(f"--results {results}: write a name that ends in .jsonl or .parquet")
+    plan = BatchPlan(
+        target=target,
+        date_range=DateRange(start.date(), end.date()),
+        period=period,
+        options=options,
+        label=label,
+        backend=backend_name(options),
+        layout=layout,
+    )
+    lake = inputs.lake(channels)
+    with _store_libraries():
+        if dry_run:
+            return _counted(lake, plan, quiet=quiet)
+        return _exported(lake, plan, parallel, results, quiet=quiet)
+
+
+def _counted(lake: Lake, plan: BatchPlan, *, quiet: bool) -> int:
+    from export_engine.batch.lake import count_lake  # noqa: PLC0415  # there with the extra
+
+    with _display("counting", quiet=quiet):
+        counts = count_lake(lake, plan)
+    statuses = Counter(result.status for result in counts.there)
+    if not quiet:
+        missing = len(counts.archives) - len(counts.there)
+        click.echo(
+            f"{len(counts.archives):,} archives, {counts.rows:,} messages: {missing:,} to make, {statuses['kept']:,} "
+            f"there already, {statuses['failed']:,} to fail"
+        )
+        for period in plan.periods():
+            its = [archive.rows for archive in counts.archives if archive.period == period.name]
+            if its:
+                click.echo(
+                    f"  {period.name}  {len(its):,} archives, {sum(its):,} messages, at most {max(its):,} in one"
+                )
+        _tell_outside(counts)
+    _tell_failures(counts.there)
+    return SOME_FAILED if statuses["failed"] else DONE
+
+
+def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, *, quiet: bool) -> int:
+    from export_engine.batch.lake import export_lake  # noqa: PLC0415  # there with the extra
+    from export_engine.batch.receipts import write_results  # noqa: PLC0415  # loaded when used
+
+    counted: list[LakeCounts] = []
+    found: list[ArchiveResult] = []
+    with _display("counting", quiet=quiet) as (rename, tell):
+
+        def on_counts(counts: LakeCounts) -> None:
+            counted.append(counts)
+            rename("exporting")
+            tell(0, len(counts.archives))
+
+        for result in export_lake(lake, plan, parallel=parallel, on_counts=on_counts):
+            found.append(result)
+            tell(len(found), len(counted[0].archives))
+    if results is not None:
+        write_results(found, results)
+    statuses = Counter(result.status for result in found)
+    if not quiet:
+        done = [result for result in found if result.status == "done"]
+        click.echo(
+            f"{len(found):,} archives: {statuses['done']:,} done, {statuses['kept']:,} kept, {statuses['failed']:,} "
+            "failed"
+        )
+        click.echo(
+            f"  {sum(result.rows for result in done):,} messages in {sum(result.conversations for result in done):,} "
+            f"conversations, {size_text(sum(result.bytes for result in done))}, written to {printable(plan.target)}"
+        )
+        _tell_outside(counted[0])
+    _tell_failures(found)
+    return SOME_FAILED if statuses["failed"] else DONE
+
+
+def _tell_outside(counts: LakeCounts) -> None:
+    if counts.outside:
+        click.echo(f"  {counts.outside:,} messages lie outside the range")
+    if not counts.archives:
+        click.echo("warning: no message lies in the range; nothing is exported", err=True)
+
+
+def _tell_failures(results: Iterable[ArchiveResult]) -> None:
+    """The first few; they are errors, each with its reason."""
+    failures = [result for result in results if result.status == "failed"]
+    for result in failures[:_TOLD]:
+        failed(f"channel {result.channel_id}, {result.period}: {result.error}", SOME_FAILED)
+    if len(failures) > _TOLD:
+        failed(f"and {len(failures) - _TOLD:,} more: --results has them all", SOME_FAILED)
+
+
+@contextmanager
+def _store_libraries() -> Iterator[None]:
+    """Have a missing extra told by its name."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _display(
+    words: str, *, quiet: bool = False
+) -> Iterator[tuple[Callable[[str], object], Callable[[int, int], object]]]:
+    """How to say what is done, and how far it is; both do nothing where there is no terminal to show it on."""
+    if quiet or not sys.stderr.isatty():
+        yield (lambda _words: None), (lambda _done, _total: None)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Display(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task(words, total=None)
+        yield (
+            lambda words: display.update(task, description=words),
+            lambda done, total: display.update(task, completed=done, total=total),
+        )
