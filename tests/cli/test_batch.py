@@ -136,7 +136,7 @@ def test_some_fail(lake: Path, tmp_path: Path) -> None:
     pq.write_table(rows(direction=words), tmp_path / "bad.parquet")
     found = []
     for ending in ("jsonl", "parquet"):
-        to = ["--output", tmp_path / ending, "--results", tmp_path / f"results.{ending}"]
+        to = ["--output", str(tmp_path / ending), "--results", str(tmp_path / f"results.{ending}")]
         code, told, errors = run("batch", tmp_path / "bad.parquet", *to, *RANGE)
         assert code == 4
         assert told.startswith(b"9 archives: 8 done, 0 kept, 1 failed\n")
