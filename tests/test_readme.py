@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import re
 import shutil
 import sqlite3
@@ -10,11 +12,16 @@ import zipfile
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pacsv
 import pytest
 
-from export_engine import DateRange
+from export_engine import Channel, Contact, Conversation, DateRange, Message, export_conversations
 from export_engine.schema import COLUMN_NAMES
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from tests import reference
@@ -72,9 +79,17 @@ def test_asgi(example: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
     async def send(event: dict[str, Any]) -> None:
         sent.append(event)
 
-    app = example("# ASGI")["app"]
-    asyncio.run(app({}, None, send, reference.some(3, datetime(2026, 6, 1, tzinfo=UTC)), JUNE))
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def serve() -> None:
+        response = await example("# ASGI")["download"](reference.some(3, datetime(2026, 6, 1, tzinfo=UTC)), JUNE)
+        await response({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+
+    asyncio.run(serve())
     assert sent[0]["status"] == 200
+    assert b"content-disposition" in dict(sent[0]["headers"])
     assert len(names_in(b"".join(event["body"] for event in sent[1:]), tmp_path / "out.zip")) == 3
 
 
@@ -143,3 +158,76 @@ def test_ci_runs_the_readme_s_commands() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     for number in (1, 2):
         assert f'bash -euxc "$(readme {number})"' in script
+
+
+TEXTS = [
+    None,
+    "",
+    "NA",
+    "null",
+    "007",
+    "1029384756102938475",
+    "+12025550101",
+    'a "b"',
+    "one\r\ntwo\nthree",
+    "a,b;c\td",
+    "é 😀",
+    " x ",
+]
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path) -> Path:
+    """One CSV with texts that readers lose."""
+    messages = [
+        Message(f"{n}", datetime(2026, 6, 2, tzinfo=UTC), "outbound", "bot", text) for n, text in enumerate(TEXTS)
+    ]
+    conversations = [Conversation("c", Contact("Ana"), messages)]
+    data = b"".join(export_conversations(conversations, channel=Channel("x"), date_range=JUNE))
+    with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        (tmp_path / "f.csv").write_bytes(opened.read(opened.namelist()[0]))
+    return tmp_path / "f.csv"
+
+
+def read_by_python(path: Path) -> list[str | None]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row["message_text"] for row in csv.DictReader(file)]
+
+
+def read_by_pyarrow(path: Path) -> list[str | None]:
+    convert = pacsv.ConvertOptions(
+        column_types=dict.fromkeys(COLUMN_NAMES, pa.string()),
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    table = pacsv.read_csv(path, parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=convert)
+    return cast("list[str | None]", table["message_text"].to_pylist())
+
+
+def read_by_polars(path: Path) -> list[str | None]:
+    return pl.read_csv(path, infer_schema=False)["message_text"].to_list()
+
+
+def read_by_pandas(path: Path) -> list[str | None]:
+    return list(pd.read_csv(path, dtype=str, keep_default_na=False)["message_text"])
+
+
+def read_by_duckdb(path: Path) -> list[str | None]:
+    query = "SELECT message_text FROM read_csv(?, all_varchar=true, allow_quoted_nulls=false)"
+    return [text for (text,) in duckdb.execute(query, [str(path)]).fetchall()]
+
+
+@pytest.mark.parametrize(
+    ("read", "all_of_it"),
+    [
+        (read_by_python, False),
+        (read_by_pyarrow, True),
+        (read_by_polars, True),
+        (read_by_pandas, False),
+        (read_by_duckdb, True),
+    ],
+)
+def test_csvs_are_read_without_loss(read: Callable[[Path], list[str | None]], all_of_it: bool, csv_file: Path) -> None:
+    """As the README's table says: every text comes back, and null too where it says so."""
+    expected = TEXTS if all_of_it else [text or "" for text in TEXTS]
+    assert read(csv_file) == expected
