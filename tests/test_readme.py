@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import duckdb
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]  # its stubs are a package of their own
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pacsv
