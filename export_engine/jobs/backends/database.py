@@ -22,6 +22,7 @@ from typing import Any
 
 from sqlalchemy import (
     TIMESTAMP,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -41,6 +42,7 @@ from sqlalchemy import (
     and_,
     create_engine,
     event,
+    false,
     func,
     make_url,
     select,
@@ -59,9 +61,12 @@ __all__ = [
     "BUSY_TIMEOUT",
     "KEPT",
     "NOT_NOTIFIED",
+    "REPEATABLE",
     "api_key",
     "database_revision",
     "export_job",
+    "export_setting",
+    "export_turn",
     "metadata",
     "open_database",
     "storable",
@@ -146,8 +151,23 @@ export_job = Table(
     # The lease of the worker that is at it: its token, and when it runs out unless renewed.
     Column("token", String),
     Column("lease_until", UtcTime),
-    # When a worker took on the e-mail.
+    # When the e-mail was sent, or given up; until then how often it was tried, and when it may be tried next.
     Column("notified_time", UtcTime),
+    Column("notice_tries", Integer, nullable=False, server_default="0"),
+    Column("notice_time", UtcTime),
+    Column("notice_given_up", Boolean, nullable=False, server_default=false()),
+    # When a job that failed for a while may be taken again; when its last attempt began; when it was cancelled.
+    Column("retry_time", UtcTime),
+    Column("started_time", UtcTime),
+    Column("cancelled_time", UtcTime),
+    # What has been exported so far, and in the end: messages, conversations, the archive's bytes and its SHA-256.
+    Column("rows", BigInteger),
+    Column("conversations", BigInteger),
+    Column("bytes", BigInteger),
+    Column("sha256", String),
+    # The API key that asked for it, and the name that the client gave its request.
+    Column("key_id", String),
+    Column("idempotency_key", String),
     # A started job has a lease and no other has, so that none can be stuck and a token alone says "started".
     CheckConstraint("(status = 'started') = (token IS NOT NULL)", name="export_job_token"),
     CheckConstraint("(token IS NULL) = (lease_until IS NULL)", name="export_job_lease"),
@@ -159,7 +179,7 @@ export_job = Table(
 
 #: Jobs that have not ended: queued or started, by the constraint above.
 ACTIVE = export_job.c.finished_time.is_(None)
-#: Jobs that have ended and whose e-mail nobody has taken on.
+#: Jobs that have ended and whose e-mail has neither been sent nor given up.
 NOT_NOTIFIED = and_(
     export_job.c.finished_time.is_not(None),
     export_job.c.notification_email.is_not(None),
@@ -167,6 +187,8 @@ NOT_NOTIFIED = and_(
 )
 #: Jobs whose archive is there.
 KEPT = export_job.c.archive.is_not(None)
+#: Jobs whose client named its request.
+REPEATABLE = export_job.c.idempotency_key.is_not(None)
 
 
 def _index(name: str, *columns: str, where: ColumnElement[bool] | None = None, unique: bool = False) -> None:
@@ -182,6 +204,26 @@ _index("export_job_untold", "finished_time", "id", where=NOT_NOTIFIED)
 _index("export_job_expiry", "finished_time", "id", where=KEPT)
 _index("export_job_archive", "archive", where=KEPT)
 _index("export_job_status", "status")
+_index("export_job_turn", "workspace_id", "created_time", "id", where=ACTIVE)
+_index("export_job_list", "workspace_id", "created_time", "id")
+_index("export_job_ended", "finished_time", where=export_job.c.finished_time.is_not(None))
+_index("export_job_repeated", "workspace_id", "idempotency_key", where=REPEATABLE, unique=True)
+
+#: Which workspace's job was taken when: the one with the lowest turn is next.
+export_turn = Table(
+    "export_turn",
+    metadata,
+    Column("workspace_id", String, primary_key=True),
+    Column("turn", BigInteger, nullable=False),
+)
+
+#: What all processes at the database have to agree on.
+export_setting = Table(
+    "export_setting",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
 
 #: The API keys; of a key's secret only the SHA-256 is there.
 api_key = Table(
@@ -193,6 +235,9 @@ api_key = Table(
     Column("scope", String, nullable=False),
     Column("created_time", UtcTime, nullable=False),
     Column("revoked", Boolean, nullable=False),
+    Column("name", String),
+    Column("expires_time", UtcTime),
+    Column("used_time", UtcTime),
 )
 
 

@@ -235,8 +235,8 @@ def test_upgraded_twice(database_url: str) -> None:
 
 def test_a_step_to_come(first: str, plain: Engine, next_release: Callable[[], None]) -> None:
     """A step that is added runs on what is there; rows get its defaults."""
-    before = jobs(plain)
     assert upgrade_database(first) == (FIRST, migrations.latest())
+    before = jobs(plain)
     this = migrations.latest()
     next_release()
     assert upgrade_database(first) == (this, "9001")
@@ -341,11 +341,12 @@ def test_processes_that_start_at_once(start: str, database_url: str, request: py
     if start == "the first":
         request.getfixturevalue("first")
     program = (
-        "import sys; from export_engine.jobs.backends.database import open_database;"
+        "import sys; from export_engine.jobs.backends.database import open_database, upgrade_database;"
         "from export_engine.jobs.backends.store import SqlJobStore; print('ready', flush=True); sys.stdin.read();"
+        "sys.argv[2] == 'the first' and upgrade_database(sys.argv[1]);"
         "engine = open_database(sys.argv[1]); print(sum(SqlJobStore(engine).counts().values())); engine.dispose()"
     )
-    command = [sys.executable, "-c", program, database_url]
+    command = [sys.executable, "-c", program, database_url, start]
     pipe = subprocess.PIPE
     crowd = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(5)]
     for process in crowd:
