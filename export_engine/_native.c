@@ -818,6 +818,78 @@ static size_t deflate_piece(const uint8_t *data, size_t start, size_t size, int 
     return written;
 }
 
+/* --- CSV ---------------------------------------------------------------------------------------------------------- */
+
+/* A column of strings as Arrow lays it out: `offsets` into `data`, one more than rows, and bits that say which rows are
+   not null, from `first_bit` on, or NULL where all are. */
+typedef struct {
+    const uint8_t *valid;
+    size_t first_bit;
+    const uint8_t *offsets;
+    const uint8_t *data;
+    size_t size;
+} Column;
+
+static inline uint64_t quotes_in(uint64_t eight) {
+    uint64_t differ = eight ^ 0x2222222222222222u;
+    return (differ - 0x0101010101010101u) & ~differ & 0x8080808080808080u;
+}
+
+/* Copy a cell with its quotes doubled, between quotes. It has `size` bytes, of which `readable` may be read at once;
+   there is room for twice as many and ten more. */
+static inline uint8_t *put_cell(uint8_t *to, const uint8_t *from, size_t size, size_t readable) {
+    size_t done = 0;
+    *to++ = '"';
+    while (done < size && done + 8 <= readable) {
+        uint64_t eight = load64(from + done);
+        if (UNLIKELY(quotes_in(eight))) break; /* or behind the cell's end */
+        store64(to + done, eight);
+        done += 8;
+    }
+    if (done >= size) {
+        to += size;
+    } else {
+        to += done;
+        for (; done < size; done++) {
+            *to++ = from[done];
+            if (from[done] == '"') *to++ = '"';
+        }
+    }
+    *to++ = '"';
+    return to;
+}
+
+/* Write rows as CSV: every value between quotes, a null as nothing. Sets where the rows numbered by `bounds`, which
+   rise, begin. Returns the bytes written, or SIZE_MAX where offsets are wrong or there is no room. */
+static size_t render_csv(const Column *columns, size_t count, size_t rows, const uint8_t *eol, size_t eol_size,
+                         const int64_t *bounds, size_t bounds_count, int64_t *cuts, uint8_t *to, size_t room) {
+    uint8_t *const begin = to, *const limit = to + room;
+    size_t next = 0;
+    for (size_t row = 0; row < rows; row++) {
+        while (next < bounds_count && (uint64_t)bounds[next] <= row) cuts[next++] = to - begin;
+        for (size_t c = 0; c < count; c++) {
+            const Column *column = columns + c;
+            size_t bit = column->first_bit + row, size = 0, start = 0;
+            int valid = column->valid == NULL || (column->valid[bit >> 3] >> (bit & 7) & 1);
+            if (valid) {
+                uint32_t ends[2]; /* Arrow has them in the machine's order */
+                memcpy(ends, column->offsets + 4 * row, sizeof ends);
+                start = ends[0];
+                const size_t stop = ends[1];
+                if (start > stop || stop > column->size) return SIZE_MAX;
+                size = stop - start;
+            }
+            if ((size_t)(limit - to) < 2 * size + 12 + eol_size) return SIZE_MAX;
+            if (c) *to++ = ',';
+            if (valid) to = put_cell(to, column->data + start, size, column->size - start);
+        }
+        memcpy(to, eol, eol_size);
+        to += eol_size;
+    }
+    while (next < bounds_count) cuts[next++] = to - begin;
+    return (size_t)(to - begin);
+}
+
 /* --- Python ------------------------------------------------------------------------------------------------------- */
 
 #ifndef KERNEL_ONLY
@@ -941,6 +1013,76 @@ static PyObject *native_deflate_piece(PyObject *module, PyObject *args) {
     return result;
 }
 
+PyDoc_STRVAR(render_doc,
+             "render_csv(columns, rows, line_end, bounds, out, /)\n--\n\n"
+             "Write rows as CSV into `out`: every value between quotes, its own doubled, a null as nothing.\n\n"
+             "`columns` is a tuple with a tuple for each, at most 64: a buffer of bits that say which rows are not null, "
+             "or None;\nthe first row's bit; a buffer of 32-bit offsets, one more than rows; a buffer of the text, or "
+             "None. `line_end` is 8\nbytes at the most. `bounds` are native 64-bit row numbers in rising order. Returns "
+             "the bytes written and, for each\nbound, the byte at which that row begins (64 bits each).\n\n"
+             "Raises ValueError where offsets do not rise or leave the text, or `out` may be too small: it takes twice "
+             "the text,\nthree bytes a cell, the line ends, and 32 bytes.");
+
+enum { MOST_COLUMNS = 64 };
+
+static PyObject *native_render_csv(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *given, *cuts = NULL, *result = NULL;
+    Py_ssize_t rows;
+    Py_buffer eol = {0}, bounds = {0}, out = {0}, held[3 * MOST_COLUMNS];
+    size_t holding = 0;
+    if (!PyArg_ParseTuple(args, "O!ny*y*w*:render_csv", &PyTuple_Type, &given, &rows, &eol, &bounds, &out)) return NULL;
+    Column columns[MOST_COLUMNS];
+    const Py_ssize_t count = PyTuple_Size(given);
+    if (count < 1 || count > MOST_COLUMNS || rows < 0 || rows > INT32_MAX || eol.len > 8 ||
+        bounds.len % (Py_ssize_t)sizeof(int64_t) != 0) {
+        PyErr_SetString(PyExc_ValueError, "columns, rows, line_end or bounds are not as they should be");
+        goto done;
+    }
+    for (Py_ssize_t c = 0; c < count; c++) {
+        PyObject *valid, *offsets, *data;
+        Py_ssize_t first;
+        Column *column = columns + c;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(given, c), "OnOO", &valid, &first, &offsets, &data)) goto done;
+        PyObject *const wanted[3] = {valid, offsets, data};
+        const Py_buffer *views[3] = {NULL, NULL, NULL};
+        for (size_t i = 0; i < 3; i++) {
+            if (wanted[i] == Py_None) continue;
+            if (PyObject_GetBuffer(wanted[i], held + holding, PyBUF_SIMPLE)) goto done;
+            views[i] = held + holding++;
+        }
+        if (views[1] == NULL || views[1]->len / 4 < rows + 1 || first < 0 ||
+            (views[0] != NULL && (views[0]->len < first / 8 || views[0]->len * 8 - first < rows))) {
+            PyErr_SetString(PyExc_ValueError, "a column's buffers are too short for its rows");
+            goto done;
+        }
+        column->valid = views[0] == NULL ? NULL : views[0]->buf;
+        column->first_bit = (size_t)first;
+        column->offsets = views[1]->buf;
+        column->data = views[2] == NULL ? (const uint8_t *)"" : views[2]->buf;
+        column->size = views[2] == NULL ? 0 : (size_t)views[2]->len;
+    }
+    cuts = PyBytes_FromStringAndSize(NULL, bounds.len);
+    if (cuts == NULL) goto done;
+    int64_t *to_cuts = (int64_t *)(void *)PyBytes_AsString(cuts);
+    size_t written;
+    Py_BEGIN_ALLOW_THREADS
+    written = render_csv(columns, (size_t)count, (size_t)rows, eol.buf, (size_t)eol.len, bounds.buf,
+                         (size_t)bounds.len / sizeof(int64_t), to_cuts, out.buf, (size_t)out.len);
+    Py_END_ALLOW_THREADS
+    if (written == SIZE_MAX)
+        PyErr_SetString(PyExc_ValueError, "offsets do not rise or leave the text, or there is not enough room");
+    else
+        result = Py_BuildValue("nO", (Py_ssize_t)written, cuts);
+done:
+    while (holding) PyBuffer_Release(held + --holding);
+    Py_XDECREF(cuts);
+    PyBuffer_Release(&eol);
+    PyBuffer_Release(&bounds);
+    PyBuffer_Release(&out);
+    return result;
+}
+
 PyDoc_STRVAR(crc32_doc, "crc32(data, start=0, /)\n--\n\nThe CRC-32 of `data`, continuing from `start`.");
 
 static PyObject *native_crc32(PyObject *module, PyObject *args) {
@@ -959,6 +1101,7 @@ static PyObject *native_crc32(PyObject *module, PyObject *args) {
 static PyMethodDef methods[] = {
     {"deflate_members", native_deflate_members, METH_VARARGS, members_doc},
     {"deflate_piece", native_deflate_piece, METH_VARARGS, piece_doc},
+    {"render_csv", native_render_csv, METH_VARARGS, render_doc},
     {"crc32", native_crc32, METH_VARARGS, crc32_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import deflate
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -190,6 +191,49 @@ def test_odd_arguments_are_refused() -> None:
 def test_no_member_is_no_data() -> None:
     """One cut is none between two."""
     assert native.deflate_members(b"", np.zeros(1, np.int64).tobytes(), HEADER) == (b"", b"", b"")
+
+
+def column(texts: list[str | None]) -> tuple[object, int, object, object]:
+    array = pa.array(texts, pa.string())
+    valid, offsets, data = array.buffers()
+    return valid, array.offset, offsets, data
+
+
+CELLS = st.none() | st.text(max_size=40) | st.text('"a', max_size=40)
+
+
+@given(st.integers(1, 6).flatmap(lambda width: st.lists(st.tuples(*[CELLS] * width), min_size=1, max_size=20)))
+def test_csv_is_read_back(rows: list[tuple[str | None, ...]]) -> None:
+    """Values between quotes, nulls as nothing; each row begins where its cut says."""
+    columns = tuple(column(list(texts)) for texts in zip(*rows, strict=True))
+    out, bounds = bytearray(20_000), np.arange(len(rows) + 1)
+    size, cuts = native.render_csv(columns, len(rows), b"\r\n", bounds.data, out)
+    lines = []
+    for row in rows:
+        cells = ("" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in row)
+        lines.append((",".join(cells) + "\r\n").encode())
+    assert bytes(out[:size]) == b"".join(lines)
+    assert np.frombuffer(cuts, np.int64).tolist() == np.cumsum([0, *map(len, lines)]).tolist()
+    assert not any(out[size + 32 :])
+
+
+@pytest.mark.parametrize(
+    ("offsets", "rows", "room"),
+    [([0, 3, 2], 2, 99), ([0, 3, 11], 2, 99), ([-1, 3, 4], 2, 99), ([0, 3], 2, 99), ([0, 5, 10], 2, 30), ([0], -1, 9)],
+)
+def test_offsets_outside_the_text_are_refused(offsets: list[int], rows: int, room: int) -> None:
+    """Nothing is read outside the text, nothing written outside the room."""
+    column = (None, 0, np.array(offsets, np.int32).data, b"0123456789")
+    with pytest.raises(ValueError, match=r"offsets|short|should be"):
+        native.render_csv((column,), rows, b"\n", b"", bytearray(room))
+
+
+def test_bits_that_end_early_are_refused() -> None:
+    """Nine rows need nine bits, from wherever they begin."""
+    offsets = np.zeros(10, np.int32).data
+    for valid, first in ((b"\xff", 0), (b"\xff\xff", 8), (b"\xff\xff", -1), (b"", 1 << 62)):
+        with pytest.raises(ValueError, match="short"):
+            native.render_csv(((valid, first, offsets, None),), 9, b"\n", b"", bytearray(999))
 
 
 @pytest.mark.timeout(60)

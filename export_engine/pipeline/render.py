@@ -1,9 +1,11 @@
 """Record batches to CSV bytes, plus where in those bytes each conversation ends.
 
-A whole batch is rendered by one call of `pyarrow.csv`, whatever number of conversations it holds; the places to cut
-are then computed from the columns' offsets, without looking at the text: a cell takes its UTF-8 length, two quotes
-unless it is null, and one byte more for each quote inside it; a row takes eleven commas and the line end besides.
-Quotes inside cells are counted only where the rendered size shows that there are any.
+A whole batch is rendered by one call, whatever number of conversations it holds: of the package's kernel,
+`export_engine._native`, which notes where rows begin, or where that was not built, of `pyarrow.csv`. In the second
+case the places to cut are computed from the columns' offsets, without looking at the text: a cell takes its UTF-8
+length, two quotes unless it is null, and one byte more for each quote inside it; a row takes eleven commas and the
+line end besides. Quotes inside cells are counted only where the rendered size shows that there are any. Both give the
+same bytes.
 
 The bytes are RFC 4180: CRLF, header unquoted, every non-null value quoted with inner quotes doubled. A null is an empty
 unquoted field, so that null and `""` stay distinct. `CsvDialect` holds the few deviations on offer.
@@ -71,10 +73,34 @@ def render(
     this thread renders into the same `scratch` again, and, for each bound, the byte at which that row begins (the whole
     size for the number of rows itself).
     """
+    try:
+        from export_engine._native import render_csv  # noqa: PLC0415  # optional: built where there is a compiler
+    except ImportError:
+        return _render_by_pyarrow(columns, bounds, dialect, scratch)
+    rows, line_end = len(columns[0]), dialect.line_end.encode()
+    text_bytes, given = 0, []
+    for column in columns:
+        offsets, (valid, _, data) = _string_offsets(column), column.buffers()
+        text_bytes += int(offsets[-1] - offsets[0])
+        given.append((valid if column.null_count else None, column.offset, offsets.data, data))
+    memory = memoryview(scratch.of(_room(text_bytes, rows, len(columns), dialect) + 32)).cast("B")
+    size, cuts = render_csv(tuple(given), rows, line_end, bounds.data, memory)
+    places: list[int] = np.frombuffer(cuts, np.int64).tolist()
+    return memory[:size], places
+
+
+def _room(text_bytes: int, rows: int, columns: int, dialect: CsvDialect) -> int:
+    """Enough for a quote around every cell and for every byte to be a quote; what is not needed is never touched."""
+    return 2 * text_bytes + rows * (3 * columns - 1 + len(dialect.line_end))
+
+
+def _render_by_pyarrow(
+    columns: Sequence[pa.Array], bounds: NDArray[np.int64], dialect: CsvDialect, scratch: Scratch
+) -> tuple[memoryview, list[int]]:
+    """The same without the package's kernel, by pyarrow's CSV writer."""
     texts = [_Text.of(column) for column in columns]
     rows, text_bytes = len(columns[0]), sum(int(text.offsets[-1] - text.offsets[0]) for text in texts)
-    # Enough for a quote around every cell and for every byte to be a quote; what is not needed is never touched.
-    memory = scratch.of(2 * text_bytes + rows * (3 * len(columns) - 1 + len(dialect.line_end)))
+    memory = scratch.of(_room(text_bytes, rows, len(columns), dialect))
     sink = pa.FixedSizeBufferWriter(memory)
     options = pacsv.WriteOptions(
         include_header=False, eol=dialect.line_end, quoting_style="all_valid", batch_size=_ROWS_AT_A_TIME

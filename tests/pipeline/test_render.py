@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -57,6 +59,17 @@ HARD += [(value,) * WIDTH for value in (None, "", *PIECES)]
 
 PATIENT = settings(deadline=None, max_examples=60)
 FEW = settings(deadline=None, max_examples=25)
+
+
+@pytest.fixture(params=["kernel", "pyarrow"], autouse=True, scope="module")
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every fact here holds for both ways to render."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "pyarrow":
+            patch.setitem(sys.modules, "export_engine._native", None)
+        else:
+            pytest.importorskip("export_engine._native", reason="built where there is a compiler")
+        yield
 
 
 def columns_of(rows: list[Row]) -> list[pa.Array]:
