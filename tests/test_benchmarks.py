@@ -57,6 +57,7 @@ def ours(job: Work) -> bytes:
 # --- peers ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
 def test_a_peer_writes_the_same_archive(job: Work, peer: Peer) -> None:
     """Same members, names, columns and cells as the rows that the engine gets."""
@@ -189,6 +190,7 @@ def test_raw_deflate_covers_every_byte() -> None:
 # --- page ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_page(tmp_path: Path) -> None:
     """Every benchmark runs, and its saved run makes a page with all its charts."""
     for library in BESIDES:

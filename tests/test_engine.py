@@ -263,6 +263,7 @@ def test_the_loop_goes_on_meanwhile() -> None:
     assert len(run(main)) > 6_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("at", [0, 3, 3_000])
 @pytest.mark.parametrize(
@@ -281,6 +282,7 @@ def test_async_errors_arrive_unwrapped(loop: str, error: BaseException, at: int)
     until(lambda: not ours())
 
 
+@pytest.mark.slow
 def test_the_source_is_read_and_closed_by_one_thread() -> None:
     """So that a cursor bound to its thread works: sqlite3 refuses any other."""
     threads: set[int] = set()
@@ -503,6 +505,7 @@ def test_the_source_is_read_no_further_than_the_window() -> None:
     assert talks.read == 4_000
 
 
+@pytest.mark.slow
 def test_an_interpreter_that_ends_with_an_export_under_way() -> None:
     """Neither an abort nor a hang, whether the export is kept by a global or by nothing."""
     program = """
@@ -575,6 +578,7 @@ def test_a_download(loop: str) -> None:
     until(lambda: not ours())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("goes", ["reset", "closed", "waits, then reset"])
 def test_an_aborted_download(loop: str, goes: str) -> None:

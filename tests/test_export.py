@@ -82,6 +82,7 @@ def archive(source: object, zone: tzinfo | str = UTC, days: DateRange = JUNE, **
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     archives(),
@@ -107,6 +108,7 @@ def test_every_byte_is_the_reference_s(
     assert members(got) == list(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(archives(), st.sampled_from(list(ZONES)), st.integers(1, 7), st.sampled_from([1, 2, 7]))
 def test_any_cutting_and_any_threads_give_the_same_bytes(
@@ -160,6 +162,7 @@ def test_several_files_are_one_source(tmp_path: Path) -> None:
     assert archive(open_source(*paths)) == archive(table)
 
 
+@pytest.mark.slow
 def test_hash_seed_time_zone_and_locale_leave_no_trace() -> None:
     """Three processes in three surroundings write the same bytes."""
     program = (

@@ -66,6 +66,7 @@ def failing(at: int, rows: int = 700) -> Iterator[Conversation]:
         yield Conversation(conversation.id, conversation.contact, talk(conversation), conversation.created_at)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 69_999), st.sampled_from([1, 2, 7]))
 def test_a_source_that_raises_at_any_row(at: int, threads: int) -> None:
@@ -85,6 +86,7 @@ def chunks_of(threads: int) -> int:
     return sum(1 for _ in export(reference.some(100, START, rows=700), threads=threads))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 7])
 @pytest.mark.parametrize("taken", [0, 1, 2, 3])
 def test_a_consumer_that_stops_at_any_chunk(threads: int, taken: int) -> None:
@@ -105,6 +107,7 @@ def test_a_consumer_that_stops_at_any_chunk(threads: int, taken: int) -> None:
     assert closed == ([True] if taken else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
 def test_a_listener_that_raises(at: int, tmp_path: Path) -> None:
     """A callback's exception ends the export like any other."""
@@ -184,6 +187,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not workers()
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     """After SIGKILL only a hidden `.part` file can be there."""
     program = f"""
@@ -200,6 +204,7 @@ export(source()).write_to({str(tmp_path)!r})
     assert all(path.name.startswith(".") and path.name.endswith(".part") for path in tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_first_bytes_leave_before_the_source_is_a_tenth_read() -> None:
     """Reading and writing alternate: the source is never far ahead of what was handed out."""
     for threads in (1, 2):
@@ -310,6 +315,7 @@ def test_a_lone_surrogate_is_replaced_and_counted_or_refused() -> None:
     assert (caught.value.conversation_id, caught.value.message_id, caught.value.column) == ("a", "a-m", "message_text")
 
 
+@pytest.mark.slow
 def test_no_environment_is_needed(tmp_path: Path) -> None:
     """An export works with an empty environment and an unwritable home."""
     program = "from tests.test_faults import *; print(len(b''.join(export(reference.some(3, START)))))"

@@ -193,6 +193,7 @@ def test_fixture_covers_what_it_is_for() -> None:
     assert set(edges) <= {row[7] for row in rows}
 
 
+@pytest.mark.slow
 def test_chitchat_is_whole() -> None:
     """All conversations and messages arrive, with true times, the first sender as the customer and unique ids."""
     conversations = list(chitchat())

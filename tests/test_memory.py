@@ -87,6 +87,7 @@ def measured(what: str) -> dict[str, float]:
     return result
 
 
+@pytest.mark.slow
 def test_a_conversation_of_three_million_messages() -> None:
     """At most 150 MiB above the imports, the first bytes out before a tenth is read."""
     result = measured("rows")
@@ -95,6 +96,7 @@ def test_a_conversation_of_three_million_messages() -> None:
     assert result["first"] < 0.1
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_conversations() -> None:
     """At most 150 MiB above the imports, and 300 bytes for each further conversation."""
     result = measured("conversations")

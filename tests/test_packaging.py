@@ -152,6 +152,7 @@ def test_sql_without_duckdb_names_its_extra(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].endswith("pip install 'export-engine[sql]'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_the_core_alone_exports(kind: str, tmp_path: Path) -> None:
     """The main job, from each fixture, and reading back what it made."""
@@ -163,6 +164,7 @@ def test_the_core_alone_exports(kind: str, tmp_path: Path) -> None:
     assert with_core_alone("inspect", archive, cwd=tmp_path)[0] == 0
 
 
+@pytest.mark.slow
 def test_the_core_alone_helps(tmp_path: Path) -> None:
     """Every command can be asked what it does."""
     code, output, _ = with_core_alone("--help", cwd=tmp_path)

@@ -88,6 +88,7 @@ def offsets_of(us: list[int], zone: tzinfo) -> list[int]:
 # --- to local ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_transition(name: str) -> None:
     """Exact to the microsecond at every change of offset from 1900 to 2100, in one array and one by one."""
@@ -145,6 +146,7 @@ def test_bounds_in_words() -> None:
 # --- from local ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_gap_and_fold(name: str) -> None:
     """Local times in and around every gap and fold are what PEP 495 says of fold=0."""

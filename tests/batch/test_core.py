@@ -99,6 +99,7 @@ def test_each_channel_and_period_is_an_export_of_its_own(plan: BatchPlan) -> Non
         assert (receipt.rows, receipt.bytes, receipt.sha256) == (result.rows, len(data), result.sha256)
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_how_it_was_done(plan: BatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of any size, side by side or one by one, held or streamed."""
     table = lake(plan)

@@ -56,6 +56,7 @@ def test_periods_are_the_range_s_days_each_once(start: date, length: int, kind: 
     assert covered == [start + timedelta(days=n) for n in range(length + 1)]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.sampled_from(ZONES),

@@ -21,6 +21,7 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_from_nothing(tmp_path: Path) -> None:
     """An empty one is made; the second time there is nothing to do; the revision is a word for scripts."""
     latest = migrations.latest()
@@ -35,6 +36,7 @@ def test_from_nothing(tmp_path: Path) -> None:
     assert run("version", "--data", tmp_path) == (0, f"{latest}\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["database upgrade", "key revoke 0123456789abcdef"])
 def test_a_newer_release_s_database(tmp_path: Path, command: str) -> None:
     """Every command that opens it says the same, and leaves it as it is."""
@@ -58,6 +60,7 @@ def test_a_newer_release_s_database(tmp_path: Path, command: str) -> None:
     assert database_revision(url) == "9001"
 
 
+@pytest.mark.slow
 def test_no_database_named(tmp_path: Path) -> None:
     """The error names the option, in either command."""
     for command in ("upgrade", "version"):

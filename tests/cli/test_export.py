@@ -20,6 +20,7 @@ from tests.cli.command import CHANNEL, COMMAND, ENVIRONMENT, FLAT, JUNE, NAME, N
 # --- export --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_export_goes_to_the_current_directory(tmp_path: Path, archive: Path) -> None:
     """Without --output the archive lands here, under its own name, and the summary on stdout begins with its path."""
     code, output, errors = run("export", NESTED, *JUNE, cwd=tmp_path)
@@ -34,6 +35,7 @@ def test_export_goes_to_the_current_directory(tmp_path: Path, archive: Path) -> 
     assert facts.keys() == {"conversations", "messages", "span", "size", "time", "sha256"}
 
 
+@pytest.mark.slow
 def test_nested_and_flat_give_the_same_bytes(tmp_path: Path) -> None:
     """JSON Lines and Parquet of the same messages are the same archive.
 
@@ -51,11 +53,13 @@ def test_unzip_is_content(archive: Path) -> None:
     subprocess.run(["unzip", "-tqq", archive], check=True)
 
 
+@pytest.mark.slow
 def test_export_to_stdout(archive: Path) -> None:
     """With --output - stdout has the archive and nothing else, and stderr is silent."""
     assert run("export", NESTED, *JUNE, "--output", "-") == (0, archive.read_bytes(), "")
 
 
+@pytest.mark.slow
 def test_several_inputs(tmp_path: Path, archive: Path) -> None:
     """Files are read one after the other."""
     lines = NESTED.read_bytes().splitlines(keepends=True)
@@ -65,11 +69,13 @@ def test_several_inputs(tmp_path: Path, archive: Path) -> None:
     assert result == (0, archive.read_bytes(), "")
 
 
+@pytest.mark.slow
 def test_quiet(tmp_path: Path) -> None:
     """--quiet prints nothing."""
     assert run("export", NESTED, *JUNE, "--output", tmp_path, "--quiet") == (0, b"", "")
 
 
+@pytest.mark.slow
 def test_excel(tmp_path: Path) -> None:
     """--excel means byte order mark and formula guard; --lf and --timezone arrive as well."""
     options = ["--excel", "--lf", "--timezone", "Asia/Taipei", "--compression", "store", "--threads", "1"]
@@ -83,6 +89,7 @@ def test_excel(tmp_path: Path) -> None:
     assert b"sender_account\n" in csvs[0]
 
 
+@pytest.mark.slow
 def test_an_existing_archive_is_kept(tmp_path: Path) -> None:
     """A file that is there is an error in one line, and only --overwrite replaces it."""
     target = tmp_path / NAME
@@ -140,6 +147,7 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str | Path], says: str) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_no_conversations(tmp_path: Path) -> None:
     """An empty archive is made, and stderr warns of it."""
     arguments: list[str | Path] = [
@@ -161,6 +169,7 @@ def test_no_conversations(tmp_path: Path) -> None:
     assert run(*arguments, "--overwrite", "--quiet") == (0, b"", "")
 
 
+@pytest.mark.slow
 def test_what_was_not_exported_is_said(tmp_path: Path) -> None:
     """The summary names columns that were ignored, once, and counts surrogates that were replaced."""
     table = pq.read_table(FLAT)
@@ -187,6 +196,7 @@ def test_presets_are_the_libraries() -> None:
 # --- ends that are not the end -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_posix
 @pytest.mark.parametrize("command", ["export", "inspect"])
 def test_a_reader_that_went_away(archive: Path, command: str) -> None:
@@ -201,6 +211,7 @@ def test_a_reader_that_went_away(archive: Path, command: str) -> None:
     assert (code, errors) == (1, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk() -> None:
     """A disk that takes no more is one line, with code 1."""
@@ -222,6 +233,7 @@ def test_no_archive_to_a_terminal() -> None:
     assert "redirect stdout" in errors
 
 
+@pytest.mark.slow
 @needs_posix
 def test_progress_is_for_terminals(archive: Path) -> None:
     """Progress and summary show on stderr if it is a terminal, while the archive goes to stdout."""
@@ -245,6 +257,7 @@ def test_progress_is_for_terminals(archive: Path) -> None:
 # --- the rest ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_help_tells_the_exit_codes() -> None:
     """Help of all commands has the exit codes; --version is the package's."""
     for command in ([], ["export"], ["verify"], ["inspect"]):

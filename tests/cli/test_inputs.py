@@ -66,18 +66,21 @@ def stream() -> bytes:
     return bytes(sink.getvalue())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: SMALL, stream, lambda: b"\x1f\x8b" + __import__("gzip").compress(SMALL)[2:]])
 def test_standard_input(make: Callable[[], bytes], expected: bytes) -> None:
     """`-` is what is piped in, its format and compression told by the content."""
     assert run("-", data=make()) == (0, expected, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs /dev/stdin")
 def test_standard_input_as_a_path(expected: bytes) -> None:
     """It is opened once."""
     assert run("/dev/stdin", data=SMALL) == (0, expected, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_process_substitution(tmp_path: Path, expected: bytes) -> None:
     """As is what a shell makes of `<(command)`, also beside a file."""
@@ -89,6 +92,7 @@ def test_process_substitution(tmp_path: Path, expected: bytes) -> None:
     assert done.stdout == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
 def test_a_fifo(tmp_path: Path, expected: bytes) -> None:
     """And a FIFO, which does not hang."""
@@ -129,6 +133,7 @@ def test_what_is_wrong_is_said(arguments: list[str], data: bytes, code: int, say
     assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "data"),
     [

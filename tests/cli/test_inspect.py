@@ -32,6 +32,7 @@ def test_inspect_lists_members(archive: Path) -> None:
     assert lines[4].endswith("; the first 3 are listed, --limit lists more")
 
 
+@pytest.mark.slow
 def test_inspect_prints_a_conversation(archive: Path) -> None:
     """A conversation is found by its id, or by a part of a name that is one CSV's alone."""
     code, output, errors = run("inspect", archive, "late-parcel")
@@ -45,6 +46,7 @@ def test_inspect_prints_a_conversation(archive: Path) -> None:
     assert errors.startswith("error: CONVERSATION: 'Jane Doe' is in 3 names")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [pytest.param(True, marks=needs_posix), False])
 def test_inspect_prints_text_as_text(tmp_path: Path, terminal: bool) -> None:
     """Neither control characters nor rich's markup of a message or a name mean anything, to a terminal or a pipe."""

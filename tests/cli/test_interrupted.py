@@ -70,6 +70,7 @@ def begun(folder: Path) -> bool:
     return any(path.stat().st_size for path in folder.glob(".*.zip.*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", SIGNALS)
 def test_interrupted(tmp_path: Path, long_input: Path, sent: str) -> None:
     """Ctrl-C, a plain kill, a terminal that goes: code 130, silence, and no file is left behind."""
@@ -109,6 +110,7 @@ def test_interrupted_again_and_again(tmp_path: Path, long_input: Path, then: str
     assert process.returncode in (130, -getattr(signal, then))
 
 
+@pytest.mark.slow
 def test_a_terminal_that_has_gone(tmp_path: Path, long_input: Path) -> None:
     """Nobody can be told any more, and the end is as clean."""
     here, there = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX

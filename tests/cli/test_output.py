@@ -92,6 +92,7 @@ def test_an_input_is_never_written_over(tmp_path: Path, source: str, target: str
     assert sorted(found.name for found in tmp_path.iterdir()) == ["in.jsonl", "link"]
 
 
+@pytest.mark.slow
 @needs_posix
 def test_a_link_stays(tmp_path: Path) -> None:
     """What it leads to is replaced, and --help says so."""
@@ -126,6 +127,7 @@ def test_a_folder_that_is_none(tmp_path: Path, output: str, says: str) -> None:
 # --- stores --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_upload(bucket: s3.Bucket, archive: Path) -> None:
     """The summary begins with the object's URL; the bytes are those of the file; --quiet says nothing."""
     environment = ENVIRONMENT | bucket.environment
@@ -146,6 +148,7 @@ def test_an_upload(bucket: s3.Bucket, archive: Path) -> None:
     assert run("export", NESTED, *JUNE, *again, environment=environment) == (0, b"", "")
 
 
+@pytest.mark.slow
 def test_an_upload_with_its_manifest_here(bucket: s3.Bucket, tmp_path: Path) -> None:
     """The archive goes to the store, the list stays."""
     places = ["--output", f"s3://{bucket.name}/a.zip", "--manifest", str(tmp_path / "m.jsonl"), "--quiet"]
@@ -154,6 +157,7 @@ def test_an_upload_with_its_manifest_here(bucket: s3.Bucket, tmp_path: Path) -> 
     assert bucket.keys() == ["a.zip"]
 
 
+@pytest.mark.slow
 def test_a_file_url(tmp_path: Path) -> None:
     """It is the file."""
     code, output, errors = run("export", NESTED, *JUNE, "--output", f"{tmp_path.as_uri()}/new/")
@@ -162,6 +166,7 @@ def test_a_file_url(tmp_path: Path) -> None:
     assert ZipFile(tmp_path / "new" / NAME).testzip() is None
 
 
+@pytest.mark.slow
 def test_a_failed_upload_leaves_nothing(bucket: s3.Bucket, tmp_path: Path) -> None:
     """Bad input: the row's own error, and neither archive nor manifest."""
     (tmp_path / "bad.jsonl").write_bytes(NESTED.read_bytes() + b"{\n")
@@ -176,6 +181,7 @@ def test_a_failed_upload_leaves_nothing(bucket: s3.Bucket, tmp_path: Path) -> No
     assert bucket.uploads() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
 def test_what_a_store_says(bucket: s3.Bucket, quiet: list[str]) -> None:
     """No such bucket, no credentials, refused: one line that names the bucket and what to do."""

@@ -98,6 +98,7 @@ def free_port() -> int:
     return port
 
 
+@pytest.mark.slow
 def test_the_demo(tmp_path: Path) -> None:
     """One command, and what it prints can be pasted: trigger, poll, download. SIGTERM is an end in good order."""
     with running(tmp_path, "serve", "serve", "--port", "0", TMPDIR=str(tmp_path)) as process:
@@ -131,6 +132,7 @@ ARGUMENTS = ("--compression", "small", "--excel", "--timezone", "Asia/Taipei")
 ENVIRON = {f"EXPORT_ENGINE_{name.upper()}": value for name, value in SHAPE.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["serve", "serve by the environment", "worker"])
 def test_options_shape_the_archives(tmp_path: Path, said: str) -> None:
     """A job's archive is, byte for byte, what the library makes with those options."""
@@ -173,6 +175,7 @@ def test_options_shape_the_archives(tmp_path: Path, said: str) -> None:
     assert archive != export(ExportOptions())
 
 
+@pytest.mark.slow
 def test_a_folder_is_kept(tmp_path: Path) -> None:
     """With --data all outlives the process: keys, archives, links, and the job that was under way at its end."""
     data, port = tmp_path / "data", str(free_port())
@@ -195,6 +198,7 @@ def test_a_folder_is_kept(tmp_path: Path) -> None:
         assert ended(lambda: client.get(f"{path}/{later}"))["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_workers_in_other_processes(tmp_path: Path) -> None:
     """Two of them share the jobs of a service without a worker; each job is done once. The environment sets them up."""
     write_demo(tmp_path / "conversations")
@@ -294,6 +298,7 @@ def test_an_argument_that_cannot_work(arguments: list[str], message: str) -> Non
     assert f"error: {message}" in result.stderr.replace("Error:", "error:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["database", "conversations"])
 def test_a_database_that_is_not_there(option: str) -> None:
     """One line, without the password."""

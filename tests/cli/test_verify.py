@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from zipfile import ZipFile
 
+import pytest
+
 from tests.cli.command import run
 
 FORMULA = re.compile("[=+@\t\r\n-]|'(?![=+@\t\r\n'-])")
@@ -33,6 +35,7 @@ def test_verify(archive: Path) -> None:
     assert run("verify", archive, "--manifest", archive.parent / "manifest.jsonl") == (0, expected.encode(), "")
 
 
+@pytest.mark.slow
 def test_verify_finds_problems(tmp_path: Path, archive: Path) -> None:
     """Problems are printed, a line each, and the exit code is 3."""
     data = bytearray(archive.read_bytes())

@@ -249,6 +249,7 @@ def test_the_lease_is_renewed_while_the_export_runs(harness: Harness) -> None:
 # --- stopping ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_stop_during_an_export_that_goes_on_too_long(harness: Harness) -> None:
     """After the grace the job is handed back, as if nothing had been; another worker does it."""
     stop = threading.Event()
@@ -271,6 +272,7 @@ def test_a_stop_during_an_export_that_goes_on_too_long(harness: Harness) -> None
     assert harness.current(job).status is Status.FINISHED
 
 
+@pytest.mark.slow
 def test_a_stop_during_an_export_that_soon_ends(harness: Harness) -> None:
     """It finishes within the grace, and no other is begun."""
     stop = threading.Event()

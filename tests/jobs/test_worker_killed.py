@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
+import pytest
+
 from export_engine import DateRange, export_conversations
 from export_engine.jobs.job import Job, Status
 from tests.jobs.harness import CHANNEL
@@ -58,6 +60,7 @@ def kill_one(folder: Path, when: Callable[[], object]) -> None:
         process.close()
 
 
+@pytest.mark.slow
 def test_fifty_kills(tmp_path: Path) -> None:
     """Every job ends; every finished one has its whole archive; the sweep leaves nothing else."""
     chance = random.Random(20260611)  # noqa: S311  # a seed for tests

@@ -112,6 +112,7 @@ def test_an_expired_archive_is_deleted(harness: Harness) -> None:
     assert (done.status, done.archive) == (Status.FINISHED, None)
 
 
+@pytest.mark.slow
 def test_more_expired_archives_than_are_given_at_once(harness: Harness) -> None:
     """All are deleted in one sweep."""
     for number in range(230):

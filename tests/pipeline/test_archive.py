@@ -301,6 +301,7 @@ def test_without_its_end_it_is_no_archive() -> None:
 # --- zip64 ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [65_534, 65_535, 65_536])
 def test_many_members(count: int) -> None:
     """The end is zip64 from 65,535 members on; the members' own records never are for that."""

@@ -61,6 +61,7 @@ def is_e164(text: str | None) -> bool:
     return 2 <= len(digits) <= 15 and digits.isascii() and digits.isdigit() and digits[0] != "0"
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(*[CELLS] * WIDTH), max_size=6), st.booleans())
 @example([(value,) * WIDTH for value in (None, "", *HARD, *PHONE_CASES)], True)
 @example([(value,) * WIDTH for value in (None, "", *HARD, *PHONE_CASES)], False)
@@ -92,6 +93,7 @@ def test_no_piece_begins_a_formula(text: str) -> None:
         assert not piece.lstrip('"').startswith(tuple(f"\0{SIGNS}"))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(*[CELLS] * WIDTH), min_size=1, max_size=4), st.sampled_from(";\t"))
 @example([(value, *["k"] * (WIDTH - 1)) for value in HARD], ";")
 @PATIENT

@@ -190,6 +190,7 @@ def long_rows() -> pa.Table:
     return rows_of(long_one(30_000), UTC)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["fast", "balanced", "small", "store"])
 def test_a_long_conversation_is_the_same_from_pieces_and_from_batches(
     long_rows: pa.Table, compression: Compression
@@ -297,6 +298,7 @@ TIMES = st.integers(-200_000, 200_000) | st.integers(-3000, 3000).map(lambda ten
 BASES = st.sampled_from([START + timedelta(days=shift) for shift in (-2, 0, 3, 30)])
 
 
+@pytest.mark.slow
 @PATIENT
 @given(
     BASES,

@@ -305,6 +305,7 @@ def test_keys(texts: list[str]) -> None:
     assert naming.collision_keys(keys) == keys
 
 
+@pytest.mark.slow
 def test_keys_of_every_character() -> None:
     """Also where the text is not taken apart first: all of Unicode, and a mark behind each."""
     characters = [chr(code) for code in range(0x110000) if chr(code) != "\n"]

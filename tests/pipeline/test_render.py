@@ -90,6 +90,7 @@ def plain(row: Row, form: CsvDialect) -> bytes:
 # --- readers -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(ROWS, FORMS)
 @example(HARD, CsvDialect())
 @example(HARD, CsvDialect(bom=True, line_end="\n"))
@@ -132,6 +133,7 @@ def test_polars_reads_back(rows: list[Row], form: CsvDialect) -> None:
     assert frame.rows() == rows
 
 
+@pytest.mark.slow
 @given(ROWS, FORMS)
 @example(HARD, CsvDialect())
 @example(HARD, CsvDialect(bom=True, line_end="\n"))

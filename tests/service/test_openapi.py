@@ -142,6 +142,7 @@ def test_the_routes_and_the_document_agree(service: Service, document: dict[str,
     assert routes == {(path, method) for path, operations in document["paths"].items() for method in operations}
 
 
+@pytest.mark.slow
 def test_schemathesis(idle: Service, tmp_path: Path) -> None:
     """Every check it has, on requests right and wrong, alone and in sequence."""
     done = subprocess.run(

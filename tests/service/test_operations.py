@@ -238,6 +238,7 @@ class Endless:
             time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_an_end_while_an_export_runs(tmp_path: Path) -> None:
     """The job is handed back, for the next worker to begin anew; nothing of the archive is left."""
     source = Endless()

@@ -297,6 +297,7 @@ def _read_only(place: Path) -> Iterator[None]:
         subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.slow
 @needs_posix
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     """The error names the file, and nothing is left: neither of the archive nor of its manifest."""
@@ -480,6 +481,7 @@ def test_an_input_that_is_a_descriptor(tmp_path: Path) -> None:
 KINDS = ["file", "hard link", "soft link", "link to a link", "nothing", "link to nothing", *ODD]
 
 
+@pytest.mark.slow
 @needs_posix
 @settings(max_examples=150, deadline=None)
 @given(st.data())

@@ -282,6 +282,7 @@ def test_the_headers_of_an_object(bucket: s3.Bucket) -> None:
         assert answer.headers["content-disposition"] == 'attachment; filename="a.zip"'
 
 
+@pytest.mark.slow
 def test_parts_leave_while_the_source_is_read(bucket: s3.Bucket) -> None:
     """However long the export, what was pulled and is not in the store stays under seven parts."""
     ahead, furthest = 0, 0
@@ -327,6 +328,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_export(tmp_path: Path) -> None:
     """An export of 400 MiB needs no more memory than one of 40, give or take what is under way when."""

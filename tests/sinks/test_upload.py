@@ -259,6 +259,7 @@ def test_an_account_that_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
     one_line(caught.value)
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_reached(bucket: s3.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """What obstore says of it, in one line, with the object's URL."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

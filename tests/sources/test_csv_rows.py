@@ -72,6 +72,7 @@ TEXTS = (
 SIZES = st.lists(st.integers(1, 70), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(TEXTS, SIZES, st.sampled_from([None, "\\"]))
 @example('a,"b\n', [1], None)

@@ -138,6 +138,7 @@ class Bare:
         self.read = file.read
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(sorted(STREAMS)),

@@ -126,6 +126,7 @@ PARTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(PARTS | NEARLY)
 @example("2026-06-11T06:50.5Z")
@@ -146,6 +147,7 @@ def test_what_else_is_in_a_column_does_not_matter(text: str) -> None:
 numbers = st.decimals(-6 * 10**10, 25 * 10**10, places=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(numbers | st.integers(-(10**9), 10**10).map(Decimal), min_size=1, max_size=4), st.sampled_from([*UNITS])

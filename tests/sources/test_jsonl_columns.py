@@ -48,6 +48,7 @@ def line_of(conversation: Conversation) -> bytes:
     return json.dumps(dataclasses.asdict(conversation), default=datetime.isoformat).encode() + b"\n"
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(CONVERSATIONS, min_size=1, max_size=4))
 def test_good_lines_give_the_objects_rows(given_ones: list[Conversation]) -> None:

@@ -117,6 +117,7 @@ VALUES = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.sampled_from(VALUES), min_size=1, max_size=20))
 def test_both_roads_give_the_same(tmp_path_factory: pytest.TempPathFactory, given_ones: list[dict[str, Any]]) -> None:

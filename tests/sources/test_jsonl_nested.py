@@ -58,6 +58,7 @@ def rows(path: str | os.PathLike[str], **options: Any) -> list[dict[str, Any]]:
     return [row for batch in batches for row in batch.to_pylist()]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(conversations, max_size=4), st.booleans())
 def test_file_equals_the_objects_in_it(

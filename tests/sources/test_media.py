@@ -26,6 +26,7 @@ def read(values: list[Any], **options: Any) -> list[str | None]:
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.none() | st.lists(URL, max_size=3), max_size=5), st.sampled_from([None, 1]))
 def test_lists_and_json_are_the_same(lists: list[list[str] | None], indent: int | None) -> None:

@@ -142,6 +142,7 @@ def read(*conversations: Any, **options: Any) -> list[dict[str, Any]]:
 # --- values -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(one_conversation(), max_size=6), st.data())
 def test_rows_equal_the_reference_however_batches_are_cut(
@@ -390,6 +391,7 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
     batches.close()
 
 
+@pytest.mark.slow
 def test_long_conversation_is_cut() -> None:
     """Of 100,000 messages no more than a batch is ever pulled ahead."""
     alive = [0]

@@ -367,6 +367,7 @@ HARD = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data())
 @example(Data(HARD, "integer", "iso", "json"))

@@ -75,6 +75,7 @@ def order(row: Row) -> tuple[bytes, int, bytes, bool, bytes]:
     return row[0].encode(), row[1], row[2].encode(), row[3] is None, (row[3] or "").encode()
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # each example opens a database
 @given(ROWS, st.randoms())
 def test_rows_are_ordered_by_bytes_and_time(rows: list[Row], random: Any) -> None:
@@ -84,6 +85,7 @@ def test_rows_are_ordered_by_bytes_and_time(rows: list[Row], random: Any) -> Non
     assert read(from_arrow(table(shuffled))) == sorted(rows, key=order)
 
 
+@pytest.mark.slow
 @given(ROWS, st.integers(1, 7))
 def test_repeated_rows_are_one_and_others_are_refused(rows: list[Row], size: int) -> None:
     """Rows alike are kept once; an id with two contents in a conversation is an error that names it."""
@@ -151,6 +153,7 @@ def test_options_that_cannot_work(options: dict[str, Any], option: str) -> None:
     assert caught.value.option == option
 
 
+@pytest.mark.slow
 def test_the_spill_folder_is_removed(tmp_path: Path) -> None:
     """At the end, when the batches are closed early, and on an error."""
     source = from_arrow(table([("a", n, f"m{n}", None) for n in range(20_000)]))
@@ -186,6 +189,7 @@ next(sorted_rows(from_arrow(rows()), memory_limit="50MB", spill_folder=sys.argv[
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_killed_process_leaves_nothing(tmp_path: Path) -> None:
     """What it had spilled is gone soon after SIGKILL."""

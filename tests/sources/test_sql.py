@@ -79,6 +79,7 @@ def test_local_times_are_in_the_export_s_zone(zone: tzinfo, monkeypatch: pytest.
         assert row["message_time"] == expected
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_a_parameter_stays_a_value(text: str) -> None:
     """Any text at all comes back as it is: nothing of it is SQL."""

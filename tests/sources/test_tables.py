@@ -219,6 +219,7 @@ def test_timestamps_of_any_unit_and_zone(given: list[datetime], unit: str, zone:
     assert cells(from_arrow(table(len(given), message_time=array)), "message_time", timezone=zone) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(

@@ -268,6 +268,7 @@ def test_the_form_of_a_link(archives: ObjectArchives) -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_a_link_holds_for_any_name(name: str) -> None:
     """What comes back from the URL is what was signed, whatever the download is called."""

@@ -63,6 +63,7 @@ def test_a_server_that_is_not_there() -> None:
         open_database("postgresql://nobody@127.0.0.1:1/nothing")
 
 
+@pytest.mark.slow
 def test_opening_again_keeps_what_is_there(database_url: str) -> None:
     """Tables are created if they are missing, and only then."""
     job = new_job()

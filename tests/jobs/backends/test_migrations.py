@@ -334,6 +334,7 @@ def test_an_empty_database_has_no_revision(plain: Engine, database_url: str) -> 
     assert database_revision(database_url) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["nothing", "the first"])
 @pytest.mark.timeout(120)
 def test_processes_that_start_at_once(start: str, database_url: str, request: pytest.FixtureRequest) -> None:

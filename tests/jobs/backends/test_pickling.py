@@ -7,6 +7,7 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from export_engine import ExportOptions
@@ -21,6 +22,7 @@ def archive_in_a_process(given: SqlConversations | FileConversations) -> bytes:
     return b"".join(export(given.conversations(SMS, JUNE, ExportOptions())))
 
 
+@pytest.mark.slow
 def test_a_source_is_carried_to_another_process(source: SqlConversations, directory: SqlDirectory) -> None:
     """It pickles; what is made of it connects anew and gives the same bytes."""
     many(source, 30)
@@ -33,6 +35,7 @@ def test_a_source_is_carried_to_another_process(source: SqlConversations, direct
     copied.engine.dispose()
 
 
+@pytest.mark.slow
 def test_files_are_carried_to_another_process(tmp_path: Path) -> None:
     """The same for a folder's."""
     write_demo(tmp_path)

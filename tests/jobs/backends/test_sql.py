@@ -158,6 +158,7 @@ def expected(
     return csvs
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60,
     deadline=None,
@@ -305,6 +306,7 @@ def test_the_connection_is_taken_when_reading_begins_and_given_back_at_the_end(s
     assert checked_out(source) == 0
 
 
+@pytest.mark.slow
 def test_closing_early_gives_the_connection_back(source: SqlConversations) -> None:
     """Closing the batches, or an export that has them."""
     many(source, 10_000, "x" * 400)
@@ -410,6 +412,7 @@ def plan(engine: sa.Engine, statement: sa.Select[Any]) -> str:
         sa.event.remove(engine, "before_cursor_execute", explained)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_300_000_messages(source: SqlConversations, database_url: str) -> None:
     """At most 80 MiB more than for a single message; nothing is sorted but each conversation's own, along the indexes.

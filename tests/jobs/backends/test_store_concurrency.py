@@ -199,6 +199,7 @@ def _live(store: SqlJobStore, number: int) -> int:
     return finished
 
 
+@pytest.mark.slow
 def test_lives_of_workers(database_url: str, crowd: Crowd) -> None:
     """No job is lost or finished twice, whatever workers do to each other."""
     with opened(database_url) as store:

@@ -209,6 +209,7 @@ def _end(kept: Kept) -> tuple[datetime, str]:
     return kept.job.finished_time, kept.job.id
 
 
+@pytest.mark.slow
 def test_any_life(request: pytest.FixtureRequest, new_store: Callable[..., AnyJobStore]) -> None:
     """The store does what the model does, and refuses what it has to; the slower server is asked less often."""
 
