@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 from export_engine.jobs.errors import RequestError
 from export_engine.service.background import Background, make_worker
 from export_engine.service.components import Components
+from export_engine.service.connections import report_running_out_once
 from export_engine.service.downloads import downloads_router
 from export_engine.service.metrics import Metrics
 from export_engine.service.middleware import Requests
@@ -105,6 +106,7 @@ def _problem(components: Components, background: Background | None) -> str | Non
 def _lifespan(background: Background | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        report_running_out_once(asyncio.get_running_loop())
         if background is None:
             yield
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import socket
 import sys
@@ -16,7 +15,6 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 import click
-import uvicorn
 from fastapi import FastAPI
 
 from export_engine.jobs.backends.database import database_revision, upgrade_database
@@ -24,6 +22,7 @@ from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.service.app import create_app
 from export_engine.service.background import make_worker
 from export_engine.service.components import DEMO, job_database_url, now, open_components, open_job_database
+from export_engine.service.connections import http_server
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.logs import log_to
 from export_engine.service.metrics import Metrics
@@ -145,15 +144,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _run(app: FastAPI, listener: socket.socket, grace: timedelta) -> None:
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,  # it would log links
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=math.ceil(grace.total_seconds()),
-    )
-    server = uvicorn.Server(config)
+    server = http_server(app, grace=grace)
     log_to(sys.stderr)
     with suppress(KeyboardInterrupt):  # raised once more when all has ended in good order
         server.run(sockets=[listener])

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 from export_engine.jobs.backends.archives import ObjectArchives
 from export_engine.jobs.ports import KeyStore
 from export_engine.service.app import GRACE, create_app
 from export_engine.service.components import Components, open_components
+from export_engine.service.connections import http_server
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.settings import Settings
 
@@ -129,8 +129,7 @@ def until(true: Callable[[], object]) -> None:
 @contextmanager
 def listening(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     """Serve an application while the block runs, and end as a signal has it end."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=10)
-    server = uvicorn.Server(config)
+    server = http_server(app, grace=timedelta(seconds=10))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn")
     thread.start()
     try:
