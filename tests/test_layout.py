@@ -83,7 +83,7 @@ ONLY_IN = {
     "prometheus_client": "service.metrics",
     "pydantic": "jobs.request service.schemas service.openapi",
     "fastapi": "service",
-    "uvicorn": "service.server",
+    "uvicorn": "service.connections",
 }
 
 
