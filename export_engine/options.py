@@ -86,28 +86,37 @@ class CsvDialect:
       rule in full is `export_engine.pipeline.formulas`.
     - `bare_e164`: with the guard on, leave a well-formed E.164 number (`+` and 2 to 15 digits) in `contact_phone` as
       it is.
+    - `digits_guard`: with the guard on, put its `'` also before ids, phone numbers and accounts that a spreadsheet
+      would take for a number or a date and write otherwise: more than 15 digits, of which it keeps 15, a zero in front,
+      which it drops, `1718087443.861185`, `12e5`, `2026-06-11`. The same rule takes it off again.
 
-    Raises OptionError for another line end, for what is not True or False, and for `bare_e164` without the guard it is
-    an exception from.
+    Raises OptionError for another line end, for what is not True or False, and for `bare_e164` or `digits_guard`
+    without the guard that they change.
     """
 
     bom: bool = False
     line_end: Literal["\r\n", "\n"] = "\r\n"
     formula_guard: bool = False
     bare_e164: bool = False
+    digits_guard: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("line_end", self.line_end, _LINE_ENDS)
-        for name in ("bom", "formula_guard", "bare_e164"):
+        for name in ("bom", "formula_guard", "bare_e164", "digits_guard"):
             _check_flag(name, getattr(self, name))
         if self.bare_e164 and not self.formula_guard:
             raise OptionError(
                 "bare_e164 is an exception from the formula guard: set formula_guard too", option="bare_e164"
             )
+        if self.digits_guard and not self.formula_guard:
+            raise OptionError(
+                "digits_guard can be undone only where ' is guarded too: set formula_guard as well",
+                option="digits_guard",
+            )
 
 
-#: For people who open the CSVs in Excel: byte order mark and formula guard.
-EXCEL = CsvDialect(bom=True, formula_guard=True)
+#: For people who open the CSVs in Excel: byte order mark, formula guard and digits guard.
+EXCEL = CsvDialect(bom=True, formula_guard=True, digits_guard=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

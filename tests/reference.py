@@ -16,6 +16,24 @@ COLUMNS = (
 #: Where a spreadsheet could take a text for a formula: at a cell's start, or inside it behind a separator.
 FORMULA = re.compile(r"""\A(?=[-=+@'\0\t\r\n＝＋－＠])|(?<=[;\t\r\n])(?="*[-=+@'\0＝＋－＠])""")
 
+#: What of an id, a phone number or an account a spreadsheet takes for a number or a date and writes otherwise.
+DIGITS = re.compile(
+    r"""[ ]*(?: 0 [0-9]+  |  [0-9]{16,}  # zeros that are dropped, digits that are
+          | [0-9]+ [.,] [0-9.,]*  |  [.,] [0-9]+  |  [0-9.,]+ [eE] [+-]? [0-9]+  |  [0-9.,]+ [ ]? %  |  \( [0-9.,]+ \)
+          | [0-9]{1,2} [-/] [0-9]{1,4}  |  [0-9]{1,2} [-/] [0-9]{1,2} [-/] [0-9]{1,4}
+          | [0-9]{4} [-/] [0-9]{1,2}  |  [0-9]{4} [-/] [0-9]{1,2} [-/] [0-9]{1,2}
+          | [0-9]+ : [0-9:]*  |  [0-9]+ : [0-9:]* [.,] [0-9]*
+    )[ ]*""",
+    re.VERBOSE,
+)
+LABELS = ("message_id", "conversation_id", "contact_phone", "sender_account")
+
+
+def guarded(value: str, column: str, *, digits: bool) -> str:
+    """A cell with the guard's quotes."""
+    label = digits and column in LABELS and DIGITS.fullmatch(value)
+    return f"'{value}" if label else FORMULA.sub("'", value)
+
 
 def aware(moment: datetime, zone: tzinfo) -> datetime:
     """The moment in the zone; a naive one is already there (through UTC, as it may not exist on the zone's clocks)."""
@@ -34,16 +52,16 @@ def dos(stamp: datetime) -> tuple[int, int]:
     return time, (stamp.year - 1980) << 9 | stamp.month << 5 | stamp.day
 
 
-def cell(value: str | None, *, guard: bool) -> str:
+def cell(value: str | None, column: str = "", *, guard: bool, digits: bool = False) -> str:
     """Null is empty; everything else is quoted."""
     if value is None:
         return ""
     if guard:
-        value = FORMULA.sub("'", value)
+        value = guarded(value, column, digits=digits)
     return '"' + value.replace('"', '""') + '"'
 
 
-def row(conversation: Conversation, message: Message, zone: tzinfo, *, guard: bool) -> str:
+def row(conversation: Conversation, message: Message, zone: tzinfo, *, guard: bool, digits: bool = False) -> str:
     """One line, without its end."""
     contact = conversation.contact
     speaker = message.speaker_name
@@ -63,7 +81,8 @@ def row(conversation: Conversation, message: Message, zone: tzinfo, *, guard: bo
         message.status,
         message.sender_account,
     ]
-    return ",".join(cell(value, guard=guard) for value in values)
+    cells = zip(COLUMNS.split(","), values, strict=True)
+    return ",".join(cell(value, column, guard=guard, digits=digits) for column, value in cells)
 
 
 def within(moment: datetime, days: DateRange) -> bool:
@@ -81,6 +100,7 @@ def csvs(
     bom: bool = False,
     line_end: str = "\r\n",
     guard: bool = False,
+    digits: bool = False,
 ) -> Iterator[tuple[str, bytes]]:
     """Each CSV's name and bytes. Contacts must have names that need no cleaning."""
     taken: set[str] = set()
@@ -102,7 +122,7 @@ def csvs(
         while unicodedata.normalize("NFC", name).casefold() in taken:
             name, number = f"{stem} ({number}).csv", number + 1
         taken.add(unicodedata.normalize("NFC", name).casefold())
-        lines = [COLUMNS, *(row(conversation, message, zone, guard=guard) for message in chosen)]
+        lines = [COLUMNS, *(row(conversation, message, zone, guard=guard, digits=digits) for message in chosen)]
         yield name, (("\ufeff" if bom else "") + "".join(line + line_end for line in lines)).encode()
 
 

@@ -100,10 +100,10 @@ def test_every_byte_is_the_reference_s(
         made,
         zone,
         range_by="created_at" if by_creation else "message_time",
-        dialect=CsvDialect(bom=bom, line_end=line_end, formula_guard=guard),  # type: ignore[arg-type]  # a literal
+        dialect=CsvDialect(bom=bom, line_end=line_end, formula_guard=guard, digits_guard=guard),  # type: ignore[arg-type]  # a literal
     )
     expected = reference.csvs(
-        made, CHANNEL, JUNE, ZONES[zone], by_creation=by_creation, bom=bom, line_end=line_end, guard=guard
+        made, CHANNEL, JUNE, ZONES[zone], by_creation=by_creation, bom=bom, line_end=line_end, guard=guard, digits=guard
     )
     assert members(got) == list(expected)
 

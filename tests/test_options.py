@@ -81,6 +81,8 @@ def test_each_field_is_checked(name: str, value: object) -> None:
         {"formula_guard": "no"},
         {"bare_e164": None},
         {"bare_e164": True},
+        {"digits_guard": 1},
+        {"digits_guard": True},
     ],
 )
 def test_the_dialect_is_checked(given: dict[str, Any]) -> None:
@@ -135,8 +137,8 @@ def test_utc_is_utc(zone: str | tzinfo) -> None:
 def test_digest_is_stable() -> None:
     """Stores keep it: it changes when bytes do, by `BYTES_FORMAT`, or when there are other options."""
     assert BYTES_FORMAT == 1
-    assert ExportOptions().digest() == "1-da325b44e70864fe"
-    assert ALL.digest() == "1-0d847f04a5ee4dd0"
+    assert ExportOptions().digest() == "1-6f7f16f21ad31c0c"
+    assert ALL.digest() == "1-722289dc9e272800"
     assert ExportOptions(timezone="+08:00").digest() == ExportOptions(timezone=timezone(timedelta(hours=8))).digest()
 
 
@@ -144,6 +146,7 @@ def test_digest_tells_whatever_shapes_the_bytes() -> None:
     """Each field that does changes it, also within the dialect; those that leave no trace do not."""
     dialects = [CsvDialect(bom=True), CsvDialect(line_end="\n"), CsvDialect(formula_guard=True)]
     dialects.append(CsvDialect(formula_guard=True, bare_e164=True))
+    dialects.append(CsvDialect(formula_guard=True, digits_guard=True))
     some = [ExportOptions(), *(replace(ExportOptions(), **{name: value}) for name, value in OTHERS.items())]
     some += [ExportOptions(dialect=dialect) for dialect in dialects]
     assert len({options.digest() for options in some}) == len(some)

@@ -339,6 +339,26 @@ def test_what_is_wrong_in_one_of_many(tmp_path: Path) -> None:
     assert verify_archive(made.path).rows == 1000
 
 
+def _made(folder: Path, number: int) -> Path:
+    made = folder / str(number)
+    made.mkdir()
+    return made
+
+
+def test_the_guard_of_digits(tmp_path: Path) -> None:
+    """It is seen where ids of digits have it; without it, they are as they were, and a quote is a text's own."""
+    talks = [replace(_called(1, "0044"), contact=Contact("a", "00447911")), _called(2, "1718087443.861185")]
+    made = make(_made(tmp_path, 1), talks, form=EXCEL)
+    found = verify_archive(made.path, made.manifest)
+    assert (found.problems, found.dialect, found.formulas) == ((), EXCEL, 0)
+    mixed = [replace(_called(1, "'0044"), contact=Contact("a", "00447911")), _called(2, "0012")]
+    plain = make(_made(tmp_path, 2), mixed, form=CsvDialect(bom=True))
+    found = verify_archive(plain.path, plain.manifest)
+    assert (found.problems, found.dialect, found.formulas) == ((), CsvDialect(bom=True), 1)
+    once = make(_made(tmp_path, 3), mixed, form=CsvDialect(formula_guard=True))
+    assert verify_archive(once.path, once.manifest).dialect == CsvDialect(formula_guard=True)
+
+
 def test_the_guard_of_some_members(tmp_path: Path) -> None:
     """Ids in the manifest show that the formula guard was on for some members and off for others."""
     made = make(tmp_path, [_called(1, "=1"), _called(2, "=2")], form=CsvDialect(formula_guard=True))

@@ -59,6 +59,7 @@ def export_options(*, environment: bool) -> Callable[[_Command], _Command]:
             lf: bool,
             formula_guard: bool,
             bare_e164: bool,
+            digits_guard: bool,
             timezone: str,
             epoch: Epoch | None,
             compression: Compression,
@@ -73,6 +74,7 @@ def export_options(*, environment: bool) -> Callable[[_Command], _Command]:
                 line_end="\n" if lf else "\r\n",
                 formula_guard=formula_guard or excel,
                 bare_e164=bare_e164,
+                digits_guard=digits_guard or excel,
             )
             options = ExportOptions(
                 timezone=timezone,
@@ -113,12 +115,21 @@ def _options(option: Any) -> tuple[Callable[[Any], Any], ...]:
             type=click.Choice(get_args(RangeBy)),
             help="Export the messages sent in the range, or whole the conversations created in it.",
         ),
-        option("--excel", is_flag=True, help="For people who open the CSVs in Excel: --bom and --formula-guard."),
+        option(
+            "--excel",
+            is_flag=True,
+            help="For people who open the CSVs in Excel: --bom, --formula-guard and --digits-guard.",
+        ),
         option("--bom", is_flag=True, help="Begin each CSV with a byte order mark."),
         option("--lf", is_flag=True, help="End lines with LF instead of CRLF."),
         option("--formula-guard", is_flag=True, help="Put ' before cells that a spreadsheet could take for a formula."),
         option(
             "--bare-e164", is_flag=True, help="With the guard, leave phone numbers such as +12025550123 as they are."
+        ),
+        option(
+            "--digits-guard",
+            is_flag=True,
+            help="With the guard, put ' before ids and phones that a spreadsheet would change: long digits, 0044.",
         ),
         option("--threads", type=click.IntRange(min=1), help="How many deflate (default: the processors, at most 8)."),
         option(

@@ -47,7 +47,7 @@ def _dialect_text(found: Verification) -> str:
     ends = "CRLF" if dialect.line_end == "\r\n" else "LF"
     mark = "a" if dialect.bom else "no"
     if dialect.formula_guard:
-        formulas = "formulas are guarded"
+        formulas = "formulas and digits are guarded" if dialect.digits_guard else "formulas are guarded"
     elif found.formulas:
         formulas = f"a spreadsheet may take {found.formulas:,} cells for formulas"
     else:

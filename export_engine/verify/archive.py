@@ -45,8 +45,8 @@ class Verification:
     """What was read, and every problem found, ready to print.
 
     `bytes` is the size of the archive. `dialect` is how its CSVs are written, as far as they tell: the formula guard is
-    seen where cells have it and none lacks it; None where no CSV could be read. `formulas` counts the cells that a
-    spreadsheet may take for formulas, as nothing guards them.
+    seen where cells have it and none lacks it, and so is that of digits; None where no CSV could be read. `formulas`
+    counts the cells that a spreadsheet may take for formulas, as nothing guards them.
     """
 
     members: int
@@ -106,7 +106,7 @@ def verify_archive(
         size,
         tuple(problems),
         reading.dialect(),
-        reading.guard.formulas,
+        reading.guard.unsafe,
     )
 
 
@@ -151,12 +151,13 @@ class _Reading:
         """How the CSVs are written, as far as they tell."""
         if self._header is None:
             return None
-        guarded = bool(self.guard.guarded and not self.guard.formulas)
+        guarded = self.guard.by_formula
         return CsvDialect(
             bom=self._header.startswith(BOM),
             line_end="\r\n" if self._header.endswith(b"\r\n") else "\n",
             formula_guard=guarded,
             bare_e164=guarded and self.guard.phones > 0,
+            digits_guard=self.guard.by_digits,
         )
 
     def read(self) -> None:
@@ -175,7 +176,7 @@ class _Reading:
         self._homes.finish()
         if self._manifest is not None:
             self._manifest.finish(self._homes.has_name)
-            if self._manifest.guarded and (self._manifest.unguarded or self.guard.formulas):
+            if self._manifest.guarded and (self._manifest.unguarded or self.guard.unsafe):
                 self._complain("some members were written with the formula guard and others without it")
 
     def _read_records(self, some: Records) -> bool:

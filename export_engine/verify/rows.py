@@ -38,26 +38,57 @@ _WIDE = tuple(sign.encode() for sign in "＝＋－＠")
 _STARTS[_WIDE[0][0]] = 3  # and two bytes more that tell
 _WIDE_ENDS = np.array([int.from_bytes(sign[1:], "big") for sign in _WIDE], np.uint16)
 
+#: Cells of digits that are no numbers, and what of them a spreadsheet writes otherwise: long numbers, those with a zero
+#: in front, a point or an exponent, dates and times. The guard against that is the same quote.
+_LABELS = (_ID, _CONVERSATION, _PHONE, _ACCOUNT)
+_CHANGED = re.compile(
+    rb" *(?:0[0-9]+|[0-9]{16,}|[0-9]+[.,][0-9.,]*|[.,][0-9]+|[0-9.,]+[eE][+-]?[0-9]+|[0-9.,]+ ?%|\([0-9.,]+\)"
+    rb"|(?:[0-9]{1,2}[-/])?[0-9]{1,2}[-/][0-9]{1,4}|[0-9]{4}[-/][0-9]{1,2}(?:[-/][0-9]{1,2})?"
+    rb"|[0-9]+:[0-9:]*(?:[.,][0-9]*)?) *"
+)
+_OF_NUMBERS = np.zeros(256, np.bool_)
+_OF_NUMBERS[list(b"0123456789 .,eE+-/:%()")] = True
+
 _Complain = Callable[[str], object]
 
 
 @dataclass(slots=True)
 class Guard:
-    """What the cells say of the formula guard.
+    """What the cells say of the formula guard, and of that of digits.
 
     `formulas` counts the cells that it would have guarded but for phone numbers, `phones` phone numbers that begin
-    with +, `guarded` cells that look as if it had. With `formulas` it was off.
+    with +, `guarded` cells that look as if it had. With `formulas` it was off. `digits` counts the cells that the guard
+    of digits would have guarded, `guarded_digits` those that look as if it had; with both it was off.
     """
 
     formulas: int = 0
     phones: int = 0
     guarded: int = 0
+    digits: int = 0
+    guarded_digits: int = 0
 
     def add(self, other: Guard) -> None:
         """Count more cells."""
         self.formulas += other.formulas
         self.phones += other.phones
         self.guarded += other.guarded
+        self.digits += other.digits
+        self.guarded_digits += other.guarded_digits
+
+    @property
+    def unsafe(self) -> int:
+        """The cells that nothing guards: a quote before digits is a text's own where the guard of digits was off."""
+        return self.formulas + (self.guarded_digits if self.digits else 0)
+
+    @property
+    def by_formula(self) -> bool:
+        """Whether cells show that the formula guard was on, and none that it was off."""
+        return bool(self.guarded or self.guarded_digits) and not self.unsafe
+
+    @property
+    def by_digits(self) -> bool:
+        """Whether they show the same of the guard of digits."""
+        return self.by_formula and self.guarded_digits > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +191,9 @@ def _guard(rows: Table) -> Guard:
     filled = rows.lengths > 0
     codes = np.frombuffer(rows.data, np.uint8)
     kinds = _STARTS[codes[np.where(filled, rows.starts, 0)]]
+    digits = sum(_changed(rows, rows.starts[:, column], rows.lengths[:, column]) for column in _LABELS)
     if not kinds.any():
-        return Guard()
+        return Guard(digits=digits)
     formulas = ((kinds == 1) | _wide(codes, kinds == 3, rows.starts)) & filled
     phones = formulas[:, _PHONE].copy()
     if phones.any():
@@ -169,10 +201,36 @@ def _guard(rows: Table) -> Guard:
         phones &= ~formulas[:, _PHONE]
     guards = (kinds == 2) & filled
     if not guards.any():
-        return Guard(int(formulas.sum()), int(phones.sum()))
+        return Guard(int(formulas.sum()), int(phones.sum()), digits=digits)
     kinds = _STARTS[codes[np.where(guards, rows.starts + 1, 0)]]
     behind = ((kinds == 1) | (kinds == 2) | _wide(codes, kinds == 3, rows.starts + 1)) & (rows.lengths > 1)
-    return Guard(int(formulas.sum() + (guards & ~behind).sum()), int(phones.sum()), int((guards & behind).sum()))
+    quoted = guards & ~behind
+    guarded_digits = 0
+    for column in _LABELS:
+        at = quoted[:, column]
+        guarded_digits += _changed(rows, rows.starts[at, column] + 1, rows.lengths[at, column] - 1)
+    return Guard(
+        int(formulas.sum() + quoted.sum()) - guarded_digits,
+        int(phones.sum()),
+        int((guards & behind).sum()),
+        digits,
+        guarded_digits,
+    )
+
+
+def _changed(rows: Table, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> int:
+    """How many of some texts a spreadsheet would write otherwise. What is not of digits is told by its beginning."""
+    if not len(starts):
+        return 0
+    text = rows.bytes_at(starts, 16).view(np.uint8).reshape(-1, 16)
+    cut = starts > len(rows.data) - 16  # `bytes_at` has others there
+    if not (_OF_NUMBERS[text[:, 0]] | cut).any():
+        return 0
+    behind = np.arange(16) >= lengths[:, None]
+    # A number of up to fifteen digits without a zero in front, or a zero alone, stays as it is.
+    kept = (lengths < 16) & ((text[:, 0] != ord("0")) | (lengths == 1)) & ((text - ord("0") <= 9) | behind).all(axis=1)
+    may = (lengths > 0) & (cut | ~kept & (_OF_NUMBERS[text] | behind).all(axis=1))
+    return sum(map(bool, map(_CHANGED.fullmatch, rows.cells(starts[may], lengths[may]))))
 
 
 def _wide(codes: NDArray[np.uint8], which: NDArray[np.bool_], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -310,7 +368,10 @@ def _see_guard(cells: list[bytes | None], guard: Guard) -> None:
             guard.add(Guard(phones=1) if column == _PHONE and _E164.fullmatch(cell) else Guard(formulas=1))
         elif cell and cell.startswith(_GUARD):
             guarded = cell[1:].startswith(_WIDE) or (cell[1:2] and cell[1] in _FORMULA + _GUARD)
-            guard.add(Guard(guarded=1) if guarded else Guard(formulas=1))
+            digits = column in _LABELS and _CHANGED.fullmatch(cell[1:])
+            guard.add(Guard(guarded=1) if guarded else Guard(guarded_digits=1) if digits else Guard(formulas=1))
+        elif cell and column in _LABELS and _CHANGED.fullmatch(cell):
+            guard.add(Guard(digits=1))
 
 
 _E164 = re.compile(rb"\+[1-9][0-9]{1,14}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -49,8 +50,12 @@ CASES = [
         ExportOptions(dialect=CsvDialect(formula_guard=True, bare_e164=True)),
     ),
     (
+        {"formula-guard": None, "digits-guard": None},
+        ExportOptions(dialect=CsvDialect(formula_guard=True, digits_guard=True)),
+    ),
+    (
         {"excel": None, "lf": None, "bare-e164": None},
-        ExportOptions(dialect=CsvDialect(bom=True, formula_guard=True, bare_e164=True, line_end="\n")),
+        ExportOptions(dialect=replace(EXCEL, bare_e164=True, line_end="\n")),
     ),
 ]
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +17,13 @@ from hypothesis import strategies as st
 
 from export_engine.options import EXCEL, CsvDialect
 from export_engine.pipeline.formulas import guard
-from export_engine.pipeline.render import Scratch, render
+from export_engine.pipeline.render import Scratch, header, render
 from export_engine.schema import COLUMN_NAMES
-from tests.reference import FORMULA
+from tests.reference import FORMULA, LABELS, guarded
 
 WIDTH = len(COLUMN_NAMES)
 PHONE = COLUMN_NAMES.index("contact_phone")
+GUARD = CsvDialect(formula_guard=True)
 PATIENT = settings(deadline=None, max_examples=200)
 
 #: What begins a formula, or is dropped before one (OWASP, "CSV Injection"; ASVS 1.2.10).
@@ -30,6 +34,25 @@ PHONE_CASES = ["+12", "+1", "+", "+012", "+123456789012345", "+1234567890123456"
 PHONE_CASES += ["+١٢٣", "+12a", "12", "++12", "-12", "'+12", "+12025550123", "+12;+13"]
 PHONES = st.from_regex(r"\+[0-9]{0,17}", fullmatch=True) | st.sampled_from(PHONE_CASES)
 CELLS = st.none() | TEXT | PHONES
+#: Numbers, dates and times of digits: what a spreadsheet writes otherwise, and what is near it.
+DIGITS = ["1029384756102938475", "123456789012345", "1234567890123456", "0", "00", "0012", "1718087443.861185", "12e5"]
+DIGITS += ["1E-5", "e5", "1.50", "12,5", ".5", ".", "5.", " 0044 ", "5 %", "(5)", "5)", "1-2", "1-2-2026", "2026-06"]
+DIGITS += [
+    "2026-06-11",
+    "12345-1",
+    "202-555-0123",
+    "1/2",
+    "9:30",
+    "930:05:01.5",
+    "9:3",
+    "9:",
+    "1029384a",
+    "０４４",
+    "٠١٢",
+    "01\n",
+]
+DIGITS += ["'0044", "''0044", "007;=1", "1 234", "0x1F", "0044 7911"]
+NUMBERS = st.from_regex(r"[0-9]{0,18}[-.,:/eE%() ]?[0-9]{0,4}[-.,:/eE%() ]?[0-9]{0,4}", fullmatch=True)
 HARD = [
     "hello;=2+5;bye",
     "one\n=4+4\nthree",
@@ -79,13 +102,61 @@ def test_guard(rows: list[tuple[str | None, ...]], bare_e164: bool) -> None:
                 assert stripped(written) == value
 
 
+@given(st.lists(st.tuples(*[CELLS | NUMBERS] * WIDTH), max_size=6))
+@example([(value,) * WIDTH for value in (None, "", *HARD, *DIGITS)])
+@PATIENT
+def test_digits(rows: list[tuple[str | None, ...]]) -> None:
+    """Ids, phones and accounts of digits get the same `'`, no other cell does, and the same rule takes it off."""
+    for index, column in enumerate(guard(columns_of(rows), EXCEL)):
+        column.validate(full=True)
+        name = COLUMN_NAMES[index]
+        for value, written in zip([row[index] for row in rows], column.to_pylist(), strict=True):
+            assert written == (value and guarded(value, name, digits=True))
+            assert value is None or stripped(written) == value
+            assert name in LABELS or written == (value and FORMULA.sub("'", value))
+
+
+@pytest.mark.skipif(shutil.which("soffice") is None, reason="needs LibreOffice")
+def test_a_spreadsheet_keeps_the_digits(tmp_path: Path) -> None:
+    """LibreOffice opens the CSV and writes each of them again as it was; without the guard it changes most."""
+    rows: list[tuple[str | None, ...]] = [(value,) * WIDTH for value in DIGITS if value.isprintable()]
+    kept = {}
+    for name, form in (("plain", CsvDialect(bom=True)), ("excel", EXCEL)):
+        columns = guard(columns_of(rows), form) if form.formula_guard else columns_of(rows)
+        body, _ = render(columns, np.array([0]), form, Scratch())
+        (tmp_path / f"{name}.csv").write_bytes(header(form) + bytes(body))
+        subprocess.run(
+            [
+                *("soffice", f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}", "--headless"),
+                # Comma, double quote, UTF-8; read as cells, then written as they are shown.
+                *(
+                    "--infilter=CSV:44,34,76",
+                    "--convert-to",
+                    "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true",
+                ),
+                *("--outdir", tmp_path / "again", tmp_path / f"{name}.csv"),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+        text = (tmp_path / "again" / f"{name}.csv").read_text("utf-8-sig")
+        again = list(csv.DictReader(io.StringIO(text, newline="")))
+        kept[name] = [{label: row[label] for label in LABELS} for row in again]
+    values = [row[0] for row in rows]
+    assert [[stripped(cell) for cell in row.values()] for row in kept["excel"]] == [[value] * 4 for value in values]
+    changed = {value for value, row in zip(values, kept["plain"], strict=True) if row["message_id"] != value}
+    assert {"1029384756102938475", "0012", "1718087443.861185", "12e5", "2026-06-11"} <= changed | {"2026-06-11"}
+    assert all(guarded(value, "message_id", digits=True) != value for value in changed if value)
+
+
 @given(TEXT)
 @example("hello;=2+5;bye")
 @example("one\n=4+4\nthree")
 @PATIENT
 def test_no_piece_begins_a_formula(text: str) -> None:
     """Split where a spreadsheet may split, whatever it makes of quotes, nothing begins like a formula."""
-    (written,) = guard([pa.array([text])], EXCEL)[0].to_pylist()
+    (written,) = guard([pa.array([text])], GUARD)[0].to_pylist()
     assert not written or written[0] not in "\t\r\n"
     for piece in re.split("[;\t\r\n]", written):
         assert not piece.startswith(tuple(f"\0{SIGNS}"))
@@ -113,7 +184,7 @@ def test_guard_of_a_slice(values: list[str | None], data: st.DataObject) -> None
     """A slice is guarded by its own cells, not by those before or behind it."""
     start = data.draw(st.integers(0, len(values)))
     stop = data.draw(st.integers(start, len(values)))
-    column = guard([pa.array(values, pa.string()).slice(start, stop - start)], EXCEL)[0]
+    column = guard([pa.array(values, pa.string()).slice(start, stop - start)], GUARD)[0]
     assert column.to_pylist() == [v and FORMULA.sub("'", v) for v in values[start:stop]]
 
 

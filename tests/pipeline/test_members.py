@@ -55,8 +55,9 @@ def test_a_group_becomes_members(options: ExportOptions) -> None:
     """Each with its name, CSV, CRC-32 and sizes; ids of those left out are there, too."""
     outside = Conversation("out", Contact("Out"), [Message("o", START + timedelta(days=90), "inbound", "customer")])
     built = build(specified(options), group_of(*some(), outside))
-    guard = options.dialect.formula_guard
-    expected = list(reference.csvs(some(), CHANNEL, JUNE, UTC, bom=options.dialect.bom, guard=guard))
+    form = options.dialect
+    guard, digits = form.formula_guard, form.digits_guard
+    expected = list(reference.csvs(some(), CHANNEL, JUNE, UTC, bom=form.bom, guard=guard, digits=digits))
     assert contents(built) == expected
     assert built.members.crc32s.tolist() == [zlib.crc32(csv) for _, csv in expected]
     assert built.members.csv_bytes.tolist() == [len(csv) for _, csv in expected]
