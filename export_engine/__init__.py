@@ -1,5 +1,6 @@
 """Conversations in, one ZIP of CSVs out: in bounded memory and deterministic bytes.
 
+from export_engine.door import door
 from export_engine import Channel, DateRange, export_conversations
 
 export = export_conversations(conversations, channel=Channel("SMS Support", "+12025550123"), date_range=june)
@@ -8,9 +9,9 @@ export.write_to("archives/")
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from export_engine.door import door
 from export_engine.errors import (
     ArchiveError,
     ExportError,
@@ -81,15 +82,4 @@ _LOADED_WHEN_USED = {
     "verify_archive": "verify",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load what is first asked for (PEP 562): whoever needs only the vocabulary does not wait for pyarrow."""
-    if name not in _LOADED_WHEN_USED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(globals(), _LOADED_WHEN_USED)

@@ -29,7 +29,7 @@ class Layer:
 # Left to right, as the data flows. What a module is not allowed to know it cannot depend on.
 LAYERS = {
     "vocabulary": Layer(
-        "errors model report schema times timetext options",
+        "door errors model report schema times timetext options",
         "",
         "The words everything else is said in: errors, values, columns, times, options.",
     ),

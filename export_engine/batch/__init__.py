@@ -7,8 +7,9 @@ has a `Receipt`: what has one is not made again.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from export_engine.door import door
 
 if TYPE_CHECKING:
     from export_engine.batch.check import TargetCheck, check_target
@@ -51,15 +52,4 @@ _LOADED_WHEN_USED = {
     "write_results": "receipts",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load what is first asked for (PEP 562)."""
-    if name not in _LOADED_WHEN_USED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(globals(), _LOADED_WHEN_USED)

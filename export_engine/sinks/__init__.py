@@ -12,9 +12,9 @@ A sink of your own is a loop over a `Streamable`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from export_engine.door import door
 from export_engine.report import MemberRecord
 
 if TYPE_CHECKING:
@@ -65,14 +65,4 @@ class Streamable(Protocol):
         ...
 
 
-def __getattr__(name: str) -> Any:
-    """Load what is first asked for (PEP 562)."""
-    if name not in _LOADED_WHEN_USED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(globals(), _LOADED_WHEN_USED)

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import tzinfo
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from export_engine.door import door
 from export_engine.options import Epoch
 
 if TYPE_CHECKING:
@@ -70,18 +70,7 @@ _LOADED_WHEN_USED = {
     "sorted_rows": "sorting",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load what is first asked for (PEP 562)."""
-    if name not in _LOADED_WHEN_USED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(globals(), _LOADED_WHEN_USED)
 
 
 @dataclass(slots=True)
