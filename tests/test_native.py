@@ -236,6 +236,32 @@ def test_bits_that_end_early_are_refused() -> None:
             native.render_csv(((valid, first, offsets, None),), 9, b"\n", b"", bytearray(999))
 
 
+@given(
+    st.integers(0, 4).flatmap(lambda width: st.lists(st.tuples(*[st.binary(max_size=30)] * (width + 1)), max_size=9))
+)
+def test_items_are_interleaved(records: list[tuple[bytes, ...]]) -> None:
+    """Records of an item of each column, whatever lies between the items."""
+    columns = []
+    for items in zip(*records, strict=True):
+        starts = np.cumsum([1, *(len(item) + 1 for item in items)], dtype=np.int64)[:-1]
+        stops = starts + np.array(list(map(len, items)), np.int64)
+        columns.append((b"|" + b"|".join(items), starts.data, stops.data))
+    if columns:
+        assert native.interleave(tuple(columns)) == b"".join(item for record in records for item in record)
+
+
+@pytest.mark.parametrize(
+    ("starts", "stops"), [([0], [11]), ([-1], [3]), ([4], [3]), ([0, 1], [1]), ([1 << 62], [1 << 62])]
+)
+def test_items_outside_their_column_are_refused(starts: list[int], stops: list[int]) -> None:
+    """Nothing is read outside what was given."""
+    spans = np.array(starts, np.int64).data, np.array(stops, np.int64).data
+    with pytest.raises(ValueError, match="column"):
+        native.interleave(((b"0123456789", *spans),))
+    with pytest.raises(ValueError, match="columns"):
+        native.interleave(())
+
+
 @pytest.mark.timeout(60)
 def test_threads_do_not_meet() -> None:
     """Calls at the same time give what each gives alone."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from zipfile import ZIP_DEFLATED
 
 import numpy as np
@@ -126,40 +127,77 @@ def pack(members: Members, data: bytes, base: int | None = None) -> Packed:
     Without `base` the offsets are relative, and `Archive.add` completes them. With it, members that begin at 4 GiB or
     beyond get their zip64 records.
     """
-    names = [name.encode() for name in members.names]
-    lengths = np.array(list(map(len, names)), np.int64)
+    names, ascii_names = _names(members.names)
+    lengths = names.stops - names.starts
     sizes = _LOCAL.itemsize + lengths + members.deflated_bytes
     stops = np.cumsum(members.deflated_bytes)
-    parts = map(memoryview(data).__getitem__, map(slice, (stops - members.deflated_bytes).tolist(), stops.tolist()))
-    columns: list[Sequence[bytes | memoryview]] = [names, list(parts)]
+    columns = [names, _Items(data, stops - members.deflated_bytes, stops)]
     if members.streamed.any():
-        columns.append([_descriptor(members, at) for at in range(len(names))])
-        sizes += list(map(len, columns[-1]))
+        descriptors = _items([_descriptor(members, at) for at in range(len(members))])
+        columns.append(descriptors)
+        sizes = sizes + descriptors.stops - descriptors.starts
     ends = np.cumsum(sizes)
     starts = ends - sizes
-    central, extras = _central(members, lengths, starts + (base or 0))
-    local = _joined(_local(central, members.streamed), *columns)
-    records = _joined(central, names, *extras)
+    central, extras = _central(members, lengths, ascii_names, starts + (base or 0))
+    local = _joined(_fixed(_local(central, members.streamed)), *columns)
+    records = _joined(_fixed(central), names, *extras)
     if base is not None:
         return Packed(local, records, starts, starts[:0])
     spaces = _CENTRAL.itemsize + lengths
     return Packed(local, records, starts, np.cumsum(spaces) - spaces + _OFFSET_AT)
 
 
-def _joined(fixed: NDArray[np.void], *columns: Sequence[bytes | memoryview]) -> bytes:
-    """The fixed part of each record, followed by its own item of each column."""
-    parts: list[bytes | memoryview] = [b""] * (len(fixed) * (len(columns) + 1))
-    parts[:: len(columns) + 1] = fixed.view(f"V{fixed.itemsize}").tolist()
-    for place, column in enumerate(columns, 1):
-        parts[place :: len(columns) + 1] = column
-    return b"".join(parts)
+class _Items(NamedTuple):
+    """Some bytes each, in one piece of memory: where they start and stop."""
+
+    data: bytes
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+
+def _items(values: Sequence[bytes]) -> _Items:
+    ends = np.cumsum([0, *map(len, values)], dtype=np.int64)
+    return _Items(b"".join(values), ends[:-1], ends[1:])
+
+
+def _fixed(records: NDArray[np.void]) -> _Items:
+    starts = np.arange(0, len(records) * records.itemsize, records.itemsize)
+    return _Items(records.tobytes(), starts, starts + records.itemsize)
+
+
+def _names(names: Sequence[str]) -> tuple[_Items, NDArray[np.bool_]]:
+    """Names as UTF-8, and which of them are ASCII."""
+    # All at once: the engine's names have no line end.
+    text = "\n".join([*names, ""])
+    data = text.encode()
+    octets = np.frombuffer(data, np.uint8)
+    stops = np.flatnonzero(octets == ord("\n"))
+    if len(stops) != len(names):
+        return _items([name.encode() for name in names]), np.array(list(map(str.isascii, names)))
+    starts = np.append(0, stops + 1)[:-1]
+    if len(data) == len(text):
+        return _Items(data, starts, stops), np.ones(len(stops), np.bool_)
+    return _Items(data, starts, stops), np.maximum.reduceat(octets, starts) < 0x80
+
+
+def _joined(*columns: _Items) -> bytes:
+    """Records: the first item of each column, then the second of each, and so on."""
+    try:
+        from export_engine._native import interleave  # noqa: PLC0415  # optional: built where there is a compiler
+    except ImportError:
+        parts: list[bytes | memoryview] = [b""] * (len(columns[0].starts) * len(columns))
+        for place, (data, starts, stops) in enumerate(columns):
+            parts[place :: len(columns)] = map(
+                memoryview(data).__getitem__, map(slice, starts.tolist(), stops.tolist())
+            )
+        return b"".join(parts)
+    return interleave(tuple((data, starts.data, stops.data) for data, starts, stops in columns))
 
 
 def _central(
-    members: Members, lengths: NDArray[np.int64], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.void], list[list[bytes]]]:
+    members: Members, lengths: NDArray[np.int64], ascii_names: NDArray[np.bool_], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.void], list[_Items]]:
     """The central headers, and the column of their extra fields where one has any."""
-    ascii_names = np.array(list(map(str.isascii, members.names)), np.bool_)
     fixed = np.zeros(len(members), _CENTRAL)
     fixed["signature"] = b"PK\x01\x02"
     fixed["version_needed"] = np.where(offsets < LIMIT_32, _VERSION, _VERSION_ZIP64)
@@ -178,7 +216,7 @@ def _central(
     if len(offsets) and offsets[-1] >= LIMIT_32:
         extras = [_ZIP64_OFFSET.pack(1, 8, o) if o >= LIMIT_32 else b"" for o in offsets.tolist()]
         fixed["extra_length"] = [len(extra) for extra in extras]
-        return fixed, [extras]
+        return fixed, [_items(extras)]
     return fixed, []
 
 
@@ -230,9 +268,9 @@ class Archive:
     def begin(self, member: Members) -> bytes:
         """Begin one streamed member, whose sizes are not known yet."""
         self._streamed_from = self.position
-        name = member.names[0].encode()
-        central, _ = _central(member, np.array([len(name)]), np.array([self.position]))
-        return self.stream(_local(central, member.streamed).tobytes() + name)
+        name, is_ascii = _names(member.names)
+        central, _ = _central(member, name.stops, is_ascii, np.array([self.position]))
+        return self.stream(_joined(_fixed(_local(central, member.streamed)), name))
 
     def stream(self, data: bytes) -> bytes:
         """Count bytes that go into the archive as they are: the deflated data of the member begun."""
@@ -241,9 +279,9 @@ class Archive:
 
     def end(self, member: Members) -> bytes:
         """End the member begun, whose CRC-32 and sizes are now known: its data descriptor."""
-        name = member.names[0].encode()
-        fixed, extras = _central(member, np.array([len(name)]), np.array([self._streamed_from]))
-        self._directory.append(_joined(fixed, [name], *extras))
+        name, is_ascii = _names(member.names)
+        fixed, extras = _central(member, name.stops, is_ascii, np.array([self._streamed_from]))
+        self._directory.append(_joined(_fixed(fixed), name, *extras))
         self.members += 1
         return self.stream(_descriptor(member, 0))
 
