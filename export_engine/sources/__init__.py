@@ -22,6 +22,7 @@ from export_engine.options import Epoch
 
 if TYPE_CHECKING:
     from export_engine.sources.csv_file import read_csv
+    from export_engine.sources.database import read_database
     from export_engine.sources.filtering import filtered
     from export_engine.sources.ipc import read_ipc
     from export_engine.sources.jsonl_flat import read_flat_jsonl
@@ -44,6 +45,7 @@ __all__ = [
     "from_rows",
     "open_source",
     "read_csv",
+    "read_database",
     "read_flat_jsonl",
     "read_ipc",
     "read_mapped",
@@ -61,6 +63,7 @@ _LOADED_WHEN_USED = {
     "from_rows": "rows",
     "open_source": "open",
     "read_csv": "csv_file",
+    "read_database": "database",
     "read_flat_jsonl": "jsonl_flat",
     "read_ipc": "ipc",
     "read_mapped": "mapping",

@@ -15,7 +15,7 @@ from export_engine.sources import Source, SourceContext
 from export_engine.sources.tables import wanted_columns
 from export_engine.sources.values import BadValue, column_of, named, row_error
 
-__all__ = ["from_rows"]
+__all__ = ["batch_of", "from_rows"]
 
 #: Rows pulled at a time: cheap per row, few enough that a run of huge texts is noticed early.
 _BLOCK = 64
@@ -50,7 +50,7 @@ class _Rows:
         number = 1
         try:
             for columns in _gathered(rows, context):
-                yield _batch(columns, number, context)
+                yield batch_of(columns, number, context)
                 number += len(columns["message_id"])
         finally:
             close = getattr(rows, "close", None)
@@ -110,8 +110,11 @@ def _characters(values: Sequence[Any]) -> int:
     )
 
 
-def _batch(columns: Mapping[str, Sequence[Any]], number: int, context: SourceContext) -> pa.RecordBatch:
-    """Make the record batch, a column at a time; `number` is that of its first row."""
+def batch_of(columns: Mapping[str, Sequence[Any]], number: int, context: SourceContext) -> pa.RecordBatch:
+    """Make a batch of every column's values, a column at a time; `number` is that of its first row.
+
+    Raises RowError for a value that breaks a rule.
+    """
     made = {}
     for name, values in columns.items():
         try:

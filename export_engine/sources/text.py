@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from numbers import Integral
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = ["NUMBERED", "as_strings", "first_failing", "is_sound_utf8", "is_text"
 NUMBERED = frozenset({*IDS, "contact_phone"})
 
 _TEXT = pa.string()
+_WHOLE_NUMBERS = {int, type(None)}
 _LONE = re.compile("[\ud800-\udfff]")
 #: How the two string types that have offsets count them.
 _OFFSETS: dict[pa.DataType, np.dtype[Any]] = {pa.string(): np.dtype(np.int32), pa.large_string(): np.dtype(np.int64)}
@@ -83,6 +85,9 @@ def text_of(name: str, values: Sequence[Any], context: SourceContext, known: int
     try:
         return pa.array(values, _TEXT)
     except (UnicodeEncodeError, pa.ArrowException):
+        if name in NUMBERED and _WHOLE_NUMBERS.issuperset(map(type, values)):  # as databases have ids
+            with suppress(OverflowError, pa.ArrowException):
+                return pa.array(values, pa.int64()).cast(_TEXT)
         return pa.array([_one(name, v, at, context, counted=at >= known) for at, v in enumerate(values)], _TEXT)
 
 
