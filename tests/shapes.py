@@ -55,7 +55,9 @@ class Talk:
     began: datetime = field(default=START)
 
 
-def said(began: datetime, *messages: tuple[str, str | None] | tuple[str, str | None, tuple[str, ...]]) -> Iterator[Said]:
+def said(
+    began: datetime, *messages: tuple[str, str | None] | tuple[str, str | None, tuple[str, ...]]
+) -> Iterator[Said]:
     """Messages at times that get longer and longer, with fractions."""
     for number, message in enumerate(messages):
         media = message[2] if len(message) == 3 else ()
@@ -72,7 +74,7 @@ TALKS = (
         "Jane Doe",
         "+12025550101",
         START + timedelta(days=3),
-        ("customer", "Is my lamp done?\nIt is no. 0042 & \"urgent\" <3"),
+        ("customer", 'Is my lamp done?\nIt is no. 0042 & "urgent" <3'),
         ("bot", "One moment … 😀👍🏽"),
         ("agent", "It's &amp; it was; 5 < 6, <b>not bold</b>"),
         ("customer", None, PICTURES),
@@ -94,12 +96,14 @@ TALKS = (
         ("bot", "at the very end"),
         ("agent", "after the range"),
     ),
-    talk("Of Another", "+12025550104", START + timedelta(days=5), ("customer", "elsewhere"), ("agent", "yes"), ours=False),
+    talk(
+        "Of Another", "+12025550104", START + timedelta(days=5), ("customer", "elsewhere"), ("agent", "yes"), ours=False
+    ),
 )
 
 
 def each() -> Iterator[tuple[int, Talk, int, Said, bool]]:
-    """All that is said: the talk's number, the talk, the message's number in all, the message, whether it is exported."""
+    """All that is said: the talk's number, the talk, the message's number in all, it, and if it is exported."""
     number = 0
     for at, spoken in enumerate(TALKS, 1):
         for message in spoken.said:
@@ -219,7 +223,7 @@ def intercom(folder: Path) -> list[Row]:
         return None if lines is None else "\n".join(lines)
 
     for at, spoken in enumerate(TALKS, 1):
-        parts = []
+        parts: list[dict[str, Any]] = []
         for place, message in enumerate(spoken.said):
             parts.append(
                 {
@@ -245,7 +249,11 @@ def intercom(folder: Path) -> list[Row]:
                     )
                 )
         source = parts.pop(0) | {"type": "whatsapp" if spoken.ours else "email"}
-        unseen = {"created_at": unix(spoken.began), "author": author(spoken, spoken.said[-1]), "attachments": []}
+        unseen: dict[str, Any] = {
+            "created_at": unix(spoken.began),
+            "author": author(spoken, spoken.said[-1]),
+            "attachments": [],
+        }
         parts += [
             unseen | {"id": f"{at}800", "part_type": "note", "body": "<p>between us</p>"},
             unseen | {"id": f"{at}801", "part_type": "note_and_reopen", "body": "<p>between us</p>"},
@@ -363,7 +371,12 @@ def slack(folder: Path) -> list[Row]:
     ]
     days: dict[str, list[dict[str, Any]]] = {}
     for at, spoken in enumerate(TALKS, 1):
-        user = {"id": f"U9{at}", "team_id": "T0THEIRS", "real_name": spoken.contact, "profile": {"email": "x@example.net"}}
+        user = {
+            "id": f"U9{at}",
+            "team_id": "T0THEIRS",
+            "real_name": spoken.contact,
+            "profile": {"email": "x@example.net"},
+        }
         users.append(user)
         channel = f"{'ext' if spoken.ours else 'team'}-{at}"
         first = f"{unix(spoken.began)}.000000"
@@ -372,7 +385,9 @@ def slack(folder: Path) -> list[Row]:
             text = message.text
             if text is not None:
                 text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-            marked = message.who == "agent" and f"<@U9{at}> see <https://example.com/?a=1&amp;b=2|this> &amp; <#C1|general> "
+            marked = (
+                message.who == "agent" and f"<@U9{at}> see <https://example.com/?a=1&amp;b=2|this> &amp; <#C1|general> "
+            )
             document = {
                 "type": "message",
                 "user": {"customer": user["id"], "agent": "U1", "bot": "U2"}[message.who],
@@ -464,9 +479,13 @@ def rocket_chat(folder: Path) -> list[Row]:
     for at, spoken in enumerate(TALKS, 1):
         visitor = {"_id": f"v{at}", "username": f"guest-{at}", "name": spoken.contact, "phone": spoken.phone}
         kind = "l" if spoken.ours else "c"
-        rooms.append({"_id": f"room{at}", "t": kind, "fname": spoken.contact, "v": visitor, "ts": date(spoken.began, at)})
+        rooms.append(
+            {"_id": f"room{at}", "t": kind, "fname": spoken.contact, "v": visitor, "ts": date(spoken.began, at)}
+        )
     for at, spoken, number, message, exported in each():
-        person = {"customer": ("guest", spoken.contact), "agent": ("robin", AGENT), "bot": ("rocket.cat", BOT)}[message.who]
+        person = {"customer": ("guest", spoken.contact), "agent": ("robin", AGENT), "bot": ("rocket.cat", BOT)}[
+            message.who
+        ]
         document: dict[str, Any] = {
             "_id": f"m{number}",
             "rid": f"room{at}",
@@ -477,7 +496,7 @@ def rocket_chat(folder: Path) -> list[Row]:
             "urls": [],
         }
         if message.who == "customer":
-            document["token"] = "t"
+            document["token"] = spoken.phone
         if message.media:
             document["attachments"] = [{"title": "x", "title_link": url} for url in message.media]
             document["attachments"][0]["title_link"] = "/file-upload/1/a.jpg"
@@ -508,9 +527,12 @@ def whatsapp(folder: Path) -> list[Row]:
     rows, bodies = [], []
 
     def body(spoken: Talk, name: str, **value: Any) -> dict[str, Any]:
-        metadata = {"display_phone_number": OURS[1:], "phone_number_id": "1065" if spoken.ours else "1066"}
+        metadata = {"display_phone_number": OURS[1:], "phone_number_id": "106540352242922" if spoken.ours else "1066"}
         value |= {"messaging_product": "whatsapp", "metadata": metadata}
-        return {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"value": value, "field": name}]}]}
+        return {
+            "object": "whatsapp_business_account",
+            "entry": [{"id": "1", "changes": [{"value": value, "field": name}]}],
+        }
 
     for _, spoken, number, message, exported in each():
         came_in = message.who == "customer"
@@ -519,7 +541,10 @@ def whatsapp(folder: Path) -> list[Row]:
         image = bool(message.media)
         document: dict[str, Any] = base | {"type": "image" if image else "text"}
         document |= (
-            {"image": {"id": f"77{number}", "mime_type": "image/jpeg"} | ({"caption": message.text} if message.text else {})}
+            {
+                "image": {"id": f"77{number}", "mime_type": "image/jpeg"}
+                | ({"caption": message.text} if message.text else {})
+            }
             if image
             else {"text": {"body": message.text}}
         )
@@ -558,8 +583,8 @@ CREATE TABLE agent_bots (id bigserial PRIMARY KEY, name varchar);
 CREATE TABLE conversations (id serial PRIMARY KEY, inbox_id int NOT NULL, contact_id bigint, display_id int,
     created_at timestamp NOT NULL);
 CREATE TABLE messages (id serial PRIMARY KEY, content text, inbox_id int NOT NULL, conversation_id int NOT NULL,
-    message_type int NOT NULL, created_at timestamp NOT NULL, private boolean DEFAULT false NOT NULL, status int DEFAULT 0,
-    content_attributes json DEFAULT '{}', sender_type varchar, sender_id bigint);
+    message_type int NOT NULL, created_at timestamp NOT NULL, private boolean DEFAULT false NOT NULL,
+    status int DEFAULT 0, content_attributes json DEFAULT '{}', sender_type varchar, sender_id bigint);
 CREATE TABLE attachments (id serial PRIMARY KEY, external_url varchar, message_id int NOT NULL);
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import wraps
 from glob import glob
 from pathlib import Path
@@ -48,9 +49,17 @@ class Inputs:
     dedupe: bool = False
     memory_limit: str | None = None
     spill_folder: str | None = None
+    database: str | None = field(default=None, repr=False)
+    statement_timeout: float | None = None
 
     def checked(self, *, lake: bool = False) -> Inputs:
         """The same. Raises UsageError for what is missing and for what means nothing together; a `lake` is sorted."""
+        if lake:
+            self._refuse("a lake", "it is files", "database", "statement_timeout")
+        if self.query is None:
+            self._refuse("INPUT", "it is for a query over a database: give --sql", "database", "statement_timeout")
+        if self.database is None:
+            self._refuse("files", "it is for a query over a database: give --database", "statement_timeout")
         if self.query is None and not self.inputs:
             raise click.UsageError("say what to read: INPUT (a file, or - for standard input), or --sql")
         if self.query is not None:
@@ -78,7 +87,8 @@ class Inputs:
         try:
             return self._sorted(self._rows())
         except FileNotFoundError as error:
-            raise click.UsageError(f"INPUT: {error.filename} does not exist") from None
+            where = "INPUT" if self.database is None else "--database"
+            raise click.UsageError(f"{where}: {error.filename} does not exist") from None
         except ModuleNotFoundError as error:  # it names the extra
             raise click.ClickException(str(error)) from None
 
@@ -126,6 +136,13 @@ class Inputs:
         return sorted_rows(source, dedupe=self.dedupe, **self._bounds())
 
     def _rows(self) -> Source:
+        if self.query is not None and self.database is not None:
+            from export_engine.sources.database import read_database  # noqa: PLC0415  # the same
+
+            seconds = self.statement_timeout
+            timeout = None if seconds is None else timedelta(seconds=seconds)
+            source = read_database(self.database, self.query, self.parameters, statement_timeout=timeout)
+            return self._filtered(source)
         if self.query is not None:
             from export_engine.sources.sql import read_sql  # noqa: PLC0415  # the same
 
@@ -283,7 +300,21 @@ _OPTIONS = (
         metavar="NAME=VALUE",
         multiple=True,
         callback=_parameters,
-        help="The value of $NAME in the query, a text; given more than once, a list of them. Repeatable.",
+        help="The value of $NAME in the query (:NAME with --database), a text; given more than once, a list of them. "
+        "Repeatable.",
+    ),
+    click.option(
+        "--database",
+        metavar="URL",
+        help="Where the query is run instead: postgresql://user@host/name, mysql:// or sqlite:///file.db; its "
+        "parameters are written :NAME. All users of this machine can read what stands here: leave the password out, "
+        "and give it in ~/.pgpass or PGPASSWORD.",
+    ),
+    click.option(
+        "--statement-timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0.001),
+        help="How long the database may work on the query's next rows (default: as long as it takes).",
     ),
     click.option(
         "--map",
@@ -343,4 +374,6 @@ _FLAGS = {
     "parameters": "--param",
     "memory_limit": "--memory-limit",
     "spill_folder": "--spill-folder",
+    "database": "--database",
+    "statement_timeout": "--statement-timeout",
 }

@@ -142,7 +142,7 @@ class _Database:
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         statement = _statement(self.query, self.parameters)
-        with _told(self.place), _connected(self.place) as connection:
+        with _told(self.place, "the query failed"), _connected(self.place) as connection:
             _prepare(connection, context.timezone, self.statement_timeout)
             result = connection.execute(statement)
             try:
@@ -196,8 +196,10 @@ def _connected(place: sa.URL) -> Iterator[sa.Connection]:
     if engine.dialect.name == "postgresql":
         options["postgresql_readonly"] = True
     try:
-        with engine.connect().execution_options(**options) as connection:
-            yield connection
+        with _told(place, "the database cannot be reached"):
+            connection = engine.connect()
+        with connection:
+            yield connection.execution_options(**options)
     finally:
         engine.dispose()
 
@@ -266,15 +268,12 @@ def _batches(
 
 
 @contextmanager
-def _told(place: sa.URL) -> Iterator[None]:
+def _told(place: sa.URL, what: str) -> Iterator[None]:
     """What the database raises, as a SourceError that says it in one line and without the password."""
     try:
         yield
     except sa.exc.SQLAlchemyError as error:
-        said = getattr(error, "orig", None) or error
-        text = " ".join(str(said).split())
+        said = " ".join(str(getattr(error, "orig", None) or error).split())
         if place.password:
-            text = text.replace(place.password, "***")
-        reached = not isinstance(error, sa.exc.DBAPIError) or not error.connection_invalidated
-        what = "the query failed" if reached else "the connection to the database was lost"
-        raise SourceError(f"{what}: {text}") from None
+            said = said.replace(place.password, "***")
+        raise SourceError(f"{what}: {said}") from None

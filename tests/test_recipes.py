@@ -1,0 +1,271 @@
+"""The recipes: each shape, by the command and the Python that their page shows, becomes the rows that it must."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from datetime import date
+from functools import partial
+from io import BytesIO, StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import psycopg
+import pytest
+
+from export_engine import Channel, DateRange, export_conversations
+from export_engine.sources import Source, read_database, read_sql
+from export_engine.verify import verify_archive
+from tests import shapes
+from tests.cli.command import run
+from tests.jobs.postgres import fresh_database, running_cluster
+from tests.shapes import Row
+
+RECIPES = Path(__file__).parents[1] / "fixtures" / "recipes"
+PAGE = (RECIPES / "README.md").read_text("utf-8")
+COMMANDS = {
+    match[1]: shlex.split(match[0])[1:]
+    for match in re.finditer(r"^export-engine .*recipes/(\S+)\.sql.*$", PAGE, re.MULTILINE)
+}
+JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+SHAPES: dict[str, Callable[[Path], list[Row]]] = {
+    "twilio-log": partial(shapes.twilio, bulk=False),
+    "twilio-bulk": partial(shapes.twilio, bulk=True),
+    "intercom": shapes.intercom,
+    "amazon-connect": shapes.amazon_connect,
+    "zendesk-chat": shapes.zendesk_chat,
+    "slack": shapes.slack,
+    "telegram": shapes.telegram,
+    "rocket-chat": shapes.rocket_chat,
+    "whatsapp-webhooks": shapes.whatsapp,
+}
+
+
+def query(recipe: str) -> str:
+    return (RECIPES / f"{recipe}.sql").read_text("utf-8")
+
+
+def by_id(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["conversation_id"], row["message_id"]))
+
+
+def rows_of(archive: bytes) -> list[Row]:
+    with ZipFile(BytesIO(archive)) as opened:
+        tables = [csv.DictReader(StringIO(opened.read(name).decode(), newline="")) for name in opened.namelist()]
+    return [row for table in tables for row in table]
+
+
+def exported(source: Source) -> list[Row]:
+    return rows_of(b"".join(export_conversations(source, channel=Channel("X"), date_range=JUNE, export_id="x")))
+
+
+def in_order(rows: list[Row]) -> bool:
+    """Whether each conversation's messages are by time."""
+    return all(
+        first["message_time"] <= second["message_time"]
+        for first, second in pairwise(rows)
+        if first["conversation_id"] == second["conversation_id"]
+    )
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the recipes are, as in a clone."""
+    (tmp_path / "fixtures").mkdir()
+    (tmp_path / "fixtures" / "recipes").symlink_to(RECIPES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    with running_cluster() as url:
+        yield url
+
+
+@pytest.fixture
+def chatwoot(cluster: str) -> tuple[str, list[Row]]:
+    """The URL of a database of Chatwoot's, and the rows that must come of it."""
+    url = fresh_database(cluster)
+    with psycopg.connect(url) as connection:
+
+        def execute(statement: str, values: list[Any]) -> None:
+            connection.execute(statement.encode(), values or None)
+
+        return url, shapes.chatwoot(execute)
+
+
+def test_each_recipe_has_a_command() -> None:
+    """And each command a recipe, a row of the table, and in the recipe's head the same command."""
+    assert {path.stem for path in RECIPES.glob("*.sql")} == COMMANDS.keys() == SHAPES.keys() | {"chatwoot"}
+    for recipe, command in COMMANDS.items():
+        assert f"| `{recipe}.sql` |" in PAGE
+        head = query(recipe).partition("\nWITH ")[0].partition("\nSELECT")[0]
+        said = re.sub(r" ?\\\n-- *", " ", head.partition("-- export-engine ")[2])
+        assert shlex.split(said) == command
+        for part in ("Written against:", "Conversation:", "Speakers:", "Left out:", "Parameters:"):
+            assert f"\n-- {part} " in head
+
+
+@pytest.mark.parametrize("recipe", SHAPES)
+def test_a_shape_in_one_command(recipe: str, clone: Path) -> None:
+    """The page's, word for word: the rows that must come of it, and an archive without problems."""
+    rows = SHAPES[recipe](clone)
+    code, _, errors = run(*COMMANDS[recipe], "--output", "out.zip", cwd=clone)
+    assert (code, errors) == (0, "")
+    found = rows_of((clone / "out.zip").read_bytes())
+    assert by_id(found) == by_id(rows)
+    assert in_order(found)
+    assert not verify_archive(clone / "out.zip").problems
+
+
+def test_chatwoot_in_one_command(chatwoot: tuple[str, list[Row]], clone: Path) -> None:
+    """The page's, with another URL."""
+    url, rows = chatwoot
+    command = [url if part.startswith("postgresql://") else part for part in COMMANDS["chatwoot"]]
+    code, _, errors = run(*command, "--output", "out.zip", cwd=clone)
+    assert (code, errors) == (0, "")
+    found = rows_of((clone / "out.zip").read_bytes())
+    assert by_id(found) == by_id(rows)
+    assert in_order(found)
+    assert not verify_archive(clone / "out.zip").problems
+
+
+def test_the_page_in_python(chatwoot: tuple[str, list[Row]], clone: Path) -> None:
+    """Both of its programs."""
+    url, of_chatwoot = chatwoot
+    programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    expected = (shapes.twilio(clone, bulk=False), of_chatwoot)
+    for program, rows in zip(programs, expected, strict=True):
+        exec(compile(program.replace("postgresql://reader@localhost/chatwoot", url), "README.md", "exec"), {})  # noqa: S102  # ours
+        (archive,) = clone.glob("*.zip")
+        assert by_id(rows_of(archive.read_bytes())) == by_id(rows)
+        archive.unlink()
+
+
+def test_one_telegram_chat_is_a_file_too(tmp_path: Path) -> None:
+    """As Telegram exports a chat alone."""
+    rows = [row for row in shapes.telegram(tmp_path) if row["conversation_id"] == "1"]
+    parameters = {"files": str(tmp_path / "one-chat.json"), "me": "user5550100"}
+    assert by_id(exported(read_sql(query("telegram"), parameters))) == by_id(rows)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("<p>one</p>\n<p>two</p>", "one\ntwo"),
+        ("<p>a<br>b<br/>c<br />d</p>", "a\nb\nc\nd"),
+        ("<div>a</div><div>b</div>", "a\nb"),
+        ("<p>Items:</p><ul><li>one</li><li>two</li></ul>", "Items:\none\ntwo"),
+        ("plain<p>then a paragraph</p>", "plain\nthen a paragraph"),
+        ('<p>see <a href="https://example.com/?a=1&amp;b=2" title="a > b">this</a></p>', "see this"),
+        ("<p>&lt;3 &amp;amp; &quot;x&quot; &#39;y&#39; &#x27;z&#X27;</p>", "<3 &amp; \"x\" 'y' 'z'"),
+        ("<p>caf&eacute; &euro;5 &hellip; &#128512;&#x1F44D; 1&nbsp;kg</p>", "café €5 … 😀👍 1\u00a0kg"),
+        ("<p>&unknown; &#xD800; &#0; &#99999999; & AT&T; R&D</p>", "&unknown; &#xD800; &#0; &#99999999; & AT&T; R&D"),
+        ("<p>a <b>bold</b>\n   word</p><!-- <p>no</p> --><style>p {}</style>", "a bold word"),
+        ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        ("<p>שלום</p><p>مرحبا</p>", "שלום\nمرحبا"),
+        ('<p><img src="https://example.com/i.png?a=1&amp;b=2"></p>', ""),
+        (None, ""),
+    ],
+)
+def test_intercom_bodies_are_readable(body: str | None, text: str, tmp_path: Path) -> None:
+    """Paragraphs are lines, tags are gone, entities are characters, once."""
+    source = {
+        "type": "email",
+        "id": "1",
+        "body": body,
+        "author": {"type": "lead"},
+        "attachments": [{"url": "https://x/"}],
+    }
+    shapes.write_json(tmp_path / "1.json", {"id": "c", "created_at": 1780617600, "source": source})
+    (row,) = exported(read_sql(query("intercom"), {"files": str(tmp_path / "1.json"), "channel": "email"}))
+    assert [line.rstrip() for line in row["message_text"].split("\n") if line] == [*filter(None, text.split("\n"))]
+    images = ",https://example.com/i.png?a=1&b=2" if body and "<img" in body else ""
+    assert row["media_url"] == f"https://x/{images}"
+
+
+def test_intercom_parts_of_other_kinds(tmp_path: Path) -> None:
+    """A closing comment is a message; notes of any kind and what has nothing in it are none; AI agents are bots."""
+    author = {"type": "admin", "name": "Robin", "email": "robin@example.com"}
+    base = {"created_at": 1780617600, "author": author, "attachments": []}
+    parts = [
+        base | {"id": "1", "part_type": "close", "body": "<p>Bye</p>"},
+        base | {"id": "2", "part_type": "close", "body": ""},
+        base | {"id": "3", "part_type": "note", "body": "<p>secret</p>"},
+        base | {"id": "4", "part_type": "some_new_note", "body": "<p>secret</p>"},
+        base | {"id": "5", "part_type": "comment", "body": None},
+        base | {"id": "6", "part_type": "comment", "body": None, "redacted": True},
+        base | {"id": "7", "part_type": "comment", "body": "<p>AI</p>", "author": author | {"from_ai_agent": True}},
+        base | {"id": "8", "part_type": "comment", "body": "<p>Team</p>", "author": {"type": "team", "email": "t@x"}},
+    ]
+    document = {
+        "id": "c",
+        "created_at": 1780617600,
+        "source": {"type": "whatsapp", "id": "0", "body": "<p>Hi</p>", "author": {"type": "admin"}},
+        "conversation_parts": {"conversation_parts": parts},
+    }
+    shapes.write_json(tmp_path / "1.json", document)
+    rows = exported(read_sql(query("intercom"), {"files": str(tmp_path / "1.json"), "channel": "whatsapp"}))
+    assert [(row["message_id"], row["speaker_type"], row["message_text"], row["sender_account"]) for row in rows] == [
+        ("0", "agent", "Hi", ""),
+        ("1", "agent", "Bye", "robin@example.com"),
+        ("6", "agent", "", "robin@example.com"),
+        ("7", "bot", "AI", ""),
+        ("8", "agent", "Team", ""),
+    ]
+
+
+def test_zendesk_messages_that_were_left_offline(tmp_path: Path) -> None:
+    """They have no history: the chat is the message."""
+    chat = {
+        "id": "2606.1",
+        "type": "offline_msg",
+        "timestamp": "2026-06-05T10:00:00Z",
+        "message": "Call me",
+        "department_name": "Sales",
+        "visitor": {"name": "Visitor 10001", "phone": ""},
+    }
+    shapes.write_json(tmp_path / "chats.json", {"chats": [chat]})
+    parameters = {"files": str(tmp_path / "chats.json"), "department": "Sales"}
+    (row,) = exported(read_sql(query("zendesk-chat"), parameters))
+    assert (row["contact_name"], row["contact_phone"], row["message_text"]) == ("Visitor 10001", "", "Call me")
+
+
+def test_twilio_over_whatsapp(tmp_path: Path) -> None:
+    """Numbers with a channel before them: the phone is the number, the conversation the address."""
+    (tmp_path / "log.csv").write_text(
+        "Sid,Direction,From,To,Body,Status,SentDate\n"
+        "SM1,inbound,whatsapp:+12025550101,whatsapp:+12025550199,Hi,received,2026-06-05T10:00:00Z\n"
+        "SM2,outbound-api,whatsapp:+12025550199,whatsapp:+12025550101,Yes,read,2026-06-05T10:01:00Z\n"
+        "SM3,inbound,+12025550101,+12025550199,by SMS,received,2026-06-05T10:01:00Z\n"
+    )
+    parameters = {"files": str(tmp_path / "log.csv"), "ours": "whatsapp:+12025550199"}
+    rows = exported(read_sql(query("twilio-log"), parameters))
+    assert [(row["conversation_id"], row["contact_phone"]) for row in rows] == [
+        ("whatsapp:+12025550101", "+12025550101")
+    ] * 2
+
+
+def test_chatwoot_with_little_in_it(cluster: str) -> None:
+    """No contact, no sender, no status, an attachment without an address: the message comes all the same."""
+    url = fresh_database(cluster)
+    with psycopg.connect(url) as connection:
+        connection.execute(shapes.CHATWOOT.encode())
+        connection.execute("INSERT INTO inboxes VALUES (2, 'WhatsApp', 1)")
+        connection.execute("INSERT INTO conversations VALUES (1, 2, NULL, 1, '2026-06-05 10:00')")
+        connection.execute(
+            "INSERT INTO messages (id, content, inbox_id, conversation_id, message_type, created_at, status) "
+            "VALUES (1, NULL, 2, 1, 1, '2026-06-05 10:00:00.5', NULL), (2, 'x', 2, 1, 0, '2026-06-05 10:01', 7)"
+        )
+        connection.execute("INSERT INTO attachments (external_url, message_id) VALUES (NULL, 1), ('', 1)")
+    rows = exported(read_database(url, query("chatwoot"), {"inbox": "2"}))
+    assert [(row["speaker_type"], row["speaker_name"], row["media_url"], row["status"]) for row in rows] == [
+        ("bot", "", "", ""),
+        ("customer", "", "", "7"),
+    ]
