@@ -135,6 +135,10 @@ class JobStore(Protocol):
         """How many jobs there are in each status."""
         ...
 
+    def check(self) -> None:
+        """Raise if a job could not be kept just now."""
+        ...
+
 
 class ArchiveStore(Protocol):
     """Where archives are kept until their links die. Paths are `<job id>/<token>/<file name>`."""

@@ -24,9 +24,11 @@ from starlette.exceptions import HTTPException
 
 from export_engine.jobs.errors import RequestError
 from export_engine.service.background import Background, make_worker
-from export_engine.service.components import Components
+from export_engine.service.components import UNREACHABLE, Components
 from export_engine.service.connections import report_running_out_once
+from export_engine.service.deadline import Lanes, in_time
 from export_engine.service.downloads import downloads_router
+from export_engine.service.errors import UnavailableError
 from export_engine.service.metrics import Metrics
 from export_engine.service.middleware import Requests
 from export_engine.service.openapi import openapi_document
@@ -38,10 +40,14 @@ __all__ = ["GRACE", "create_app"]
 GRACE = timedelta(seconds=20)
 #: What it takes a worker at most, after that, to abort the export and hand its job back.
 _HANDING_BACK = timedelta(seconds=10)
+#: Seconds after which a client may try again.
+RETRY_AFTER = "5"
 
 _log = logging.getLogger(__name__)
 
 _NOBODY = str(UUID(int=0))
+_NO_DATABASE = "the database cannot be reached"
+_NO_CHANNELS = "the channels cannot be read"
 
 
 def create_app(components: Components, *, worker: bool = False, grace: timedelta = GRACE) -> FastAPI:
@@ -61,7 +67,10 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
         redirect_slashes=False,  # a path with a slash too many is unknown, as any other
     )
     app.state.components = components
+    app.state.lanes = Lanes()
     app.add_exception_handler(RequestError, _refused)
+    for error in UNREACHABLE:
+        app.add_exception_handler(error, _unreachable)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(Requests, metrics=metrics)
     app.include_router(router)
@@ -70,9 +79,12 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
         app.include_router(downloads_router(components.downloads, components.clock))
 
     @app.get("/healthz")
-    def healthz() -> JSONResponse:
-        """Whether this process can do its work: the database answers, the worker lives."""
-        problem = _problem(components, background)
+    async def healthz(request: Request) -> JSONResponse:
+        """Whether this process can do its work: a job could be kept, the worker lives."""
+        try:
+            problem = await in_time(request, lambda: _problem(components, background))
+        except UnavailableError:
+            problem = _NO_DATABASE
         return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
     @app.get("/metrics")
@@ -96,10 +108,15 @@ def _problem(components: Components, background: Background | None) -> str | Non
     if background is not None and not background.alive:
         return "the worker has stopped"
     try:
-        components.store.get(_NOBODY, _NOBODY)
+        components.store.check()
     except Exception:  # noqa: BLE001  # whatever store it is and whatever it raises: it cannot be used
-        _log.exception("the database cannot be reached")
-        return "the database cannot be reached"
+        _log.exception(_NO_DATABASE)
+        return _NO_DATABASE
+    try:
+        components.directory.find(_NOBODY, channel_id=_NOBODY)
+    except Exception:  # noqa: BLE001  # as above
+        _log.exception(_NO_CHANNELS)
+        return _NO_CHANNELS
     return None
 
 
@@ -127,7 +144,15 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "ApiKey"  # RFC 9110 wants one; there is no registered scheme for a key
     elif error.status == 413:
         headers["Connection"] = "close"  # the rest of the body is not waited for
+    elif error.status == 503:
+        headers["Retry-After"] = RETRY_AFTER
     return JSONResponse(error.body, error.status, headers)
+
+
+async def _unreachable(request: Request, error: Exception) -> JSONResponse:
+    """A database that cannot be reached, is locked for too long or has no connection left."""
+    _log.warning("the database cannot be used", exc_info=error)
+    return await _refused(request, UnavailableError())
 
 
 async def _no_route(_: Request, error: Exception) -> JSONResponse:

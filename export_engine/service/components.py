@@ -15,11 +15,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeftError
 
 from export_engine.errors import ExportError, OptionError
 from export_engine.jobs.backends.archives import open_archives
@@ -34,10 +35,17 @@ from export_engine.options import ExportOptions
 from export_engine.service.downloads import ServedArchives
 from export_engine.service.settings import Settings
 
-__all__ = ["DEMO", "Components", "job_database_url", "now", "open_components", "open_job_database"]
+__all__ = ["DEMO", "UNREACHABLE", "Components", "job_database_url", "now", "open_components", "open_job_database"]
 
 #: The part of the folder with the demo's channels and conversations.
 DEMO = "demo"
+
+#: What a database raises that is not there, is locked, or has no connection left.
+UNREACHABLE: tuple[type[Exception], ...] = (OperationalError, InterfaceError, NoConnectionLeftError)
+
+#: How long a transaction waits for a lock or a connection, and on PostgreSQL for its statements: less than a client
+#: waits for an answer. Workers ask again.
+PATIENCE = timedelta(seconds=1.5)
 
 
 def now() -> datetime:
@@ -72,7 +80,7 @@ def open_job_database(*, database: str | None, data: Path | None) -> Iterator[En
     Raises OptionError for a URL that cannot work or is missing, ExportError if the database cannot be reached.
     """
     with job_database_url(database=database, data=data) as url:
-        engine = open_database(url)
+        engine = open_database(url, patience=PATIENCE)
     try:
         yield engine
     finally:

@@ -2,14 +2,15 @@
 
 RequestError                     of `export_engine.jobs.errors`: `status` and `body`
 ├── BodyTooLargeError     413    more bytes than a request's body may have
-└── MediaTypeError        415    a body that is not declared as JSON
+├── MediaTypeError        415    a body that is not declared as JSON
+└── UnavailableError      503    the database does not answer, for a while
 """
 
 from __future__ import annotations
 
 from export_engine.jobs.errors import RequestError
 
-__all__ = ["MAX_BODY", "BodyTooLargeError", "MediaTypeError"]
+__all__ = ["MAX_BODY", "BodyTooLargeError", "MediaTypeError", "UnavailableError"]
 
 #: Bytes of a request's body; one that says all there is to say has under one thousand.
 MAX_BODY = 64 << 10
@@ -31,3 +32,12 @@ class MediaTypeError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("The body must be JSON: send the header Content-Type: application/json.")
+
+
+class UnavailableError(RequestError):
+    """The database does not answer, or not in time; what was asked for may have been done all the same."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The service cannot reach its database just now. Try again in a few seconds.")

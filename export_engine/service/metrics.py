@@ -5,8 +5,10 @@ Jobs by status are counted in the database and so the same from every process; a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import Thread
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +26,11 @@ from export_engine.jobs.worker import JobEvent
 from export_engine.report import ExportReport
 
 __all__ = ["Metrics"]
+
+#: Seconds that a scrape waits for jobs to be counted.
+_COUNTING_TIME = 1.5
+
+_log = logging.getLogger(__name__)
 
 _SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600)
 
@@ -68,17 +75,36 @@ class Metrics:
 
 
 class _Jobs(Collector):
-    """How many jobs there are, by status."""
+    """How many jobs there are, by status; left out while the database does not tell."""
 
     def __init__(self, count: Callable[[], Mapping[Status, int]]) -> None:
         self._count = count
+        self._counting: Thread | None = None
+        self._counted: Mapping[Status, int] | None = None
 
     def collect(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily("export_jobs", "Export jobs in the database, by status.", labels=["status"])
-        for status, number in self._count().items():
+        for status, number in (self._asked() or {}).items():
             jobs.add_metric([str(status)], number)
         yield jobs
 
     def describe(self) -> list[Metric]:
         """Nothing: counting is for scrapes, not for when this is registered."""
         return []
+
+    def _asked(self) -> Mapping[Status, int] | None:
+        """What the database says, if it does so in time; while one thread waits for it no other begins to."""
+        counting = self._counting
+        if counting is None or not counting.is_alive():
+            self._counted = None
+            # A daemon: a database that is frozen must not keep the process from its end.
+            self._counting = counting = Thread(target=self._ask, name="count-jobs", daemon=True)
+            counting.start()
+        counting.join(_COUNTING_TIME)
+        return None if counting.is_alive() else self._counted
+
+    def _ask(self) -> None:
+        try:
+            self._counted = self._count()
+        except Exception:  # noqa: BLE001  # whatever a store raises, the other metrics stand
+            _log.warning("export jobs cannot be counted", exc_info=True)

@@ -23,7 +23,7 @@ from export_engine.jobs.errors import (
     UnauthorizedError,
 )
 from export_engine.jobs.request import ExportRequest
-from export_engine.service.errors import BodyTooLargeError, MediaTypeError
+from export_engine.service.errors import BodyTooLargeError, MediaTypeError, UnavailableError
 from export_engine.service.schemas import (
     AmbiguousChannel,
     Error,
@@ -170,6 +170,7 @@ def _trigger() -> dict[str, Any]:
                 refused=InvalidRequestError([Problem(None, "either channel_id or phone_number must be provided")]).body,
             ),
             "500": _failure(),
+            "503": _unavailable(),
         },
     }
 
@@ -191,6 +192,7 @@ def _poll() -> dict[str, Any]:
                 "No such export job in this workspace.", NotFoundError("No such export job in this workspace.")
             ),
             "500": _failure(),
+            "503": _unavailable(),
         },
     }
 
@@ -213,6 +215,10 @@ def _refusal(description: str, error: RequestError) -> dict[str, Any]:
 
 def _unauthorized() -> dict[str, Any]:
     return _refusal("Missing or invalid X-API-Key.", UnauthorizedError())
+
+
+def _unavailable() -> dict[str, Any]:
+    return _refusal("The database does not answer: try again after Retry-After seconds.", UnavailableError())
 
 
 def _failure() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from export_engine.jobs.errors import InvalidRequestError, Problem, Unauthorized
 from export_engine.jobs.identifiers import uuid_of
 from export_engine.jobs.job import accepted_document
 from export_engine.service.components import Components
+from export_engine.service.deadline import in_time
 from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError
 
 __all__ = ["components_of", "router"]
@@ -35,12 +36,14 @@ def components_of(request: Request) -> Components:
     return components
 
 
-def _workspace(request: Request, workspace_id: str, components: Annotated[Components, Depends(components_of)]) -> str:
+async def _workspace(
+    request: Request, workspace_id: str, components: Annotated[Components, Depends(components_of)]
+) -> str:
     """The workspace, once the key holds for it. No key holds for what is no UUID."""
     workspace = uuid_of(workspace_id)
     if workspace is None:
         raise UnauthorizedError
-    components.keys.check(request.headers.get("X-API-Key"), workspace)
+    await in_time(request, lambda: components.keys.check(request.headers.get("X-API-Key"), workspace))
     return workspace
 
 
@@ -79,34 +82,44 @@ router = APIRouter(prefix="/api/v1/workspace/{workspace_id}/export-conversations
 
 
 @router.post("")
-def trigger(
+async def trigger(
+    request: Request,
     workspace: _Workspace,
     body: Annotated[Any, Depends(_json)],
     components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
     """Queue an export."""
-    job = api.trigger(
-        body,
-        workspace_id=workspace,
-        store=components.store,
-        directory=components.directory,
-        now=components.clock(),
-        timezone=components.options.tzinfo,
+    job = await in_time(
+        request,
+        lambda: api.trigger(
+            body,
+            workspace_id=workspace,
+            store=components.store,
+            directory=components.directory,
+            now=components.clock(),
+            timezone=components.options.tzinfo,
+        ),
     )
     _log.info("export job queued", extra={"job": job.id, "workspace": workspace})
     return JSONResponse(accepted_document(job), 202)
 
 
 @router.get("/{export_job_id}")
-def poll(
-    workspace: _Workspace, export_job_id: str, components: Annotated[Components, Depends(components_of)]
+async def poll(
+    request: Request,
+    workspace: _Workspace,
+    export_job_id: str,
+    components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
     """Tell what has become of an export."""
-    document = api.poll(
-        export_job_id,
-        workspace_id=workspace,
-        store=components.store,
-        archives=components.archives,
-        now=components.clock(),
+    document = await in_time(
+        request,
+        lambda: api.poll(
+            export_job_id,
+            workspace_id=workspace,
+            store=components.store,
+            archives=components.archives,
+            now=components.clock(),
+        ),
     )
     return JSONResponse(document)

@@ -142,14 +142,20 @@ def listening(app: FastAPI, listener: socket.socket) -> Iterator[None]:
 
 @contextmanager
 def serving(
-    folder: Path, *, worker: bool = True, smtp: str | None = None, grace: timedelta = GRACE, **replaced: Any
+    folder: Path,
+    *,
+    worker: bool = True,
+    smtp: str | None = None,
+    database: str | None = None,
+    grace: timedelta = GRACE,
+    **replaced: Any,
 ) -> Iterator[Service]:
     """Run the service on the demo's data in a folder; `replaced` components replace those of the same name."""
     write_demo(folder / "demo")
     clock = Clock()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with open_components(Settings(data=folder, smtp=smtp), url) as opened:
+        with open_components(Settings(data=folder, smtp=smtp, database=database), url) as opened:
             assert isinstance(opened.downloads, ObjectArchives)
             used = replace(opened, **{"clock": clock} | replaced)
             key = opened.keys.create(DEMO_WORKSPACE, now=NOW)

@@ -7,16 +7,19 @@ SQLite (a file) for one machine, PostgreSQL for several. What each needs to be s
   that reads first and then wants the lock would fail at once, without waiting, if another had written in between.
   So every transaction that writes goes through `writing(engine)`.
 - Waiting. SQLite keeps a write-ahead log, so readers and the writer do not wait for each other; writers wait their
-  turn, for at most `BUSY_TIMEOUT`. It syncs each commit to disk (its default): a job that was accepted is not lost.
+  turn, for at most `BUSY_TIMEOUT` unless `open_database` is told otherwise. It syncs each commit to disk (its default):
+  a job that was accepted is not lost.
 - Times. Microseconds and UTC survive on both: see `UtcTime`.
 - Releases. The tables below are what this release works with; `migrations` brings a database there, also an empty one.
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +51,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.types import TypeEngine
 
 from export_engine.errors import OptionError
@@ -79,6 +82,9 @@ BUSY_TIMEOUT = timedelta(seconds=30)
 
 # Whoever holds this (arbitrary) advisory lock of PostgreSQL's may change the tables. SQLite has its one write lock.
 _UPGRADE_LOCK = 0x6578706F7274
+
+# How libpq finds out that a server's machine has gone, in seconds, and milliseconds for what was sent and not received.
+_STAY_IN_TOUCH = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 _DRIVERS = {
     "sqlite": "sqlite+pysqlite",
@@ -241,12 +247,15 @@ api_key = Table(
 )
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, *, patience: timedelta = BUSY_TIMEOUT) -> Engine:
     """An engine for the database at `url`; dispose of it when done.
 
     `url` is `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`. An empty database gets its tables,
     and a SQLite file that an older release made is upgraded. Any number of processes may open the same database at
     once, also for the first time.
+
+    `patience` is how long a transaction waits for a lock or for one of the engine's connections, and on PostgreSQL for
+    each statement, before it fails. It does not bound the wait for a server that is frozen.
 
     Raises OptionError for a URL that is neither or a SQLite database that cannot be shared, RevisionError for a
     database that a newer release made, or on PostgreSQL an older one, ExportError for somebody else's tables, and
@@ -255,10 +264,9 @@ def open_database(url: str) -> Engine:
     engine = _engine(url)
     try:
         _upgrade(engine, older=engine.dialect.name == "sqlite")
-    except BaseException:
+    finally:
         engine.dispose()
-        raise
-    return engine
+    return _engine(url, patience)
 
 
 def upgrade_database(url: str) -> tuple[str | None, str]:
@@ -303,14 +311,25 @@ def storable(value: str) -> bool:
     return "\0" not in value
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, patience: timedelta | None = None) -> Engine:
+    """An engine; without patience, as for upgrades, statements of PostgreSQL may take as long as they take."""
+    waits = (patience or BUSY_TIMEOUT).total_seconds()
     try:
         parsed = make_url(url)
         parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
         if parsed.get_backend_name() == "postgresql":
             # The moves of jobs rely on what this level means: an update sees what was committed while it waited.
-            return create_engine(parsed, isolation_level="READ COMMITTED", pool_pre_ping=True)
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT.total_seconds()})
+            engine = create_engine(
+                parsed,
+                isolation_level="READ COMMITTED",
+                pool_pre_ping=True,
+                pool_timeout=waits,
+                connect_args=_STAY_IN_TOUCH | {"connect_timeout": max(2, math.ceil(waits))},
+            )
+            if patience is not None:
+                event.listen(engine, "connect", partial(_limit_waiting, milliseconds=int(waits * 1000)))
+            return engine
+        engine = create_engine(parsed, poolclass=QueuePool, pool_timeout=waits, connect_args={"timeout": waits})
     except (ArgumentError, KeyError, ValueError):
         raise OptionError(
             "the database's URL is neither sqlite:///path/to/file.db nor postgresql://user:password@host/name",
@@ -321,6 +340,13 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _leave_transactions_alone)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _limit_waiting(connection: Any, _: ConnectionPoolEntry, *, milliseconds: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET statement_timeout = {milliseconds}")
+        cursor.execute(f"SET lock_timeout = {milliseconds}")
+    connection.commit()
 
 
 def _leave_transactions_alone(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:

@@ -22,11 +22,19 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, RowMapping, Table, func, or_, select, update
+from sqlalchemy import ColumnElement, Engine, RowMapping, Table, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.database import ACTIVE, KEPT, NOT_NOTIFIED, export_job, storable, writing
+from export_engine.jobs.backends.database import (
+    ACTIVE,
+    KEPT,
+    NOT_NOTIFIED,
+    export_job,
+    export_setting,
+    storable,
+    writing,
+)
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
 from export_engine.jobs.job import LINK_LIFE, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease
@@ -69,11 +77,11 @@ class SqlJobStore:
         """
         if job.status is not Status.QUEUED:
             raise TransitionError(f"a job begins queued, it cannot begin {job.status}")
-        insert = _INSERT[self._engine.dialect.name](export_job).values(asdict(job))
+        keep = _INSERT[self._engine.dialect.name](export_job).values(asdict(job))
         # Only this one conflict is the caller's; any other (an id used twice) is raised.
-        insert = insert.on_conflict_do_nothing(index_elements=_UNIQUE, index_where=ACTIVE)
+        keep = keep.on_conflict_do_nothing(index_elements=_UNIQUE, index_where=ACTIVE)
         with self._writing.begin() as connection:
-            kept = connection.execute(insert.returning(_COLUMNS.id)).one_or_none()
+            kept = connection.execute(keep.returning(_COLUMNS.id)).one_or_none()
         if kept is None:
             raise ActiveExportError
 
@@ -168,6 +176,12 @@ class SqlJobStore:
         with self._engine.begin() as connection:
             counted = {row.status: row.jobs for row in connection.execute(query)}
         return {status: counted.get(status, 0) for status in Status}
+
+    def check(self) -> None:
+        """Write, and take it back: raises what `create` would raise of a database that is not there or is locked."""
+        with self._writing.connect() as connection, connection.begin() as transaction:
+            connection.execute(insert(export_setting).values(name=secrets.token_hex(16), value=""))
+            transaction.rollback()
 
     def _claim_or_give_up(self, now: datetime, length: timedelta) -> Lease | Job | None:
         """The oldest job to be had, claimed; or the job that was it, given up; or None if there is none."""

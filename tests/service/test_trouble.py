@@ -1,0 +1,143 @@
+"""A database in trouble: locked, frozen, out of connections. The service answers in time, and says what is so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from export_engine.service.deadline import THREADS
+from tests.jobs.postgres import fresh_database, running_cluster
+from tests.service.running import BY_CHANNEL, JUNE, Service, serving, until
+
+#: Seconds that a client waits: more than an answer should take on a busy machine, much less than a database may.
+PATIENT = 8.0
+
+
+def unavailable(answer: httpx.Response) -> bool:
+    """Whether it is a 503 as the API has it, with a time to try again."""
+    if answer.status_code != 503:
+        return False
+    assert answer.headers["Retry-After"] == "5"
+    assert answer.json()["detail"]["message"].startswith("The service cannot reach its database just now.")
+    return True
+
+
+def health(service: Service) -> tuple[int, Any]:
+    """What the health check says."""
+    answer = service.client.get("/healthz", timeout=PATIENT)
+    return answer.status_code, answer.json()["status"]
+
+
+def scraped(service: Service) -> str:
+    """The metrics."""
+    answer = service.client.get("/metrics", timeout=PATIENT)
+    assert answer.status_code == 200
+    return answer.text
+
+
+@pytest.mark.timeout(120)
+def test_sqlite_locked_by_a_writer(tmp_path: Path) -> None:
+    """What writes is 503 with Retry-After, health says so, polls and metrics go on; then all is well again."""
+    with serving(tmp_path, worker=False) as service:
+        job_id = service.trigger(JUNE).json()["export_job_id"]
+        with closing(sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with ThreadPoolExecutor(2 * THREADS) as crowd:
+                waiting = [
+                    crowd.submit(service.client.post, service.path(), json=BY_CHANNEL, timeout=30)
+                    for _ in range(2 * THREADS)
+                ]
+                poll = service.client.get(service.path(job_id), timeout=PATIENT)
+                assert poll.json()["status"] == "queued"
+                assert 'export_jobs{status="queued"} 1.0' in scraped(service)
+                assert all(unavailable(answer.result()) for answer in waiting)
+            assert health(service) == (503, "the database cannot be reached")
+        until(lambda: health(service) == (200, "ok"))
+        assert service.trigger(BY_CHANNEL).status_code == 202
+
+
+def test_sqlite_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The health check fails where a POST would, though what is there can be read."""
+    with serving(tmp_path, worker=False) as service:
+        engine = service.components.store._engine  # type: ignore[attr-defined]  # an SqlJobStore's
+        engine.dispose()
+        monkeypatch.setattr(engine.pool, "_creator", lambda *_: _read_only(tmp_path / "jobs.sqlite"))
+        assert health(service) == (503, "the database cannot be reached")
+        assert unavailable(service.trigger(JUNE))
+        engine.dispose()
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A PostgreSQL to be frozen: not the one that other tests share."""
+    with running_cluster() as url:
+        yield url
+
+
+@contextmanager
+def frozen(cluster: str) -> Iterator[None]:
+    """Every process of a server, stopped while the block runs: connections stay, and nothing is answered."""
+    with psycopg.connect(f"{cluster}/postgres", autocommit=True) as connection:
+        own = connection.info.backend_pid
+        parent = int(Path(f"/proc/{own}/stat").read_text().rpartition(")")[2].split()[1])
+        rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()").fetchall()
+    pids = [parent, *(pid for (pid,) in rows)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found in /proc")
+def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
+    """Everything is answered, with 503 and Retry-After, however many ask; once it wakes all is well again."""
+    with serving(tmp_path, worker=False, database=fresh_database(cluster)) as service:
+        job_id = service.trigger(JUNE).json()["export_job_id"]
+        gate = threading.Barrier(3 * THREADS)
+
+        def poll(_: int) -> httpx.Response:
+            gate.wait(60)
+            return service.client.get(service.path(job_id), timeout=PATIENT)
+
+        with frozen(cluster):
+            with ThreadPoolExecutor(3 * THREADS) as crowd:
+                assert all(unavailable(answer) for answer in crowd.map(poll, range(3 * THREADS)))
+            assert unavailable(service.client.post(service.path(), json=BY_CHANNEL, timeout=PATIENT))
+            assert health(service) == (503, "the database cannot be reached")
+            assert "export_jobs{" not in scraped(service)
+            assert "http_requests_total" in scraped(service)
+        until(lambda: health(service) == (200, "ok"))
+        assert service.client.get(service.path(job_id)).json()["status"] == "queued"
+        assert 'export_jobs{status="queued"}' in scraped(service)
+
+
+@pytest.mark.timeout(120)
+def test_postgresql_with_a_locked_table(tmp_path: Path, cluster: str) -> None:
+    """A lock that is not given in time is a 503, and the statement is ended, so that its thread is free again."""
+    url = fresh_database(cluster)
+    with serving(tmp_path, worker=False, database=url) as service:
+        with psycopg.connect(url) as other:
+            other.execute("LOCK TABLE export_job")
+            assert unavailable(service.client.post(service.path(), json=JUNE, timeout=PATIENT))
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            until(lambda: other.execute(waiting).fetchone() == (0,))
+        assert service.trigger(JUNE).status_code == 202
