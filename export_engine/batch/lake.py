@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,17 @@ from export_engine.batch.runs import LAKE_SCHEMA
 from export_engine.errors import OptionError, SchemaError, SourceError
 from export_engine.options import Epoch
 from export_engine.sources import SourceContext
-from export_engine.sources.duck import MEMORY_LIMIT, check_expression, connected, query_errors, selected, told
+from export_engine.sources.duck import (
+    check_expression,
+    check_query,
+    connected,
+    query_errors,
+    selected,
+    told,
+)
 from export_engine.sources.mapping import MappedFormat, mapped_query
 from export_engine.sources.tables import normalised
-from export_engine.times import MAX_US, MIN_US
+from export_engine.times import MAX_US, MIN_US, instant
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,13 +64,14 @@ class Lake:
       it must give the same rows each time.
     - `channels` is a file with the names and phone numbers of channels, by `channel_id`, in columns of those names:
       Parquet, CSV or JSON Lines, as its ending says. What it says goes before what the rows say.
-    - DuckDB holds at most `memory_limit`, and spills what is more to a private folder inside `spill_folder`.
+    - DuckDB holds at most `memory_limit`, and spills what is more to a private folder inside `spill_folder`. Its sort
+      needs about half a gigabyte where texts are some kilobytes long, as 2,048 rows may lie in as many blocks.
     """
 
     query: str
     parameters: Mapping[str, Any]
     channels: str | os.PathLike[str] | None = None
-    memory_limit: str = MEMORY_LIMIT
+    memory_limit: str = "1GB"
     spill_folder: str | os.PathLike[str] | None = None
 
     @classmethod
@@ -110,8 +118,7 @@ class Lake:
             return cls(query=query, parameters=parameters, **more)
         filtered = f"SELECT * FROM ({query}\n) AS rows WHERE ({where}\n)"  # noqa: S608  # both are the caller's own
         with connected(UTC) as connection:
-            with selected(connection, query, parameters):
-                pass  # an error of the query's own is said first
+            check_query(connection, query, parameters)  # what is wrong with it alone is said first
             condition = f"SELECT ({where}\n) FROM ({query}\n) AS rows"  # noqa: S608  # the same
             check_expression(connection, condition, parameters, "where", where)
         return cls(query=filtered, parameters=parameters, **more)
@@ -254,8 +261,8 @@ class _Counted:
         """The rows of each archive, and how many are in none. Raises SourceError for rows that would vanish."""
         query = (
             "SELECT channel, period, count(*), count(nullif(channel, '')), count(nullif(conversation, '')), "  # noqa: S608  # see above
-            f"count(nullif(message, '')), count(sent), min(sent), max(sent) FROM ({self._rows}) AS found "
-            "GROUP BY ALL ORDER BY ALL"
+            "count(nullif(message, '')), count(sent), epoch_us(min(sent)), epoch_us(max(sent)) "
+            f"FROM ({self._rows}) AS found GROUP BY ALL ORDER BY ALL"
         )
         with query_errors():
             found = self._connection.execute(query, self._parameters).fetchall()
@@ -267,7 +274,7 @@ class _Counted:
                 )
         periods = plan.periods()
         counted = [
-            Counted(channel, periods[number].name, rows, _utc(first), _utc(last))
+            Counted(channel, periods[number].name, rows, instant(first), instant(last))
             for channel, number, rows, *_, first, last in found
             if number >= 0
         ]
@@ -285,6 +292,7 @@ class _Counted:
 
 def _schema(connection: duckdb.DuckDBPyConnection, lake: Lake, plan: BatchPlan) -> pa.Schema:
     """The columns that are known here, and their types. Raises SchemaError, as any source does, for what is amiss."""
+    check_query(connection, lake.query, lake.parameters)
     nothing = f"SELECT * FROM ({lake.query}\n) LIMIT 0"  # noqa: S608  # the caller's own query
     with selected(connection, nothing, lake.parameters) as reader:
         schema: pa.Schema = reader.schema
@@ -346,7 +354,3 @@ def _period(when: str, breaks: Sequence[tuple[int, int]], before: int = -1) -> s
 
 def _quoted(name: str) -> str:
     return f'"{name}"'
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return None if time is None else time.astimezone(UTC)

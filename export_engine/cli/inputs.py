@@ -327,7 +327,9 @@ _OPTIONS = (
     click.option("--where", metavar="CONDITION", help="Read only the rows for which this SQL condition is true."),
     *_UNSORTED,
     click.option(
-        "--memory-limit", metavar="SIZE", help="What SQL and sorting may hold before they spill (default: 256MB)."
+        "--memory-limit",
+        metavar="SIZE",
+        help="What SQL and sorting may hold before they spill (default: 256MB, of batch 1GB).",
     ),
     click.option(
         "--spill-folder", metavar="FOLDER", help="Where they spill to (default: the system's temporary folder)."

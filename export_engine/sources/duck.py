@@ -35,7 +35,7 @@ except ModuleNotFoundError:  # pragma: no cover - the tests have it
         "DuckDB is missing, which SQL and sorting need: pip install 'export-engine[sql]'", name="duckdb"
     ) from None
 
-__all__ = ["MEMORY_LIMIT", "check_expression", "connected", "query_errors", "selected", "told"]
+__all__ = ["MEMORY_LIMIT", "check_expression", "check_query", "connected", "query_errors", "selected", "told"]
 
 #: What DuckDB may hold by default before it spills; the process takes about twice that.
 MEMORY_LIMIT = "256MB"
@@ -142,7 +142,7 @@ def selected(
     Raises OptionError (`sql`) for another statement or several, (`param`) for parameters that are missing or not used,
     SourceError for a query that fails.
     """
-    _check(connection, query, parameters)
+    check_query(connection, query, parameters)
     with query_errors():
         relation = connection.sql(query, params=dict(parameters) or None)
         reader = relation.to_arrow_reader(MAX_BATCH_ROWS)
@@ -156,7 +156,8 @@ def told(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield from batches
 
 
-def _check(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> None:
+def check_query(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> None:
+    """Raise OptionError for what is not a single SELECT (`sql`), or for other `parameters` than it has (`param`)."""
     with query_errors():
         statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -193,6 +194,11 @@ def query_errors() -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
+        if "offload" in str(error):  # it had somewhere to go, and no room there
+            raise SourceError(
+                f"the spill folder is full: {_first_line(error)}; give one with more room (spill_folder), or more "
+                "memory (memory_limit)"
+            ) from error
         raise SourceError(f"the query needs more memory: {_first_line(error)}; give more (memory_limit)") from error
     except duckdb.Error as error:
         raise SourceError(f"the query failed: {_advice(error)}") from error

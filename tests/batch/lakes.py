@@ -1,0 +1,113 @@
+"""Lakes for tests, and what is to come out of them: by a plain loop over channels and periods, without DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from export_engine import Channel, export_conversations
+from export_engine.batch import BatchPlan
+from export_engine.batch.plan import Period
+
+__all__ = ["alone", "archives", "everything", "expected", "generated", "write_lake"]
+
+TIME = pa.timestamp("us", "UTC")
+
+
+def generated(rows: int = 5000, channels: int = 4, seed: int = 1) -> pa.Table:
+    """Rows of some channels over the second quarter of 2026 and some days around it, in no order."""
+    rng = np.random.default_rng(seed)
+    channel = rng.integers(0, channels, rows)
+    us = rng.integers(1_774_500_000_000_000, 1_783_300_000_000_000, rows)
+    conversation = rng.integers(0, max(rows // 20 // channels, 1), rows).astype(str)
+    add = np.char.add
+    return pa.table(
+        {
+            "channel_id": pa.array(np.char.zfill(channel.astype(str), 3)),
+            "channel_name": pa.array(add("Channel ", channel.astype(str))),
+            "message_id": pa.array(add("m", np.arange(rows).astype(str))),
+            "conversation_id": pa.array(add(add(channel.astype(str), "-"), conversation)),
+            "contact_name": pa.array(add("Contact ", conversation)),
+            "direction": pa.array(np.full(rows, "inbound")),
+            "speaker_type": pa.array(np.full(rows, "customer")),
+            "message_time": pa.array(us, TIME),
+            "message_text": pa.array(add("text ", rng.integers(0, 1 << 62, rows).astype(str))),
+        }
+    )
+
+
+def write_lake(table: pa.Table, folder: Path, files: int = 3, seed: int = 0) -> str:
+    """Shuffle rows over Parquet files; returns the pattern of their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.random.default_rng(seed).permutation(table.num_rows)
+    for number, part in enumerate(np.array_split(order, files)):
+        pq.write_table(table.take(pa.array(part)), folder / f"part-{number:03d}.parquet")
+    return str(folder / "part-*.parquet")
+
+
+def everything(folder: Path | str) -> dict[str, bytes]:
+    """All files, hidden ones too."""
+    root = Path(folder)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def archives(folder: Path | str) -> dict[str, bytes]:
+    """Its archives alone."""
+    return {path: data for path, data in everything(folder).items() if path.endswith(".zip")}
+
+
+def expected(table: pa.Table, plan: BatchPlan) -> dict[str, bytes]:
+    """The archives of a lake: the rows of each channel and period, picked and sorted here, exported alone."""
+    rows = table.to_pylist()
+    created = _created(rows)
+    periods = plan.periods()
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        born = created[row["channel_id"], row["conversation_id"]]
+        when = born if plan.options.range_by == "created_at" else row["message_time"]
+        day = when.astimezone(plan.options.tzinfo).date()
+        for number, period in enumerate(periods):
+            if period.date_range.start <= day <= period.date_range.end:
+                groups.setdefault((row["channel_id"], number), []).append(row | {"created_at": born})
+    schema = table.schema if "created_at" in table.schema.names else table.schema.append(pa.field("created_at", TIME))
+    return dict(
+        alone(pa.Table.from_pylist(sorted(its, key=_order), schema), plan, channel_id, periods[number])
+        for (channel_id, number), its in groups.items()
+    )
+
+
+def alone(table: pa.Table, plan: BatchPlan, channel_id: str, period: Period) -> tuple[str, bytes]:
+    """One archive: its path under the default layout, and its bytes."""
+    names = {*table.schema.names}
+    name, phone = (table[n][0].as_py() if n in names else None for n in ("channel_name", "channel_phone"))
+    made = export_conversations(
+        table,
+        channel=Channel(name, phone, channel_id),
+        date_range=period.date_range,
+        options=plan.options,
+        export_id=plan.key(channel_id, period).export_id,
+    )
+    return f"{period.name}/{made.file_name}", b"".join(made)
+
+
+def _created(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], datetime]:
+    """When each conversation was created: as some row says, else its first message."""
+    said: dict[tuple[str, str], datetime] = {}
+    first: dict[tuple[str, str], datetime] = {}
+    for row in rows:
+        key = row["channel_id"], row["conversation_id"]
+        first[key] = min(first.get(key, row["message_time"]), row["message_time"])
+        if row.get("created_at") is not None:
+            said[key] = min(said.get(key, row["created_at"]), row["created_at"])
+    return first | said
+
+
+def _order(row: dict[str, Any]) -> tuple[bytes, timedelta, bytes]:
+    since = row["message_time"] - datetime(1970, 1, 1, tzinfo=UTC)
+    return row["conversation_id"].encode(), since, row["message_id"].encode()
