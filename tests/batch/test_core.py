@@ -18,7 +18,7 @@ import pytest
 from export_engine import Channel, DateRange, ExportOptions, OptionError, export_conversations
 from export_engine.batch import core, target
 from export_engine.batch.core import export_partition
-from export_engine.batch.plan import BatchPlan
+from export_engine.batch.plan import BatchPlan, Key
 from export_engine.batch.receipts import ArchiveResult, Receipt, receipt_path
 from export_engine.engine import backend_name
 
@@ -205,8 +205,76 @@ def test_a_target_that_fails(at: str, plan: BatchPlan, monkeypatch: pytest.Monke
         broken.setattr(type(folder), "write" if at == "archive" else "put", fail)
         results = run(table, plan)
         assert {(r.status, r.error) for r in results} == {("failed", "OwnError: no room")}
-    assert not any(name.startswith("receipts") for name in everything(plan.target))
+    assert everything(plan.target) == {}
     assert {r.status for r in run(table, plan)} == {"done"}
+
+
+@pytest.mark.parametrize("error", [OwnError("a timeout"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_a_receipt_that_was_written_all_the_same(
+    error: BaseException, plan: BatchPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeps its archive: a store's answer was lost, or a second copy of the task was quicker."""
+    table = lake(plan, channels=1)
+    folder = type(target.open_target(plan.target))
+    put = folder.put
+
+    def late(self: Any, path: str, data: bytes) -> None:
+        put(self, path, data)
+        raise error
+
+    monkeypatch.setattr(core, "SMALL_ROWS", 1)  # so that this thread makes them
+    monkeypatch.setattr(folder, "put", late)
+    if isinstance(error, Exception):
+        assert {r.status for r in run(table, plan)} == {"done"}
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(table, plan)
+    found = everything(plan.target)
+    assert len(found) == (6 if isinstance(error, Exception) else 2)
+    monkeypatch.undo()
+    assert {r.status for r in run(table, plan)} <= {"done", "kept"}
+
+
+def test_an_interrupt_before_the_receipt(plan: BatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes the archive back."""
+    monkeypatch.setattr(core, "SMALL_ROWS", 1)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(target.open_target(plan.target)), "put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(lake(plan), plan)
+    assert everything(plan.target) == {}
+
+
+def test_an_archive_that_cannot_be_taken_back_is_told(plan: BatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason why it had to be."""
+    folder = type(target.open_target(plan.target))
+
+    def fail(*_: object) -> None:
+        raise OwnError("no way")
+
+    monkeypatch.setattr(folder, "put", fail)
+    monkeypatch.setattr(folder, "delete", fail)
+    for result in run(lake(plan), plan):
+        assert str(result.error).startswith("OwnError: no way; ")
+        assert ".zip is left without a receipt, as it could not be removed: OwnError: no way" in str(result.error)
+
+
+def test_two_channels_whose_archives_have_one_name(plan: BatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of 32 bits can be alike: the second fails, and does not replace the first."""
+    monkeypatch.setattr(Key, "export_id", property(lambda _: "1c4639da"))
+    table = lake(plan, channels=3)
+    one_name = table.set_column(1, "channel_name", pa.array(["Shop"] * table.num_rows))
+    results = run(one_name, plan)
+    assert sorted(r.status for r in results) == ["done"] * 3 + ["failed"] * 6
+    assert all("is the name of another channel's archive too" in str(r.error) for r in results if r.status == "failed")
+    assert len(everything(plan.target)) == 6
+    taken = [r.path for r in results if r.path]
+    assert sorted(r.status for r in run(one_name, plan, taken=taken)) == ["failed"] * 6 + ["kept"] * 3
+    parted = replace(plan, layout="{channel_id}/{period}", target=f"{plan.target}-2")
+    assert {r.status for r in run(one_name, parted)} == {"done"}
 
 
 def test_another_backend_is_refused(plan: BatchPlan) -> None:

@@ -402,7 +402,7 @@ def test_a_low_limit_spills(large: str, plan: BatchPlan, tmp_path: Path) -> None
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
     """A file system of its own, with room for little."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting needs root")
     try:

@@ -1,0 +1,130 @@
+"""A batch that is killed again and again ends as one that was not: the same files, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from export_engine import DateRange, ExportOptions
+from export_engine.batch import BatchPlan, Lake, export_lake
+from export_engine.batch.target import open_target
+from tests import s3
+from tests.batch.lakes import archives, everything, expected, generated, write_lake
+from tests.cli.command import COMMAND, ENVIRONMENT, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="SIGKILL")]
+
+RANGE = ["--start", "2026-04-01", "--end", "2026-06-30", "--timezone", "Asia/Taipei", "--parallel", "3"]
+OPTIONS = ExportOptions(timezone="Asia/Taipei")
+TABLE = generated(60_000, 30)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> str:
+    return write_lake(TABLE, tmp_path / "lake")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Where the commands' temporary files go."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+def kill_at(arguments: list[str], environment: Mapping[str, str], count: Callable[[], int], enough: int) -> None:
+    """Run the command until there are enough receipts, and kill it as the kernel does."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    with process:
+        deadline = time.monotonic() + 120
+        while count() < enough and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+        assert process.returncode == -signal.SIGKILL, errors
+
+
+def settled(folder: Path) -> list[Path]:
+    """What is left in a folder once those that tidy up after the dead have done so."""
+    deadline = time.monotonic() + 30
+    while list(folder.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return list(folder.iterdir())
+
+
+def test_a_folder(lake: str, temporary: Path, tmp_path: Path) -> None:
+    """Three times killed, then left alone."""
+    out = tmp_path / "out"
+    arguments = ["batch", lake, "--output", str(out), *RANGE]
+    environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
+    for enough in (5, 30, 60):
+        kill_at(arguments, environment, lambda: len(list((out / "receipts").glob("*.json"))), enough)
+    killed = archives(out)
+    code, told, errors = run(*arguments, environment=environment)
+    assert (code, errors) == (0, "")
+    assert b" 0 failed" in told
+    plan = BatchPlan(target=str(out), date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=OPTIONS)
+    wanted = expected(TABLE, plan)
+    assert killed.items() <= wanted.items()
+    assert archives(out) == wanted
+    assert len(everything(out)) == 2 * len(wanted)
+    assert run("batch", "verify", out)[0] == 0
+    assert settled(temporary) == []
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[s3.Server]:
+    with s3.serving() as running:
+        yield running
+
+
+def test_a_bucket(server: s3.Server, lake: str, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same over S3's protocol, and no upload is left open."""
+    bucket = server.new_bucket()
+    place = f"s3://{bucket.name}/exports"
+    arguments = ["batch", lake, "--output", place, *RANGE]
+    environment = {**ENVIRONMENT, **bucket.environment, "TMPDIR": str(temporary)}
+
+    def count() -> int:
+        return sum(line.startswith("PUT ") and "/receipts/" in line for line in server.requests)
+
+    for enough in (5, 25, 25):
+        server.requests.clear()
+        kill_at(arguments, environment, count, enough)
+    code, told, errors = run(*arguments, environment=environment)
+    assert (code, errors) == (0, "")
+    assert b" 0 failed" in told
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    plan = BatchPlan(target=place, date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=OPTIONS)
+    wanted = expected(TABLE, plan)
+    target = open_target(place)
+    found = {path: b"".join(target.chunks(path)) for path in target.paths()}
+    assert {path: data for path, data in found.items() if path.endswith(".zip")} == wanted
+    assert len(found) == len(bucket.keys()) == 2 * len(wanted)
+    assert bucket.uploads() == []
+    assert run("batch", "verify", place, environment=environment)[0] == 0
+
+
+def test_a_store_that_refuses_receipts(server: s3.Server, lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has no archive of theirs either; its own words are the reason."""
+    bucket = server.new_bucket()
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    plan = BatchPlan(
+        target=f"s3://{bucket.name}", date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=OPTIONS
+    )
+    with server.refusing(r"^PUT /[^/]+/receipts/"):
+        results = list(export_lake(Lake.of_files([lake]), plan))
+    assert {result.status for result in results} == {"failed"}
+    assert all("receipts/" in str(result.error) and "\n" not in str(result.error) for result in results)
+    assert bucket.keys() == []
