@@ -89,7 +89,7 @@ class Lake:
     ) -> Lake:
         """The rows of files of one format, whose columns are matched by name.
 
-        `columns` and `where` are SQL over the files' own columns, as for `export_engine.sources.mapping.read_mapped`;
+        `columns` and `where` are SQL over the files' own columns, as for `export_engine.sources.read_mapped`;
         `more` are the fields of a lake. The files are looked into for their columns. Raises OptionError (`map`,
         `where`), SchemaError, and SourceError for files that cannot be read.
         """

@@ -21,7 +21,8 @@ from export_engine.sources.open import ending_format, open_source
 
 if TYPE_CHECKING:
     from export_engine.batch.lake import Lake
-    from export_engine.sources.mapping import Mapped, MappedFormat
+    from export_engine.sources.mapped import Mapped
+    from export_engine.sources.mapping import MappedFormat
 
 __all__ = ["Inputs", "input_options", "lake_options"]
 
@@ -100,7 +101,7 @@ class Inputs:
             mapped = self._mapped()
             if mapped is None:
                 raise click.UsageError("--show-sql shows the query of --sql, --map, or --where over flat files")
-            query, parameters = mapped.query(), {"files": list(mapped.files)}
+            query, parameters = mapped.query(), {"files": list(self.inputs)}
         values = [
             (name, v) for name, value in parameters.items() for v in ([value] if isinstance(value, str) else value)
         ]
@@ -165,31 +166,33 @@ class Inputs:
         """What reads flat files by the names of their own columns; None where there are no such files or no need."""
         if not (self.columns or self.where):
             return None
-        from export_engine.sources.mapping import read_mapped  # noqa: PLC0415  # the same
+        from export_engine.sources.mapped import read_mapped  # noqa: PLC0415  # the same
 
         format_ = self._mapped_format()
         if format_ is None:
             if self.columns:
-                raise click.UsageError("--map reads files: CSV, JSON Lines or Parquet, all of one kind")
+                raise click.UsageError(
+                    "--map reads CSV, JSON or Parquet, all inputs of one kind: of a pipe say which with --format"
+                )
             return None
-        how = {"encoding": self.encoding, "delimiter": self.delimiter, "escape": self.escape}
         return read_mapped(
             *self.inputs,
             columns=self.columns,
             where=self.where,
             format=format_,
-            **{name: value for name, value in how.items() if value is not None},
+            encoding=self.encoding,
+            delimiter=self.delimiter,
+            escape=self.escape,
             **self._bounds(),
         )
 
     def _mapped_format(self) -> MappedFormat | None:
         kinds = {_kind(path, self.format, is_text=self.encoding is not None) for path in self.inputs}
-        if len(kinds) > 1 or not all(Path(path).is_file() for path in self.inputs):
-            return None
-        (kind,) = kinds
-        if kind == "nested":
-            return "jsonl" if self.columns else None
-        return None if kind == "ipc" else kind
+        (kind,) = kinds if len(kinds) == 1 else ("several",)
+        if kind == "nested" or (kind == "jsonl" and not all(Path(path).is_file() for path in self.inputs)):
+            return "jsonl" if self.columns else None  # what is in a pipe is not known before it is read
+        formats: dict[str | None, MappedFormat] = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet"}
+        return formats.get(kind)
 
 
 def _matching(pattern: str) -> list[str]:
@@ -203,13 +206,18 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _kind(path: str, said: Format | None, *, is_text: bool) -> Any:
+    """The format of an input, `nested` for JSON Lines with a conversation a line; None if it is not known."""
     kind = said or ending_format(path)
-    if kind in (None, "jsonl") and Path(path).is_file():
+    if not Path(path).is_file():
+        return kind
+    if kind is None and path.lower().endswith(".json"):  # an array, perhaps
+        return "jsonl"
+    if kind in (None, "jsonl"):
         from export_engine.sources.jsonl_nested import looks_nested  # noqa: PLC0415  # loaded when used
 
         with opened(path) as file:
             kind = kind or checked_format(file, said, is_text=is_text)
-            if kind == "jsonl" and looks_nested(file.first_line()):
+            if kind == "jsonl" and file.peek(1) != b"[" and looks_nested(file.first_line()):
                 return "nested"
     return kind
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from export_engine.sources.ipc import read_ipc
     from export_engine.sources.jsonl_flat import read_flat_jsonl
     from export_engine.sources.jsonl_nested import read_nested_jsonl
-    from export_engine.sources.mapping import read_mapped
+    from export_engine.sources.mapped import read_mapped
     from export_engine.sources.objects import from_conversations
     from export_engine.sources.open import open_source
     from export_engine.sources.parquet import read_parquet
@@ -66,7 +66,7 @@ _LOADED_WHEN_USED = {
     "read_database": "database",
     "read_flat_jsonl": "jsonl_flat",
     "read_ipc": "ipc",
-    "read_mapped": "mapping",
+    "read_mapped": "mapped",
     "read_nested_jsonl": "jsonl_nested",
     "read_parquet": "parquet",
     "read_sql": "sql",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from export_engine.sources.csv_rows import BrokenRowError, joined, row_blocks, u
 from export_engine.sources.inputs import FileSource, Given, Input, option_text
 from export_engine.sources.tables import normalised, numbered, wanted_columns
 
-__all__ = ["csv_batches", "csv_options", "read_csv"]
+__all__ = ["csv_batches", "csv_columns", "csv_options", "read_csv"]
 
 #: A row, after empty lines, in text whose quotes are as they should be.
 _HEADER = re.compile(rb'[\r\n]*+((?:"[^"]*+"|[^"\r\n]++)*+)')
@@ -63,6 +64,26 @@ def csv_options(
     encoding: str = "utf-8", delimiter: str = ",", escape: str | None = None
 ) -> Callable[[Input, SourceContext], Iterator[pa.RecordBatch]]:
     """What reads an opened input with these options; OptionError for one that cannot work."""
+    return partial(csv_batches, **_checked(encoding, delimiter, escape))
+
+
+def csv_columns(
+    file: Input, *, encoding: str = "utf-8", delimiter: str = ",", escape: str | None = None
+) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+    """All the columns of an opened input: their names, and their rows as strings, with the errors of `read_csv`.
+
+    Nobody has looked whether the strings are UTF-8.
+    """
+    checked = _checked(encoding, delimiter, escape)
+    if checked["encoding"] is None:
+        _check_encoding(file)
+    rows = _Rows(file, **checked)
+    names = rows.header()
+    return names, rows.batches(_strings(names), range(len(names)))
+
+
+def _checked(encoding: str, delimiter: str, escape: str | None) -> dict[str, Any]:
+    """The options, if they can work; None stands for UTF-8."""
     try:
         found = codecs.lookup(encoding)
         "".encode(encoding)  # not all codecs are of text
@@ -78,7 +99,7 @@ def csv_options(
     if escape == delimiter:
         raise OptionError(f"{escape!r} cannot be both the delimiter and the escape", option="escape")
     plain = found.name in {"utf-8", "utf-8-sig"}
-    return partial(csv_batches, encoding=None if plain else encoding, delimiter=delimiter, escape=escape)
+    return {"encoding": None if plain else encoding, "delimiter": delimiter, "escape": escape}
 
 
 def csv_batches(
@@ -90,8 +111,12 @@ def csv_batches(
     rows = _Rows(file, encoding, delimiter, escape)
     names = rows.header()
     wanted = _wanted(file.name, names, delimiter, context)
-    schema = pa.schema([(name, pa.string()) for name in wanted])
-    yield from normalised(schema, numbered(rows.batches(schema)), context)
+    schema = _strings(wanted)
+    yield from normalised(schema, numbered(rows.batches(schema, list(map(names.index, wanted)))), context)
+
+
+def _strings(names: list[str]) -> pa.Schema:
+    return pa.schema([(name, pa.string()) for name in names])
 
 
 def _check_encoding(file: Input) -> None:
@@ -220,9 +245,9 @@ class _Rows:
             return self._names
         raise SourceError(f"{self._name} cannot be read as CSV: it is empty; its first line must name the columns")
 
-    def batches(self, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The columns of a schema, a block at a time."""
-        places = [str(self._names.index(name)) for name in wanted.names]
+    def batches(self, schema: pa.Schema, at: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """Some columns, by their places, as those of a schema, a block at a time."""
+        places = list(map(str, at))
         convert = pacsv.ConvertOptions(
             check_utf8=False,  # done later, where the row is known
             column_types=dict.fromkeys(places, pa.string()),
@@ -235,7 +260,7 @@ class _Rows:
         for block in self._blocks:
             for table in self._tables(block, parse, convert):
                 for batch in table.to_batches():
-                    yield pa.RecordBatch.from_arrays(batch.columns, schema=wanted)
+                    yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
     def _tables(self, block: pa.Buffer, parse: pacsv.ParseOptions, convert: pacsv.ConvertOptions) -> Iterator[pa.Table]:
         """The rows of a block, none where all its lines are empty; SourceError after those before an uneven one."""

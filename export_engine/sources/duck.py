@@ -35,7 +35,16 @@ except ModuleNotFoundError:  # pragma: no cover - the tests have it
         "DuckDB is missing, which SQL and sorting need: pip install 'export-engine[sql]'", name="duckdb"
     ) from None
 
-__all__ = ["MEMORY_LIMIT", "check_expression", "check_query", "connected", "query_errors", "selected", "told"]
+__all__ = [
+    "MEMORY_LIMIT",
+    "check_expression",
+    "check_query",
+    "connected",
+    "query_errors",
+    "selected",
+    "streamed",
+    "told",
+]
 
 #: What DuckDB may hold by default before it spills; the process takes about twice that.
 MEMORY_LIMIT = "256MB"
@@ -150,6 +159,49 @@ def selected(
         yield reader
 
 
+@contextmanager
+def streamed(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    query: str,
+) -> Iterator[pa.RecordBatchReader]:
+    """The rows of a query over batches that are the table `name`, which are read once, as its rows are asked for.
+
+    An error of theirs arrives as it was raised.
+    """
+    reading = _Remembering(batches)
+    connection.register(name, pa.RecordBatchReader.from_batches(schema, reading))
+    with reading.errors(), selected(connection, query, {}) as reader:
+        yield reader
+
+
+class _Remembering:
+    """A source's batches on their way through DuckDB, which would hand on its errors as others of its own."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._batches
+        except BaseException as error:
+            self._error = error
+            raise
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Let the source's own error through as it was raised."""
+        try:
+            yield
+        except Exception:
+            if self._error is not None:
+                raise self._error from None
+            raise
+
+
 def told(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same batches; a query's error while it runs becomes a SourceError."""
     with query_errors():
@@ -185,6 +237,8 @@ def check_expression(
             raise OptionError(f"{said!r} is more than one expression", option=option)
     except duckdb.Error as error:
         problem = " ".join(str(error).split("LINE ")[0].split())
+        if "Referenced column" in problem:
+            problem += " (text stands in single quotes)"
         raise OptionError(f"{said!r} cannot be used: {problem}", option=option) from None
 
 

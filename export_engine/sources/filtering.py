@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.duck import MEMORY_LIMIT, check_expression, connected, selected, told
+from export_engine.sources.duck import MEMORY_LIMIT, check_expression, connected, streamed, told
 
 __all__ = ["filtered", "rows_selected"]
 
@@ -81,38 +81,10 @@ def rows_selected(
         if where is not None:
             connection.register("rows", ROW_SCHEMA.empty_table())
             check_expression(connection, f"SELECT 1 FROM rows WHERE ({where})", {}, "where", where)  # noqa: S608  # the same
-            connection.unregister("rows")
-        reading = _Remembering(rows)
-        connection.register("rows", pa.RecordBatchReader.from_batches(ROW_SCHEMA, reading))
-        with reading.errors(), selected(connection, query, {}) as reader:
+        with streamed(connection, "rows", ROW_SCHEMA, rows, query) as reader:
             yield map(_of_schema, told(iter(reader)))
 
 
 def _of_schema(batch: pa.RecordBatch) -> pa.RecordBatch:
     """DuckDB says of every column that it may be null."""
     return pa.RecordBatch.from_arrays(batch.columns, schema=ROW_SCHEMA)
-
-
-class _Remembering:
-    """A source's batches on their way through DuckDB, which would hand on its errors as others of its own."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self._error: BaseException | None = None
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self._batches
-        except BaseException as error:
-            self._error = error
-            raise
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Let the source's own error through as it was raised."""
-        try:
-            yield
-        except Exception:
-            if self._error is not None:
-                raise self._error from None
-            raise

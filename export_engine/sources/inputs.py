@@ -32,6 +32,7 @@ __all__ = [
     "name_of",
     "opened",
     "option_text",
+    "path_of",
     "reading",
     "told",
     "without_compression",
@@ -247,6 +248,16 @@ def name_of(given: Given) -> str:
     return "standard input" if name == "<stdin>" else name if isinstance(name, str) else "the file object"
 
 
+def path_of(given: Given) -> tuple[str | os.PathLike[str] | int, ...]:
+    """The path or descriptor of an input, none where it is no file of the system: see `export_engine.sources`."""
+    if isinstance(given, str | os.PathLike):
+        return (0 if given == "-" else given,)
+    try:
+        return (given.fileno(),)
+    except (AttributeError, OSError):  # no file of the system
+        return ()
+
+
 @contextmanager
 def opened(given: Given) -> Iterator[Input]:
     """The input, opened once and decompressed; what was opened here is closed at the end.
@@ -308,12 +319,7 @@ class FileSource:
     @property
     def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
         """What is read, so that nothing is written over it."""
-        if isinstance(self.given, str | os.PathLike):
-            return (0 if self.given == "-" else self.given,)
-        try:
-            return (self.given.fileno(),)
-        except (AttributeError, OSError):  # no file of the system
-            return ()
+        return path_of(self.given)
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         """Read the input to its end."""
