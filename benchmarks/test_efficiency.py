@@ -1,7 +1,8 @@
-"""Efficiency: how much of the time is deflate itself.
+"""Efficiency: the whole export against ISA-L's deflate alone.
 
-Efficiency is the time that raw deflate takes over the same CSVs (same library and level, same number of threads,
-nothing else: not even a CRC) divided by the time of the whole export. 1 would be an export that costs nothing.
+Efficiency is the time that ISA-L's level 2, the fastest deflate on PyPI, takes over the same CSVs (same number of
+threads, nothing else: not even a CRC) divided by the time of the whole export. With the package's kernel it may be
+above 1; an export that calls a library for each member could only come near it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fixtures.datasets import write_nested
 THREADS = min(os.cpu_count() or 1, 2)
 
 #: What is to be reached, by source and messages a conversation.
-TARGETS = {("Arrow", 3): 0.3, ("Arrow", 20): 0.65, ("Arrow", 200): 0.85, ("objects", 20): 0.4, ("JSONL", 20): 0.3}
+TARGETS = {("Arrow", 3): 1.25, ("Arrow", 20): 1.0, ("Arrow", 200): 0.56, ("objects", 20): 0.4, ("JSONL", 20): 0.3}
 
 
 @pytest.mark.parametrize("threads", sorted({1, THREADS}))
@@ -31,7 +32,7 @@ TARGETS = {("Arrow", 3): 0.3, ("Arrow", 20): 0.65, ("Arrow", 200): 0.85, ("objec
 def test_efficiency(
     benchmark: BenchmarkFixture, rows: int, rounds: int, tmp_path: Path, kind: str, per: int, threads: int
 ) -> None:
-    """Raw deflate's part of the whole; the targets are for two threads as for one."""
+    """ISA-L's time by the export's; the targets are for two threads as for one."""
     table = data.table(per, rows)
     source: Callable[[], Any] = partial(lambda given: given, table)
     if kind == "objects":

@@ -13,7 +13,7 @@ import deflate
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
@@ -68,6 +68,7 @@ ALPHABETS = {
     "Chinese": "的一是不了人我在有他这中大来上个国",
     "emoji": "🙂👍🎉🚀",
 }
+PATIENT = settings(deadline=None)  # CI's machines stop now and then
 #: Pieces that data are put together from: what the kernel looks for, and what stands around it.
 PIECES = st.one_of(
     st.binary(max_size=80),
@@ -84,6 +85,7 @@ TEXTS = st.builds(
 @example([b""], b"")
 @example([b"", b"a", b'"'], b"")
 @example([b"\n"], b'"')
+@PATIENT
 def test_what_is_deflated_comes_back(texts: list[bytes], header: bytes) -> None:
     """Any members after any header, by zlib, libdeflate and ISA-L; the CRC-32s are zlib's."""
     made, crcs = members(texts, header)
@@ -103,6 +105,7 @@ def test_conversations_of_any_length_and_script_come_back(rows: int, alphabet: s
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=6))
+@PATIENT
 def test_a_member_does_not_depend_on_its_neighbours(texts: list[bytes]) -> None:
     """Nothing of an earlier member shows in a later one: all in one call is each in a call of its own."""
     assert members(texts)[0] == [one(text) for text in texts]
@@ -132,6 +135,7 @@ def test_runs_and_noise_at_every_bound_come_back(size: int) -> None:
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=5))
+@PATIENT
 def test_pieces_make_one_stream(texts: list[bytes]) -> None:
     """Each after the 32 KiB before it; all but the last end on a byte, in a sync flush."""
     data, before = b"", b""
@@ -151,6 +155,7 @@ def test_a_piece_refers_to_its_dictionary() -> None:
 
 
 @given(st.binary(max_size=300), st.binary(max_size=3000))
+@PATIENT
 def test_crc32_is_zlibs(before: bytes, data: bytes) -> None:
     """From any start."""
     assert native.crc32(data, zlib.crc32(before)) == zlib.crc32(before + data)
@@ -203,6 +208,7 @@ CELLS = st.none() | st.text(max_size=40) | st.text('"a', max_size=40)
 
 
 @given(st.integers(1, 6).flatmap(lambda width: st.lists(st.tuples(*[CELLS] * width), min_size=1, max_size=20)))
+@PATIENT
 def test_csv_is_read_back(rows: list[tuple[str | None, ...]]) -> None:
     """Values between quotes, nulls as nothing; each row begins where its cut says."""
     columns = tuple(column(list(texts)) for texts in zip(*rows, strict=True))
@@ -239,6 +245,7 @@ def test_bits_that_end_early_are_refused() -> None:
 @given(
     st.integers(0, 4).flatmap(lambda width: st.lists(st.tuples(*[st.binary(max_size=30)] * (width + 1)), max_size=9))
 )
+@PATIENT
 def test_items_are_interleaved(records: list[tuple[bytes, ...]]) -> None:
     """Records of an item of each column, whatever lies between the items."""
     columns = []
