@@ -1,7 +1,8 @@
 """The export job: what it is, its life cycle, and the documents that the API answers with.
 
 The life cycle is a table. A job is `queued`, is `started` by a worker and ends `finished` or `failed`; what has ended
-stays as it is. A worker that has to stop hands its job back (`started` to `queued`).
+stays as it is. A worker that has to stop hands its job back, and one whose export failed of what may pass has it tried
+again (both `started` to `queued`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from export_engine.jobs.errors import TransitionError
 
 __all__ = [
     "LINK_LIFE",
+    "MAX_ATTEMPTS",
     "TRANSITIONS",
     "Job",
     "Status",
@@ -26,6 +28,10 @@ __all__ = [
 
 #: How long a finished job's download link lives.
 LINK_LIFE = timedelta(hours=24)
+
+
+#: How often a job is begun by default before it is given up.
+MAX_ATTEMPTS = 5
 
 
 class Status(StrEnum):

@@ -89,7 +89,7 @@ class JobStore(Protocol):
         ...
 
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
-        """Take the oldest job that is queued, or started under a lease that has run out.
+        """Take the oldest job that is queued and due, or started under a lease that has run out.
 
         A job whose lease has run out after its last allowed attempt becomes failed instead.
         """
@@ -105,6 +105,13 @@ class JobStore(Protocol):
 
     def fail(self, lease: Lease, now: datetime, error_message: str) -> Job:
         """The export has failed for good. Raises LeaseLostError, and then changes nothing."""
+        ...
+
+    def retry(self, lease: Lease, now: datetime, at: datetime, error_message: str) -> Job:
+        """Queue the job again, not to be taken before `at`. Raises LeaseLostError, and then changes nothing.
+
+        After its last allowed attempt it fails instead, with the message.
+        """
         ...
 
     def hand_back(self, lease: Lease) -> None:

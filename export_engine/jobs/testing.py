@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 
 from export_engine.errors import OptionError
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
-from export_engine.jobs.job import Job, Status, advance, given_up_message
+from export_engine.jobs.job import MAX_ATTEMPTS, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
 from export_engine.sinks import Streamable
@@ -40,6 +40,7 @@ class _Row:
     token: str | None = None
     lease_until: datetime | None = None
     notified_time: datetime | None = None
+    retry_time: datetime | None = None
 
 
 class MemoryJobStore:
@@ -48,7 +49,7 @@ class MemoryJobStore:
     Raises OptionError for fewer.
     """
 
-    def __init__(self, *, max_attempts: int = 3) -> None:
+    def __init__(self, *, max_attempts: int = MAX_ATTEMPTS) -> None:
         if max_attempts < 1:
             raise OptionError(f"a job is tried at least once, not {max_attempts} times", option="max_attempts")
         self._max_attempts = max_attempts
@@ -76,7 +77,7 @@ class MemoryJobStore:
         return row.job if row is not None and row.job.workspace_id == workspace_id else None
 
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
-        """Take the oldest job (by `created_time`, then `id`) that is queued, or started under a lease that has run out.
+        """Take the oldest job (by `created_time`, then `id`) that is queued and due, or whose lease has run out.
 
         A job whose lease has run out after its last allowed attempt becomes failed instead.
         """
@@ -84,7 +85,9 @@ class MemoryJobStore:
             free = [
                 row
                 for row in self._rows.values()
-                if _active(row) and (row.lease_until is None or row.lease_until <= now)
+                if _active(row)
+                and (row.lease_until is None or row.lease_until <= now)
+                and (row.retry_time is None or row.retry_time <= now)
             ]
             for row in sorted(free, key=lambda row: (row.job.created_time, row.job.id)):
                 if row.job.status is Status.STARTED and row.job.attempts >= self._max_attempts:
@@ -93,7 +96,7 @@ class MemoryJobStore:
                     continue
                 queued = row.job.status if row.job.status is Status.QUEUED else advance(row.job.status, Status.QUEUED)
                 row.job = replace(row.job, status=advance(queued, Status.STARTED), attempts=row.job.attempts + 1)
-                row.token, row.lease_until = secrets.token_hex(16), now + lease
+                row.token, row.lease_until, row.retry_time = secrets.token_hex(16), now + lease, None
                 return Lease(row.job, row.token)
         return None
 
@@ -116,6 +119,18 @@ class MemoryJobStore:
         message = error_message.replace("\0", "\ufffd").encode(errors="replace").decode()
         with self._lock:
             return _end(self._leased(lease), Status.FAILED, finished_time=now, error_message=message)
+
+    def retry(self, lease: Lease, now: datetime, at: datetime, error_message: str) -> Job:
+        """Queue the job again, not to be taken before `at`. Raises LeaseLostError, and then changes nothing.
+
+        After its last allowed attempt it fails instead, as by `fail`.
+        """
+        if lease.job.attempts >= self._max_attempts:
+            return self.fail(lease, now, error_message)
+        with self._lock:
+            row = self._leased(lease)
+            row.retry_time = at
+            return _end(row, Status.QUEUED)
 
     def hand_back(self, lease: Lease) -> None:
         """The worker has to stop: queue the job again, its attempt not counted. Raises LeaseLostError."""

@@ -11,8 +11,11 @@ What it guarantees, and by what:
 - The loop goes on. A store of jobs that fails is logged and asked again; so is a mail server, and then given up: a
   notice never fails a job.
 
-A failed export is not tried again by itself: its source or archive store would most likely fail the same way, and who
-asked for it is notified at once. Any number of workers, in threads, processes and machines, may share the stores.
+An export that failed of what may pass (a connection lost, a server's own error: see `failures.is_transient`) is tried
+again, later each time, until the store's attempts are used up. Any other would fail the same way again: it has failed,
+and who asked for it is notified at once.
+
+Any number of workers, in threads, processes and machines, may share the stores.
 """
 
 from __future__ import annotations
@@ -26,23 +29,28 @@ from typing import Literal, TypeVar
 from export_engine.engine import Export, export_conversations
 from export_engine.errors import ExportError
 from export_engine.jobs.errors import LeaseLostError, NotFoundError
-from export_engine.jobs.failures import failure_message
-from export_engine.jobs.job import Job
+from export_engine.jobs.failures import failure_message, is_transient
+from export_engine.jobs.job import Job, Status
 from export_engine.jobs.lease import LeaseKeeper
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Lease, Mailer
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
 from export_engine.report import ExportReport
 
-__all__ = ["JobEvent", "Observer", "Worker"]
+__all__ = ["LONGEST_RETRY", "JobEvent", "Observer", "Worker"]
 
-#: What happens to a job in a worker: its export is `started`, and then `finished`, `failed`, `handed_back` (the worker
-#: had to stop) or `lease_lost` (another worker has it); its notice was sent (`notified`) or could not
-#: be (`notification_failed`).
-JobEvent = Literal["started", "finished", "failed", "handed_back", "lease_lost", "notified", "notification_failed"]
+#: What happens to a job in a worker: its export is `started`, and then `finished`, `failed`, `retried` (what it failed
+#: of may pass: it is tried again), `handed_back` (the worker had to stop) or `lease_lost` (another worker has it); its
+#: notice was sent (`notified`) or could not be (`notification_failed`).
+JobEvent = Literal[
+    "started", "finished", "failed", "retried", "handed_back", "lease_lost", "notified", "notification_failed"
+]
 
 #: Called with each event, in the worker's thread: for metrics. The report is there if the job finished.
 Observer = Callable[[JobEvent, Job, ExportReport | None], object]
+
+#: How long an export is left alone at most before it is tried again.
+LONGEST_RETRY = timedelta(minutes=15)
 
 _STORE_TRIES = 5
 _MAIL_TRIES = 3
@@ -65,6 +73,8 @@ class Worker:
     - `poll`: how long to wait when there is nothing to do.
     - `grace`: how long an export may go on after the worker was asked to stop.
     - `retry_pause`: how long to wait before the second try of the store or the mail server; it doubles with each.
+    - `retry_export`: how long an export that failed of what may pass is left alone; four times as long after each more,
+      `LONGEST_RETRY` at most.
     - `sweep_every`, `orphan_age`: how often `run` sweeps, and how old an archive without a job must be to be deleted.
     - `observe`: called with each `JobEvent`, see `Observer`; what it raises is logged.
     """
@@ -83,6 +93,7 @@ class Worker:
         poll: timedelta = timedelta(seconds=1),
         grace: timedelta = timedelta(seconds=30),
         retry_pause: timedelta = timedelta(seconds=1),
+        retry_export: timedelta = timedelta(seconds=10),
         sweep_every: timedelta = timedelta(minutes=5),
         orphan_age: timedelta = timedelta(days=1),
         observe: Observer | None = None,
@@ -90,7 +101,7 @@ class Worker:
         self._store, self._archives, self._directory, self._source = store, archives, directory, source
         self._mailer, self._options, self._clock, self._observe = mailer, options or ExportOptions(), clock, observe
         self._lease, self._poll, self._grace, self._retry_pause = lease, poll, grace, retry_pause
-        self._sweep_every, self._orphan_age = sweep_every, orphan_age
+        self._sweep_every, self._orphan_age, self._retry_export = sweep_every, orphan_age, retry_export
 
     def run(self, stop: Event) -> None:
         """Do jobs until `stop` is set, and sweep now and then; whatever goes wrong is logged and outlived.
@@ -190,11 +201,17 @@ class Worker:
                 self._emit("handed_back", lease.job)
             else:
                 _log.error("export job %s failed", lease.job.id, exc_info=error)
-                message = failure_message(error, lease.job.id)
-                job = self._retried(lambda: self._store.fail(lease, self._clock(), message), _STORE_TRIES, stop)
-                self._emit("failed", job)
+                job = self._retried(lambda: self._failed(lease, error), _STORE_TRIES, stop)
+                self._emit("failed" if job.status is Status.FAILED else "retried", job)
         except LeaseLostError:
             self._emit("lease_lost", lease.job)
+
+    def _failed(self, lease: Lease, error: Exception) -> Job:
+        now, message = self._clock(), failure_message(error, lease.job.id)
+        if not is_transient(error):
+            return self._store.fail(lease, now, message)
+        pause = min(self._retry_export * 4 ** (lease.job.attempts - 1), LONGEST_RETRY)
+        return self._store.retry(lease, now, now + pause, message)
 
     # --- notices ---------------------------------------------------------------------------------------------------
 

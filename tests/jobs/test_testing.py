@@ -67,7 +67,7 @@ def test_an_export_that_fails_leaves_no_archive() -> None:
 
     def failing() -> Iterator[Conversation]:
         yield from conversations()
-        raise OSError("the source is gone")
+        raise FileNotFoundError("the source is gone")
 
     store, archives = MemoryJobStore(), MemoryArchiveStore()
     directory = MemoryDirectory([CHANNEL])

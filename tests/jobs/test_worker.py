@@ -154,16 +154,6 @@ def test_a_channel_that_is_gone(harness: Harness) -> None:
     assert harness.current(job).error_message == "The channel is not there any more."
 
 
-def test_an_archive_store_that_fails(harness: Harness) -> None:
-    """The job fails, for a reason of ours."""
-    job = harness.trigger()
-    harness.worker(archives=Flaky(harness.archives, write=1)).step()
-    done = harness.current(job)
-    assert done.status is Status.FAILED
-    assert "a reason of ours" in (done.error_message or "")
-    assert "db.internal" not in (done.error_message or "")
-
-
 # --- leases --------------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ from export_engine.jobs.backends.database import (
     writing,
 )
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
-from export_engine.jobs.job import LINK_LIFE, Job, Status, advance, given_up_message
+from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease
 
 __all__ = ["EXPIRED_AT_ONCE", "SqlJobStore"]
@@ -62,7 +62,7 @@ class SqlJobStore:
     database is not there; nothing has changed then.
     """
 
-    def __init__(self, engine: Engine, *, max_attempts: int = 3) -> None:
+    def __init__(self, engine: Engine, *, max_attempts: int = MAX_ATTEMPTS) -> None:
         if max_attempts < 1:
             raise OptionError(f"a job is tried at least once, not {max_attempts} times", option="max_attempts")
         self._engine = engine
@@ -95,7 +95,7 @@ class SqlJobStore:
         return None if row is None else _job(row)
 
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
-        """Take the oldest job (by `created_time`, then `id`) that is queued, or started under a lease that has run out.
+        """Take the oldest job (by `created_time`, then `id`) that is queued and due, or whose lease has run out.
 
         The lease is new: it has a token of its own and lasts until `now + lease`. A job whose lease has run out after
         its last allowed attempt becomes failed instead, and the next one is looked at.
@@ -120,14 +120,22 @@ class SqlJobStore:
 
         What a database cannot hold of the message (a NUL, half of a surrogate pair) becomes U+FFFD or `?`.
         """
-        message = error_message.replace("\0", "\ufffd").encode(errors="replace").decode()
-        ended = {"status": advance(Status.STARTED, Status.FAILED), "finished_time": now, "error_message": message}
-        return self._move(lease, ended | _NO_LEASE)
+        return self._move(lease, _failed(now, error_message))
+
+    def retry(self, lease: Lease, now: datetime, at: datetime, error_message: str) -> Job:
+        """Queue the job again, not to be taken before `at`. Raises LeaseLostError, and then changes nothing.
+
+        After its last allowed attempt it fails instead, as by `fail`.
+        """
+        if lease.job.attempts >= self._max_attempts:
+            return self.fail(lease, now, error_message)
+        return self._move(lease, {"status": advance(Status.STARTED, Status.QUEUED), "retry_time": at} | _NO_LEASE)
 
     def hand_back(self, lease: Lease) -> None:
         """The worker has to stop: queue the job again, its attempt not counted. Raises LeaseLostError."""
         status = advance(Status.STARTED, Status.QUEUED)
-        self._move(lease, {"status": status, "attempts": _COLUMNS.attempts - 1} | _NO_LEASE)
+        back = {"status": status, "attempts": _COLUMNS.attempts - 1, "started_time": None}
+        self._move(lease, back | _NO_LEASE)
 
     def take_notice(self, now: datetime) -> Job | None:
         """The job that ended first of those whose e-mail nobody has taken on; each is handed out once, ever."""
@@ -187,7 +195,11 @@ class SqlJobStore:
         """The oldest job to be had, claimed; or the job that was it, given up; or None if there is none."""
         query = (
             select(_COLUMNS.id, _COLUMNS.status, _COLUMNS.attempts)
-            .where(ACTIVE, or_(_COLUMNS.lease_until.is_(None), _COLUMNS.lease_until <= now))
+            .where(
+                ACTIVE,
+                or_(_COLUMNS.lease_until.is_(None), _COLUMNS.lease_until <= now),
+                or_(_COLUMNS.retry_time.is_(None), _COLUMNS.retry_time <= now),
+            )
             .order_by(_COLUMNS.created_time, _COLUMNS.id)
             .limit(1)
         )
@@ -198,7 +210,7 @@ class SqlJobStore:
             if found.status is Status.STARTED and found.attempts >= self._max_attempts:
                 move = _given_up(found.attempts, now)
             else:
-                move = _claimed(found.status, found.attempts, now + length)
+                move = _claimed(found.status, found.attempts, now, length)
             taken = update(export_job).where(_COLUMNS.id == found.id).values(move).returning(*_JOB)
             job = _job(connection.execute(taken).mappings().one())
         return Lease(job, move["token"]) if job.status is Status.STARTED else job
@@ -223,21 +235,26 @@ def _job(row: RowMapping) -> Job:
     return Job(**row)
 
 
-def _claimed(status: Status, attempts: int, until: datetime) -> dict[str, Any]:
+def _claimed(status: Status, attempts: int, now: datetime, length: timedelta) -> dict[str, Any]:
     """What a claim changes. A job whose worker has gone is queued and started again in one step."""
     queued = status if status is Status.QUEUED else advance(status, Status.QUEUED)
     return {
         "status": advance(queued, Status.STARTED),
         "attempts": attempts + 1,
         "token": secrets.token_hex(16),
-        "lease_until": until,
+        "lease_until": now + length,
+        "started_time": now,
+        "retry_time": None,
     }
 
 
 def _given_up(attempts: int, now: datetime) -> dict[str, Any]:
     """What changes for a job that was interrupted once too often."""
-    return {
-        "status": advance(Status.STARTED, Status.FAILED),
-        "finished_time": now,
-        "error_message": given_up_message(attempts),
-    } | _NO_LEASE
+    return _failed(now, given_up_message(attempts))
+
+
+def _failed(now: datetime, error_message: str) -> dict[str, Any]:
+    """What changes for a job that has failed."""
+    message = error_message.replace("\0", "\ufffd").encode(errors="replace").decode()
+    ended = {"status": advance(Status.STARTED, Status.FAILED), "finished_time": now, "error_message": message}
+    return ended | _NO_LEASE

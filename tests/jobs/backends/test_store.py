@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from export_engine.errors import OptionError
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
-from export_engine.jobs.job import LINK_LIFE, Status
+from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, Status
 from export_engine.jobs.ports import JobStore, Lease
 from tests.jobs.samples import MINUTE, NOW, AnyJobStore, claimed, finished, new_job, rows
 
@@ -181,7 +181,7 @@ def test_handed_back(store: AnyJobStore) -> None:
     job = new_job()
     store.create(job)
     before = rows(store)
-    for _ in range(5):  # more often than a job is tried
+    for _ in range(MAX_ATTEMPTS + 2):  # more often than a job is tried
         lease = store.claim(NOW, MINUTE)
         assert lease is not None
         assert lease.job.attempts == 1
@@ -217,9 +217,9 @@ def test_interrupted_too_often(new_store: Callable[..., AnyJobStore], attempts: 
 def test_interrupted_too_often_and_nothing_else_to_do(store: AnyJobStore) -> None:
     """The claim ends without a job."""
     claimed(store)
-    for attempt in range(1, 3):
+    for attempt in range(1, MAX_ATTEMPTS):
         assert store.claim(NOW + attempt * MINUTE, MINUTE) is not None
-    assert store.claim(NOW + 3 * MINUTE, MINUTE) is None
+    assert store.claim(NOW + MAX_ATTEMPTS * MINUTE, MINUTE) is None
     assert store.counts()[Status.FAILED] == 1
 
 
@@ -228,6 +228,7 @@ MOVES: dict[str, Callable[[AnyJobStore, Lease], object]] = {
     "finish": lambda store, lease: store.finish(lease, NOW, archive="other", file_name="other.zip"),
     "fail": lambda store, lease: store.fail(lease, NOW, "other"),
     "hand_back": lambda store, lease: store.hand_back(lease),
+    "retry": lambda store, lease: store.retry(lease, NOW, NOW, "other"),
 }
 
 

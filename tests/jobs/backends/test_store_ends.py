@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from export_engine.jobs.backends.store import EXPIRED_AT_ONCE, SqlJobStore
-from export_engine.jobs.job import LINK_LIFE, Status
+from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, Status
 from tests.jobs.samples import MINUTE, NOW, AnyJobStore, claimed, finished, new_job, rows
 
 
@@ -30,7 +30,7 @@ def test_notices(store: AnyJobStore) -> None:
 def test_a_job_that_is_given_up_has_a_notice(store: AnyJobStore) -> None:
     """Also when no worker lived to say so."""
     lease = claimed(store, notification_email="agent@example.com")
-    for turn in range(1, 4):
+    for turn in range(1, MAX_ATTEMPTS + 1):
         store.claim(NOW + turn * MINUTE, MINUTE)
     noticed = store.take_notice(NOW)
     assert noticed is not None
