@@ -16,7 +16,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta, tzinfo
 from pathlib import Path
@@ -144,19 +144,33 @@ class _Database:
         statement = _statement(self.query, self.parameters)
         with _told(self.place, "the query failed"), _connected(self.place) as connection:
             _prepare(connection, context.timezone, self.statement_timeout)
-            result = connection.execute(statement)
-            try:
+            with _executed(connection, statement) as result:
                 if not result.returns_rows:
                     raise SourceError("the query has no rows: give a SELECT")
                 names = list(result.keys())
                 wanted = wanted_columns(names, context)
                 for number, rows in _fetched(result):
-                    yield from _batches(names, wanted, number, rows, context)
-            finally:
-                if connection.dialect.name == "mysql":
-                    connection.invalidate()  # closing the cursor would read all the rest
-                else:
-                    result.close()
+                    yield _batch(names, wanted, number, rows, context)
+
+
+@contextmanager
+def _executed(connection: sa.Connection, statement: sa.TextClause) -> Iterator[sa.CursorResult[Any]]:
+    """A statement's result, closed at the end."""
+    result = connection.execute(statement)
+    try:
+        yield result
+    except BaseException:
+        if connection.dialect.name == "mysql":
+            # PyMySQL reads all the rest as it closes a cursor: the server is told that there is none.
+            driver: Any = connection.connection.driver_connection
+            with suppress(sa.exc.SQLAlchemyError), connection.engine.connect() as other:
+                other.execute(sa.text(f"KILL QUERY {driver.thread_id():d}"))
+            with suppress(connection.dialect.loaded_dbapi.Error):
+                result.close()
+        raise
+    finally:
+        with suppress(sa.exc.SQLAlchemyError):
+            result.close()
 
 
 def _statement(query: str, parameters: Mapping[str, Any]) -> sa.TextClause:
@@ -258,13 +272,13 @@ def _fetched(result: sa.CursorResult[Any]) -> Iterator[tuple[int, Sequence[Seque
         size = max(1, min(2 * size, _MOST_ROWS, MAX_BATCH_BYTES * sampled // max(1, weight)))
 
 
-def _batches(
+def _batch(
     names: Sequence[str], wanted: Sequence[str], number: int, rows: Sequence[Sequence[Any]], context: SourceContext
-) -> Iterator[pa.RecordBatch]:
+) -> pa.RecordBatch:
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     nothing = (None,) * len(rows)
     given = {name: columns[name] if name in wanted else nothing for name in ROW_SCHEMA.names}
-    yield batch_of(given, number, context)
+    return batch_of(given, number, context)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, tzinfo
 from decimal import ROUND_FLOOR, Context, Decimal
 from itertools import compress
@@ -35,6 +36,7 @@ __all__ = ["FORMS", "instants", "instants_of"]
 #: the offset, an offset with or without colon or minutes, and `UTC` or `GMT` for `Z`.
 FORMS = "2026-06-11T06:50:43.861185Z, 2026-06-11 06:50:43+08:00 or 2026-06-11 06:50:43 UTC"
 
+_TEXTS = {str, type(None)}
 _INSTANT = ROW_SCHEMA.field(CREATED_AT).type
 _NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 #: Microseconds in a unit; nanoseconds are cut down to them.
@@ -89,6 +91,9 @@ def instants_of(
     try:
         us, local = _since(values, EPOCH), np.zeros(len(values), np.bool_)
     except (TypeError, ValueError):  # so some are naive, or no datetimes
+        if not blanks and _TEXTS.issuperset(map(type, values)):
+            with suppress(UnicodeEncodeError):
+                return instants(pa.array(values, pa.string()), zone, epoch)
         us, local = _of_any(values, null, epoch)
     return _placed(us, local & ~null, null if null.any() else None, zone)
 
