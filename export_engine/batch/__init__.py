@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from export_engine.batch.plan import BatchPlan
     from export_engine.batch.receipts import ArchiveResult, Counted, Receipt, write_results
     from export_engine.batch.runs import LAKE_SCHEMA
+    from export_engine.batch.spark import export_dataframe
 
 __all__ = [
     "LAKE_SCHEMA",
@@ -30,6 +31,7 @@ __all__ = [
     "TargetCheck",
     "check_target",
     "count_lake",
+    "export_dataframe",
     "export_lake",
     "export_partition",
     "write_results",
@@ -47,6 +49,7 @@ _LOADED_WHEN_USED = {
     "TargetCheck": "check",
     "check_target": "check",
     "count_lake": "lake",
+    "export_dataframe": "spark",
     "export_lake": "lake",
     "export_partition": "core",
     "write_results": "receipts",
