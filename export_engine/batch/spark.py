@@ -149,7 +149,7 @@ def _counted(rows: DataFrame) -> bool:
                 f"{count} rows have no {name}, and would be in no archive: mend them, or leave them out "
                 f"(where {name} IS NOT NULL)"
             )
-    return unsaid == 0
+    return bool(unsaid == 0)
 
 
 def _with_creation(rows: DataFrame, said: bool) -> DataFrame:
