@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from export_engine.cli.options import environment_option, export_options, with_options
+from export_engine.jobs.job import MAX_ATTEMPTS, MAX_QUEUED
 from export_engine.options import ExportOptions
 from export_engine.service.settings import Settings
 
@@ -59,6 +60,20 @@ _SETTINGS = (
     environment_option(
         "--public-url", help=f"Where clients reach the service (default: http://{HOST}:{PORT}).", metavar="URL"
     ),
+    environment_option(
+        "--max-queued",
+        help="How many exports of a workspace may wait to be started; more are answered with 429.",
+        type=click.IntRange(min=1),
+        default=MAX_QUEUED,
+        show_default=True,
+    ),
+    environment_option(
+        "--max-attempts",
+        help="How often an export is begun before it is given up: workers are lost, connections break.",
+        type=click.IntRange(min=1),
+        default=MAX_ATTEMPTS,
+        show_default=True,
+    ),
     export_options(environment=True),
     environment_option(
         "--grace",
@@ -84,6 +99,8 @@ def service_settings(command: _Command) -> _Command:
         smtp: str | None,
         secret_file: Path | None,
         public_url: str | None,
+        max_queued: int,
+        max_attempts: int,
         options: ExportOptions,
         grace: float,
         **others: Any,
@@ -97,6 +114,8 @@ def service_settings(command: _Command) -> _Command:
             secret=os.environ.get(SECRET_VARIABLE, "").encode() or None,
             secret_file=secret_file,
             public_url=public_url,
+            max_queued=max_queued,
+            max_attempts=max_attempts,
             options=options,
         )
         return command(*arguments, settings=settings, grace=timedelta(seconds=grace), **others)

@@ -8,7 +8,8 @@ ExportError
 │   ├── NotFoundError           404    no such channel or job in this workspace
 │   ├── AmbiguousChannelError   409    a phone number that several channels share; has `candidates`
 │   ├── ActiveExportError       409    the same channel and range is being exported
-│   └── InvalidRequestError     422    a body that breaks a rule; has `problems`
+│   ├── InvalidRequestError     422    a body that breaks a rule; has `problems`
+│   └── QueueFullError          429    the workspace has as many queued jobs as it may have
 ├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
 ├── LeaseLostError                     a job that another worker has taken over meanwhile
 └── RevisionError                      a database that another release made; has `revision`
@@ -34,6 +35,7 @@ __all__ = [
     "LinkError",
     "NotFoundError",
     "Problem",
+    "QueueFullError",
     "RequestError",
     "RevisionError",
     "TransitionError",
@@ -123,6 +125,17 @@ class InvalidRequestError(RequestError):
                 for p in problems
             ]
         }
+
+
+class QueueFullError(RequestError):
+    """The workspace has as many queued jobs as it may have."""
+
+    status = 429
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The workspace has {limit} exports that wait to be started, as many as it may have. Try again later."
+        )
 
 
 class TransitionError(ExportError, RuntimeError):

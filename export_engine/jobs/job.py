@@ -17,6 +17,7 @@ from export_engine.jobs.errors import TransitionError
 __all__ = [
     "LINK_LIFE",
     "MAX_ATTEMPTS",
+    "MAX_QUEUED",
     "TRANSITIONS",
     "Job",
     "Status",
@@ -32,6 +33,8 @@ LINK_LIFE = timedelta(hours=24)
 
 #: How often a job is begun by default before it is given up.
 MAX_ATTEMPTS = 5
+#: How many queued jobs a workspace may have by default.
+MAX_QUEUED = 100
 
 
 class Status(StrEnum):

@@ -81,7 +81,11 @@ class JobStore(Protocol):
     """Where jobs are kept. Moves are atomic, also between processes and machines."""
 
     def create(self, job: Job) -> None:
-        """Keep a queued job. Raises ActiveExportError if one of that workspace, channel and range has not ended."""
+        """Keep a queued job.
+
+        Raises ActiveExportError if one of that workspace, channel and range has not ended, and QueueFullError if the
+        workspace has as many queued jobs as it may have.
+        """
         ...
 
     def get(self, workspace_id: str, job_id: str) -> Job | None:
@@ -89,7 +93,9 @@ class JobStore(Protocol):
         ...
 
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
-        """Take the oldest job that is queued and due, or started under a lease that has run out.
+        """Take a job that is queued and due, or started under a lease that has run out.
+
+        Workspaces take turns: the oldest job is taken of the one whose last turn is the longest ago.
 
         A job whose lease has run out after its last allowed attempt becomes failed instead.
         """

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from export_engine.errors import OptionError
-from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
-from export_engine.jobs.job import MAX_ATTEMPTS, Job, Status, advance, given_up_message
+from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
+from export_engine.jobs.job import MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
 from export_engine.sinks import Streamable
@@ -44,23 +44,28 @@ class _Row:
 
 
 class MemoryJobStore:
-    """A `JobStore` over a dict. `max_attempts` (at least 1) is how often a job is begun before it is given up.
+    """A `JobStore` over a dict.
 
-    Raises OptionError for fewer.
+    `max_attempts` (at least 1) is how often a job is begun before it is given up, `max_queued` (at least 1) how many
+    queued jobs a workspace may have. Raises OptionError for fewer.
     """
 
-    def __init__(self, *, max_attempts: int = MAX_ATTEMPTS) -> None:
+    def __init__(self, *, max_attempts: int = MAX_ATTEMPTS, max_queued: int = MAX_QUEUED) -> None:
         if max_attempts < 1:
             raise OptionError(f"a job is tried at least once, not {max_attempts} times", option="max_attempts")
-        self._max_attempts = max_attempts
+        if max_queued < 1:
+            raise OptionError(f"a workspace may have at least one queued job, not {max_queued}", option="max_queued")
+        self._max_attempts, self._max_queued = max_attempts, max_queued
+        self._turns: dict[str, int] = {}
         self._rows: dict[str, _Row] = {}
         self._lock = Lock()
 
     def create(self, job: Job) -> None:
         """Keep a queued job.
 
-        Raises ActiveExportError if one of that workspace, channel and range has not ended, TransitionError for a job
-        that is not queued, and ValueError for an id that another job has.
+        Raises ActiveExportError if one of that workspace, channel and range has not ended, QueueFullError if the
+        workspace has as many queued jobs as it may have, TransitionError for a job that is not queued, and ValueError
+        for an id that another job has.
         """
         if job.status is not Status.QUEUED:
             raise TransitionError(f"a job begins queued, it cannot begin {job.status}")
@@ -69,6 +74,9 @@ class MemoryJobStore:
                 raise ActiveExportError
             if job.id in self._rows:
                 raise ValueError(f"there is a job {job.id} already")
+            of = [row for row in self._rows.values() if row.job.workspace_id == job.workspace_id]
+            if sum(row.job.status is Status.QUEUED for row in of) >= self._max_queued:
+                raise QueueFullError(self._max_queued)
             self._rows[job.id] = _Row(job)
 
     def get(self, workspace_id: str, job_id: str) -> Job | None:
@@ -77,7 +85,10 @@ class MemoryJobStore:
         return row.job if row is not None and row.job.workspace_id == workspace_id else None
 
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
-        """Take the oldest job (by `created_time`, then `id`) that is queued and due, or whose lease has run out.
+        """Take a job that is queued and due, or whose lease has run out.
+
+        Workspaces take turns: of the one whose last turn is the longest ago, or that never had one, the oldest job (by
+        `created_time`, then `id`) is taken.
 
         A job whose lease has run out after its last allowed attempt becomes failed instead.
         """
@@ -89,13 +100,14 @@ class MemoryJobStore:
                 and (row.lease_until is None or row.lease_until <= now)
                 and (row.retry_time is None or row.retry_time <= now)
             ]
-            for row in sorted(free, key=lambda row: (row.job.created_time, row.job.id)):
+            for row in sorted(free, key=self._order):
                 if row.job.status is Status.STARTED and row.job.attempts >= self._max_attempts:
                     message = given_up_message(row.job.attempts)
                     _end(row, Status.FAILED, finished_time=now, error_message=message)
                     continue
                 queued = row.job.status if row.job.status is Status.QUEUED else advance(row.job.status, Status.QUEUED)
                 row.job = replace(row.job, status=advance(queued, Status.STARTED), attempts=row.job.attempts + 1)
+                self._turns[row.job.workspace_id] = max(self._turns.values(), default=0) + 1
                 row.token, row.lease_until, row.retry_time = secrets.token_hex(16), now + lease, None
                 return Lease(row.job, row.token)
         return None
@@ -185,6 +197,9 @@ class MemoryJobStore:
         with self._lock:
             statuses = [row.job.status for row in self._rows.values()]
         return {status: statuses.count(status) for status in Status}
+
+    def _order(self, row: _Row) -> tuple[int, datetime, str]:
+        return self._turns.get(row.job.workspace_id, 0), row.job.created_time, row.job.id
 
     def _leased(self, lease: Lease) -> _Row:
         row = self._rows.get(lease.job.id)

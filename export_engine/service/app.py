@@ -40,8 +40,8 @@ __all__ = ["GRACE", "create_app"]
 GRACE = timedelta(seconds=20)
 #: What it takes a worker at most, after that, to abort the export and hand its job back.
 _HANDING_BACK = timedelta(seconds=10)
-#: Seconds after which a client may try again.
-RETRY_AFTER = "5"
+#: Seconds after which a client may try again, by the status of the answer.
+RETRY_AFTER = {429: "60", 503: "5"}
 
 _log = logging.getLogger(__name__)
 
@@ -144,8 +144,8 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "ApiKey"  # RFC 9110 wants one; there is no registered scheme for a key
     elif error.status == 413:
         headers["Connection"] = "close"  # the rest of the body is not waited for
-    elif error.status == 503:
-        headers["Retry-After"] = RETRY_AFTER
+    elif error.status in RETRY_AFTER:
+        headers["Retry-After"] = RETRY_AFTER[error.status]
     return JSONResponse(error.body, error.status, headers)
 
 

@@ -113,7 +113,7 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
         open_job_database(database=settings.database, data=settings.data) as engine,
     ):
         yield Components(
-            store=SqlJobStore(engine),
+            store=SqlJobStore(engine, max_attempts=settings.max_attempts, max_queued=settings.max_queued),
             archives=archives,
             directory=directory,
             source=source,

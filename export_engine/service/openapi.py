@@ -19,9 +19,11 @@ from export_engine.jobs.errors import (
     InvalidRequestError,
     NotFoundError,
     Problem,
+    QueueFullError,
     RequestError,
     UnauthorizedError,
 )
+from export_engine.jobs.job import MAX_QUEUED
 from export_engine.jobs.request import ExportRequest
 from export_engine.service.errors import BodyTooLargeError, MediaTypeError, UnavailableError
 from export_engine.service.schemas import (
@@ -168,6 +170,10 @@ def _trigger() -> dict[str, Any]:
                 "Request body validation failed.",
                 InvalidBody,
                 refused=InvalidRequestError([Problem(None, "either channel_id or phone_number must be provided")]).body,
+            ),
+            "429": _refusal(
+                "The workspace has as many queued exports as it may have: try again after Retry-After seconds.",
+                QueueFullError(MAX_QUEUED),
             ),
             "500": _failure(),
             "503": _unavailable(),

@@ -43,7 +43,7 @@ def test_the_paths_of_the_page(document: dict[str, Any]) -> None:
     assert {path: list(operations) for path, operations in document["paths"].items()} == {POST: ["post"], GET: ["get"]}
     assert set(operation(document, "post", POST)["responses"]) == {
         *("202", "400", "401", "404", "409", "422"),
-        *("413", "415", "500", "503"),
+        *("413", "415", "429", "500", "503"),
     }
     assert set(operation(document, "get", GET)["responses"]) == {"200", "401", "404", "500", "503"}
     for method, path in (("post", POST), ("get", GET)):

@@ -131,6 +131,16 @@ def test_an_error_in_the_middle_of_a_download(tmp_path: Path, monkeypatch: pytes
             httpx.get(url)
 
 
+def test_too_many_queued(tmp_path: Path) -> None:
+    """429 with a time to try again."""
+    with serving(tmp_path, worker=False) as service:
+        service.components.store._max_queued = 1  # type: ignore[attr-defined]  # an SqlJobStore's
+        assert service.trigger(JUNE).status_code == 202
+        answer = service.trigger(BY_CHANNEL)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+    assert "has 1 exports that wait to be started" in answer.json()["detail"]["message"]
+
+
 # --- health, metrics, logs -----------------------------------------------------------------------------------------
 
 

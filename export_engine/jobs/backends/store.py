@@ -7,6 +7,8 @@ What it guarantees, and by what:
   locks the row and lets others skip it (`FOR UPDATE SKIP LOCKED`), and on SQLite is the only one that writes.
 - A worker that is late changes nothing: each claim sets a token of its own, and each later move is one UPDATE that asks
   for that token. Whoever took the job over has another; a job that has ended has none.
+- No workspace waits for all of another's jobs: they take turns, which the store counts. What one may have queued is
+  bounded.
 - No job is stuck: a lease that is not renewed runs out, and the job is claimed again, until its attempts are used up.
 
 A lease that has run out still holds until another worker takes the job: then nothing is lost by a worker that was
@@ -22,7 +24,7 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, RowMapping, Table, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Table, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from export_engine.errors import OptionError
@@ -32,11 +34,12 @@ from export_engine.jobs.backends.database import (
     NOT_NOTIFIED,
     export_job,
     export_setting,
+    export_turn,
     storable,
     writing,
 )
-from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
-from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, Job, Status, advance, given_up_message
+from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
+from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease
 
 __all__ = ["EXPIRED_AT_ONCE", "SqlJobStore"]
@@ -47,6 +50,8 @@ EXPIRED_AT_ONCE = 100
 _COLUMNS = export_job.c
 _JOB = [_COLUMNS[field.name] for field in fields(Job)]
 _UNIQUE = [_COLUMNS.workspace_id, _COLUMNS.channel_id, _COLUMNS.start_date, _COLUMNS.end_date]
+# PostgreSQL's advisory locks of this number let the jobs of a workspace be counted and added to in one go.
+_QUEUE_LOCK = 0x71756575
 _NO_LEASE = {"token": None, "lease_until": None}
 _INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
@@ -58,32 +63,43 @@ class SqlJobStore:
     """A `JobStore` on the database that `open_database` opened.
 
     `max_attempts` (at least 1) is how often a job is begun before it is given up; workers that handed it back are not
-    counted. Safe to share between threads. Raises OptionError, and SQLAlchemy's OperationalError from any method if the
-    database is not there; nothing has changed then.
+    counted. `max_queued` (at least 1) is how many queued jobs a workspace may have. Safe to share between threads.
+
+    Raises OptionError, and SQLAlchemy's OperationalError from any method if the database is not there; nothing has
+    changed then.
     """
 
-    def __init__(self, engine: Engine, *, max_attempts: int = MAX_ATTEMPTS) -> None:
+    def __init__(self, engine: Engine, *, max_attempts: int = MAX_ATTEMPTS, max_queued: int = MAX_QUEUED) -> None:
         if max_attempts < 1:
             raise OptionError(f"a job is tried at least once, not {max_attempts} times", option="max_attempts")
+        if max_queued < 1:
+            raise OptionError(f"a workspace may have at least one queued job, not {max_queued}", option="max_queued")
         self._engine = engine
         self._writing = writing(engine)
-        self._max_attempts = max_attempts
+        self._max_attempts, self._max_queued = max_attempts, max_queued
 
     def create(self, job: Job) -> None:
         """Keep a queued job.
 
-        Raises ActiveExportError if one of that workspace, channel and range has not ended, and TransitionError for a
-        job that is not queued.
+        Raises ActiveExportError if one of that workspace, channel and range has not ended, QueueFullError if the
+        workspace has as many queued jobs as it may have, and TransitionError for a job that is not queued.
         """
         if job.status is not Status.QUEUED:
             raise TransitionError(f"a job begins queued, it cannot begin {job.status}")
         keep = _INSERT[self._engine.dialect.name](export_job).values(asdict(job))
         # Only this one conflict is the caller's; any other (an id used twice) is raised.
         keep = keep.on_conflict_do_nothing(index_elements=_UNIQUE, index_where=ACTIVE)
+        queued = select(func.count()).where(
+            ACTIVE, _COLUMNS.workspace_id == job.workspace_id, _COLUMNS.status == Status.QUEUED
+        )
         with self._writing.begin() as connection:
-            kept = connection.execute(keep.returning(_COLUMNS.id)).one_or_none()
-        if kept is None:
-            raise ActiveExportError
+            if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+                of = func.hashtext(job.workspace_id)
+                connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK, of)))
+            if connection.execute(keep.returning(_COLUMNS.id)).one_or_none() is None:
+                raise ActiveExportError
+            if connection.execute(queued).scalar_one() > self._max_queued:
+                raise QueueFullError(self._max_queued)  # which takes the job back
 
     def get(self, workspace_id: str, job_id: str) -> Job | None:
         """The job, if the workspace has it. Any text may be asked for."""
@@ -95,7 +111,10 @@ class SqlJobStore:
         return None if row is None else _job(row)
 
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
-        """Take the oldest job (by `created_time`, then `id`) that is queued and due, or whose lease has run out.
+        """Take a job that is queued and due, or whose lease has run out.
+
+        Workspaces take turns: of the one whose last turn is the longest ago, or that never had one, the oldest job (by
+        `created_time`, then `id`) is taken.
 
         The lease is new: it has a token of its own and lasts until `now + lease`. A job whose lease has run out after
         its last allowed attempt becomes failed instead, and the next one is looked at.
@@ -193,27 +212,36 @@ class SqlJobStore:
 
     def _claim_or_give_up(self, now: datetime, length: timedelta) -> Lease | Job | None:
         """The oldest job to be had, claimed; or the job that was it, given up; or None if there is none."""
+        turn = func.coalesce(export_turn.c.turn, 0)
         query = (
-            select(_COLUMNS.id, _COLUMNS.status, _COLUMNS.attempts)
+            select(_COLUMNS.id, _COLUMNS.status, _COLUMNS.attempts, _COLUMNS.workspace_id)
+            .outerjoin(export_turn, _COLUMNS.workspace_id == export_turn.c.workspace_id)
             .where(
                 ACTIVE,
                 or_(_COLUMNS.lease_until.is_(None), _COLUMNS.lease_until <= now),
                 or_(_COLUMNS.retry_time.is_(None), _COLUMNS.retry_time <= now),
             )
-            .order_by(_COLUMNS.created_time, _COLUMNS.id)
+            .order_by(turn, _COLUMNS.created_time, _COLUMNS.id)
             .limit(1)
         )
         with self._writing.begin() as connection:
-            found = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+            found = connection.execute(query.with_for_update(of=export_job, skip_locked=True)).one_or_none()
             if found is None:
                 return None
             if found.status is Status.STARTED and found.attempts >= self._max_attempts:
                 move = _given_up(found.attempts, now)
             else:
                 move = _claimed(found.status, found.attempts, now, length)
+                self._take_turn(connection, found.workspace_id)
             taken = update(export_job).where(_COLUMNS.id == found.id).values(move).returning(*_JOB)
             job = _job(connection.execute(taken).mappings().one())
         return Lease(job, move["token"]) if job.status is Status.STARTED else job
+
+    def _take_turn(self, connection: Connection, workspace_id: str) -> None:
+        latest = select(func.coalesce(func.max(export_turn.c.turn), 0) + 1).scalar_subquery()
+        turn = _INSERT[connection.dialect.name](export_turn).values(workspace_id=workspace_id, turn=latest)
+        of, later = [export_turn.c.workspace_id], {"turn": turn.excluded.turn}
+        connection.execute(turn.on_conflict_do_update(index_elements=of, set_=later))
 
     def _move(self, lease: Lease, values: Mapping[str, Any]) -> Job:
         """Change the job if the lease still holds, in one statement."""
