@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 import click
 
 from export_engine.cli.options import environment_option, export_options, with_options
-from export_engine.jobs.job import MAX_ATTEMPTS, MAX_QUEUED
 from export_engine.options import ExportOptions
 from export_engine.service.settings import Settings
 
 __all__ = ["DATA", "DATABASE", "HOST", "PORT", "SECRET_VARIABLE", "service_libraries", "service_settings"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_USUAL = Settings()
 
 HOST, PORT = "127.0.0.1", 8000
 
@@ -64,14 +65,14 @@ _SETTINGS = (
         "--max-queued",
         help="How many exports of a workspace may wait to be started; more are answered with 429.",
         type=click.IntRange(min=1),
-        default=MAX_QUEUED,
+        default=_USUAL.max_queued,
         show_default=True,
     ),
     environment_option(
         "--max-attempts",
         help="How often an export is begun before it is given up: workers are lost, connections break.",
         type=click.IntRange(min=1),
-        default=MAX_ATTEMPTS,
+        default=_USUAL.max_attempts,
         show_default=True,
     ),
     export_options(environment=True),
