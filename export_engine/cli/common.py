@@ -58,18 +58,22 @@ class Command(click.Command):
     """A command whose options are called as the library calls them: its errors name the option."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises a ClickException for an OptionError."""
+        """Run the command. Raises a ClickException for an OptionError and for an extra that is not installed."""
         try:
             return super().invoke(ctx)
         except OptionError as error:
             raise _WrongOptionError(f"{_flag(self, error.option)}: {error}") from None
+        except ModuleNotFoundError as error:
+            if "pip install 'export-engine[" not in str(error):
+                raise
+            raise click.ClickException(str(error)) from None  # an extra that is not there, and how to have it
 
 
 def _flag(command: click.Command, option: str) -> str:
     """What the command calls an option of the library."""
     for parameter in command.params:
         if parameter.name == option:
-            return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+            return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name.strip("[.]")
     return f"--{option.replace('_', '-')}"
 
 

@@ -17,7 +17,8 @@ from export_engine.cli.options import with_options
 from export_engine.sources import Source
 from export_engine.sources.formats import Format, checked_format
 from export_engine.sources.inputs import opened
-from export_engine.sources.open import ending_format, open_source
+from export_engine.sources.open import ending_format, expanded, open_source
+from export_engine.sources.urls import is_url
 
 if TYPE_CHECKING:
     from export_engine.batch.lake import Lake
@@ -105,7 +106,7 @@ class Inputs:
         values = [
             (name, v) for name, value in parameters.items() for v in ([value] if isinstance(value, str) else value)
         ]
-        said = [f"-- --param {name}={value}" for name, value in values]
+        said = [f"-- {line}" for name, value in values for line in f"--param {name}={value}".splitlines()]
         return "\n".join([*said, query])
 
     def lake(self, channels: Path | None) -> Lake:
@@ -187,12 +188,18 @@ class Inputs:
         )
 
     def _mapped_format(self) -> MappedFormat | None:
-        kinds = {_kind(path, self.format, is_text=self.encoding is not None) for path in self.inputs}
+        files = expanded(self.inputs)
+        kinds = {_kind(str(file), self.format, is_text=self.encoding is not None) for file in files}
         (kind,) = kinds if len(kinds) == 1 else ("several",)
-        if kind == "nested" or (kind == "jsonl" and not all(Path(path).is_file() for path in self.inputs)):
+        if kind == "nested" or (kind == "jsonl" and not all(map(_again, files))):
             return "jsonl" if self.columns else None  # what is in a pipe is not known before it is read
         formats: dict[str | None, MappedFormat] = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet"}
         return formats.get(kind)
+
+
+def _again(file: Any) -> bool:
+    """Whether an input can be opened more than once."""
+    return is_url(file) or Path(file).is_file()
 
 
 def _matching(pattern: str) -> list[str]:
@@ -208,10 +215,8 @@ def _matching(pattern: str) -> list[str]:
 def _kind(path: str, said: Format | None, *, is_text: bool) -> Any:
     """The format of an input, `nested` for JSON Lines with a conversation a line; None if it is not known."""
     kind = said or ending_format(path)
-    if not Path(path).is_file():
+    if not _again(path):
         return kind
-    if kind is None and path.lower().endswith(".json"):  # an array, perhaps
-        return "jsonl"
     if kind in (None, "jsonl"):
         from export_engine.sources.jsonl_nested import looks_nested  # noqa: PLC0415  # loaded when used
 

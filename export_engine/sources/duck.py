@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from export_engine.errors import OptionError, SourceError
 from export_engine.schema import MAX_BATCH_ROWS
+from export_engine.sources.urls import SCHEMES
 from export_engine.times import offset_text, zone_name
 
 try:
@@ -41,6 +42,7 @@ __all__ = [
     "check_query",
     "connected",
     "query_errors",
+    "reach",
     "selected",
     "streamed",
     "told",
@@ -142,6 +144,18 @@ def _reaper(folder: str) -> subprocess.Popen[bytes] | None:
     )
 
 
+def reach(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> None:
+    """Let a connection read the URLs that a query or its parameters name, through obstore.
+
+    Raises ModuleNotFoundError where that is missing.
+    """
+    named = f"{query} {list(parameters.values())}".lower()
+    if any(f"{scheme}://" in named for scheme in SCHEMES) and not connection.filesystem_is_registered(SCHEMES[0]):
+        from export_engine.sources.remote import FileSystem  # noqa: PLC0415  # there with the extra
+
+        connection.register_filesystem(FileSystem())
+
+
 @contextmanager
 def selected(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]
@@ -152,6 +166,7 @@ def selected(
     SourceError for a query that fails.
     """
     check_query(connection, query, parameters)
+    reach(connection, query, parameters)
     with query_errors():
         relation = connection.sql(query, params=dict(parameters) or None)
         reader = relation.to_arrow_reader(MAX_BATCH_ROWS)
@@ -264,6 +279,8 @@ def query_errors() -> Iterator[None]:
 
 def _advice(error: Exception) -> str:
     text = str(error)
+    if "Traceback" in text:  # what this package's own files raised in DuckDB
+        return text.strip().rpartition("\n")[2].partition(": ")[2]
     if "requires the extension httpfs" in text:
         return f"{_first_line(error)}; no extension is loaded here"
     if "extension" in text and ("INSTALL" in text or "not found" in text):

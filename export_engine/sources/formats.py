@@ -67,7 +67,8 @@ def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format
         )
     if (said or found) == "jsonl" and _ARRAY.match(head.removeprefix(_BOM).lstrip()):
         raise SourceError(
-            f"{file.name} is one JSON array: write an object a line instead, for example with jq -c '.[]' {file.name}"
+            f"{file.name} is one JSON array: write an object a line instead, for example with jq -c '.[]' {file.name}, "
+            "or say with --map (read_mapped in Python) what its columns are"
         )
     return said or found  # type: ignore[return-value]  # one of them is one
 

@@ -16,12 +16,15 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from typing import IO, Any, cast
 
 import pyarrow as pa
 
 from export_engine.errors import OptionError, SourceError, StateError
 from export_engine.sources import SourceContext
+from export_engine.sources.urls import SCHEMES, is_url, shown
 
 __all__ = [
     "FileSource",
@@ -38,7 +41,7 @@ __all__ = [
     "without_compression",
 ]
 
-#: A path, `-` for standard input, or a file object that gives bytes.
+#: A path or URL, `-` for standard input, or a file object that gives bytes.
 Given = str | os.PathLike[str] | IO[bytes]
 
 _BUFFER = 1 << 20
@@ -66,16 +69,25 @@ def without_compression(name: str) -> tuple[str, str | None]:
 class Input:
     """Bytes in order, decompressed, with a look ahead; `name` is what errors call it.
 
+    `path` is that of a file on disk; `again` opens what else can be read in any order.
+
     Reading raises SourceError for compressed data that are damaged, cut short or followed by something else, and
     whatever the file raises.
     """
 
-    def __init__(self, name: str, file: IO[bytes], path: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        file: IO[bytes],
+        path: str | None = None,
+        again: Callable[[], IO[bytes]] | None = None,
+    ) -> None:
         self.name = name
         self.compression: str | None = None
         self.closed = False
         self._file = file
         self._path = path
+        self._again = again
         self._head = b""
         self._start = file.tell() if path is None and file.seekable() else 0
 
@@ -151,6 +163,8 @@ class Input:
             )
         if self._path is not None:
             return pa.memory_map(self._path)
+        if self._again is not None:
+            return pa.PythonFile(self._again(), mode="r")
         if not self._file.seekable():
             raise SourceError(
                 f"{self.name} cannot seek, and {kind} is read from its end: save it to a file first, and give that; "
@@ -243,7 +257,7 @@ def _gives_text(name: str) -> OptionError:
 def name_of(given: Given) -> str:
     """What errors call an input."""
     if isinstance(given, str | os.PathLike):
-        return "standard input" if given == "-" else os.fspath(given)
+        return "standard input" if given == "-" else shown(str(given)) if is_url(given) else os.fspath(given)
     name = getattr(given, "name", None)
     return "standard input" if name == "<stdin>" else name if isinstance(name, str) else "the file object"
 
@@ -251,7 +265,7 @@ def name_of(given: Given) -> str:
 def path_of(given: Given) -> tuple[str | os.PathLike[str] | int, ...]:
     """The path or descriptor of an input, none where it is no file of the system: see `export_engine.sources`."""
     if isinstance(given, str | os.PathLike):
-        return (0 if given == "-" else given,)
+        return () if is_url(given) else (0 if given == "-" else given,)
     try:
         return (given.fileno(),)
     except (AttributeError, OSError):  # no file of the system
@@ -265,7 +279,12 @@ def opened(given: Given) -> Iterator[Input]:
     Raises OSError for a path that cannot be opened, SourceError as reading does.
     """
     name = name_of(given)
-    if isinstance(given, str | os.PathLike) and given != "-":
+    if is_url(given):
+        from export_engine.sources.remote import by_ranges, streamed  # noqa: PLC0415  # there with the extra
+
+        with streamed(str(given)) as found:
+            yield Input(name, found, again=partial(by_ranges, str(given))).decompressed()
+    elif isinstance(given, str | os.PathLike) and given != "-":
         with open(given, "rb", buffering=_BUFFER) as file:  # noqa: PTH123  # any kind of path
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             yield Input(name, file, os.fspath(given) if regular else None).decompressed()
@@ -326,7 +345,7 @@ class FileSource:
         checked_inputs((self.given,))
         if self._spent:
             raise StateError(f"{name_of(self.given)} was read already and cannot be read again: open it anew")
-        self._spent = not (isinstance(self.given, str | os.PathLike) and os.path.isfile(self.given))  # noqa: PTH113
+        self._spent = _read_once(self.given) is not None
         with opened(self.given) as found, closing(cast("Any", self.read(found, context))) as batches:
             yield from batches
 
@@ -355,20 +374,20 @@ def _check(given: Given) -> None:
             )
         return
     path = os.fspath(given)
+    if is_url(path):
+        import_module("export_engine.sources.remote")  # without its library it says so now
+        return
     if path == "-" or os.path.isfile(path):  # noqa: PTH113  # any kind of path
         return
     if os.path.isdir(path):  # noqa: PTH112  # the same
-        raise OptionError(f"{path} is a directory: give the files in it, for example {path}/*.jsonl", option="inputs")
+        raise OptionError(f"{path} is a directory", option="inputs")
     if not os.path.exists(path):  # noqa: PTH110  # the same
-        advice = ""
         if "://" in path:
-            advice = "it is a URL: fetch the file first, or pipe it in and give - as the input"
-        elif set(path) & set("*?["):
-            advice = (
-                "no file has this name, and patterns are not filled in: leave the quotes away, so that the shell does"
+            raise OptionError(
+                f"{shown(path)}: URLs that are read begin with {', '.join(f'{scheme}://' for scheme in SCHEMES)}: "
+                "fetch the file first, or pipe it in and give - as the input",
+                option="inputs",
             )
-        if advice:
-            raise OptionError(f"{path}: {advice}", option="inputs")
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
@@ -376,7 +395,7 @@ def _read_once(given: Given) -> object:
     """What is the same for inputs that share one stream; None for a file on disk."""
     try:
         if isinstance(given, str | os.PathLike):
-            if given != "-" and os.path.isfile(given):  # noqa: PTH113  # any kind of path
+            if is_url(given) or (given != "-" and os.path.isfile(given)):  # noqa: PTH113  # any kind of path
                 return None
             found = os.fstat(0) if given == "-" else os.stat(given)  # noqa: PTH116  # the same
             return (found.st_dev, found.st_ino)

@@ -24,8 +24,10 @@ from export_engine.sources.csv_file import csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, streamed, told
 from export_engine.sources.inputs import Given, checked_inputs, name_of, opened, path_of
 from export_engine.sources.mapping import MappedFormat, check_names, csv_table, file_table, select_text
+from export_engine.sources.open import expanded
 from export_engine.sources.tables import normalised, numbered
 from export_engine.sources.text import text
+from export_engine.sources.urls import is_url
 from export_engine.sources.values import BadValue, row_error
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def read_mapped(
     check_names(columns)
     if not inputs:
         raise OptionError("no file was given: pass one path or more", option="inputs")
+    inputs = expanded(inputs)
     checked_inputs(inputs)
     given = {"encoding": encoding, "delimiter": delimiter, "escape": escape}
     csv = {name: value for name, value in given.items() if value is not None}
@@ -150,7 +153,7 @@ class Mapped:
         return [_Csv(_distinct(self._header(given)), partial(_again, given, self.csv)) for given in self.inputs]
 
     def _header(self, given: Given) -> list[str]:
-        if not (isinstance(given, str | os.PathLike) and os.path.isfile(given)):  # noqa: PTH113  # any kind of path
+        if not (is_url(given) or (isinstance(given, str | os.PathLike) and os.path.isfile(given))):  # noqa: PTH113
             raise OptionError(
                 f"{name_of(given)} is no file on disk, and of several inputs the columns' names are read first: give "
                 "it alone, or save it to a file",
@@ -162,6 +165,8 @@ class Mapped:
 
 def _local(given: Given, at: int, format: MappedFormat, connection: duckdb.DuckDBPyConnection) -> str:  # noqa: A002  # the word for it
     """A path that DuckDB reads: the input's own, or that of a copy without compression in the spill folder."""
+    if is_url(given) and format == "parquet":
+        return str(given)
     with opened(given) as file:
         if isinstance(given, str | os.PathLike) and os.path.isfile(given):  # noqa: PTH113  # any kind of path
             path = os.fspath(given)

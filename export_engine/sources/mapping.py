@@ -16,7 +16,7 @@ import duckdb
 
 from export_engine.errors import OptionError, SchemaError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
-from export_engine.sources.duck import check_expression, query_errors
+from export_engine.sources.duck import check_expression, query_errors, reach
 
 __all__ = ["MappedFormat", "check_names", "csv_table", "file_table", "mapped_query", "select_text"]
 
@@ -105,6 +105,7 @@ def file_table(
 ) -> tuple[str, list[str]]:
     """What reads `$files` in a query, and the names of their columns; `options` are those of `csv_table`."""
     table = csv_table(**options) if format == "csv" else _READ[format]
+    reach(connection, "", bound)
     with query_errors():
         described = connection.execute(f"DESCRIBE SELECT * FROM {table}", dict(bound)).fetchall()  # noqa: S608  # no text of a user's
     own = [name for name, *_ in described]

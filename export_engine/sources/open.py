@@ -7,8 +7,10 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from glob import glob
 from itertools import chain
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -16,8 +18,9 @@ from export_engine.errors import OptionError, SourceTypeError
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.formats import Format, checked_format
 from export_engine.sources.inputs import FileSource, Given, Input, Reader, checked_inputs, name_of, without_compression
+from export_engine.sources.urls import is_folder, is_url, shown
 
-__all__ = ["open_source", "source_of"]
+__all__ = ["ending_format", "expanded", "open_source", "source_of"]
 
 
 def source_of(given: Any) -> Source:
@@ -105,6 +108,7 @@ _ENDINGS: dict[str, Format] = {
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "jsonl",
 }
 
 
@@ -118,7 +122,13 @@ def open_source(
     """A source that reads inputs, one after the other, each opened once when its turn comes.
 
     An input is a path, `-` for standard input, or a binary file object. Pipes will do (`/dev/stdin`, a FIFO, what a
-    shell makes of `<(command)`), but for Parquet and Arrow IPC files, which must seek.
+    shell makes of `<(command)`), but for Parquet and Arrow IPC files, which must seek. A folder means all files in it
+    and its folders that have one of the endings below, and a pattern (`log-*.csv`, `**/*.jsonl`) those that fit it; in
+    the order of their names, hidden ones not.
+
+    `s3://`, `gs://` and `az://` URLs are read by obstore (`pip install 'export-engine[cloud]'`), with the credentials
+    of the cloud's own environment variables: streamed, Parquet and Arrow IPC files by ranges. One that ends in a slash
+    means all objects below it, and a key may be a pattern. `https://` URLs are read likewise, one by one.
 
     `format` is what all inputs are. Without it a path's ending tells: `.parquet` `.pq`; `.arrow` `.arrows` `.ipc`
     `.feather` (Arrow IPC, file or stream); `.csv` `.tsv`; `.jsonl` `.ndjson`. Where there is none of these, the content
@@ -128,14 +138,16 @@ def open_source(
 
     `encoding`, `delimiter` and `escape` are `read_csv`'s, for CSV only.
 
-    Raises OptionError for no input or one that cannot be read (a directory, text, a pipe twice), an unknown format, and
-    an option that cannot work; FileNotFoundError for a file that is not there. Errors while reading: SourceError for
-    content that is not of its format, OptionError where nothing tells the format, and those of the format's reader.
+    Raises OptionError for no input or one that cannot be read (text, a pipe twice, a folder without files), an unknown
+    format, and an option that cannot work; FileNotFoundError for a file that is not there; ModuleNotFoundError for a
+    URL without obstore. Errors while reading: SourceError for content that is not of its format or cannot be fetched,
+    OptionError where nothing tells the format, and those of the format's reader.
     """
     if not inputs:
         raise OptionError("no file was given: pass one path or more", option="inputs")
     if format is not None and format not in get_args(Format):
         raise OptionError(f"format {format!r} is unknown: choose from {', '.join(get_args(Format))}", option="format")
+    inputs = expanded(inputs)
     checked_inputs(inputs)
     given = {"encoding": encoding, "delimiter": delimiter, "escape": escape}
     options = {name: value for name, value in given.items() if value is not None}
@@ -152,9 +164,54 @@ def open_source(
     )
 
 
+def expanded(inputs: tuple[Given, ...]) -> tuple[Given, ...]:
+    """The inputs with folders and patterns as the files that they mean, by name; see `open_source`.
+
+    Raises OptionError for a folder or pattern that means none, and as `sources.remote.listed` does.
+    """
+    return tuple(file for given in inputs for file in _meant(given))
+
+
+def _meant(given: Given) -> Sequence[Given]:
+    if not isinstance(given, str | os.PathLike) or given == "-":
+        return (given,)
+    found: list[str]
+    path = os.fspath(given)
+    if is_url(path):
+        if not is_folder(path):
+            return (given,)
+        from export_engine.sources.remote import listed  # noqa: PLC0415  # there with the extra
+
+        found = listed(path)
+        if path.endswith("/"):
+            found = [url for url in found if ending_format(url) is not None]
+    elif os.path.isdir(path):  # noqa: PTH112  # any kind of path
+        found = _files_in(path)
+    elif not os.path.exists(path) and set(path) & set("*?["):  # noqa: PTH110  # the same
+        found = sorted(name for name in glob(path, recursive=True) if not os.path.isdir(name))  # noqa: PTH112, PTH207
+    else:
+        return (given,)
+    if not found:
+        raise OptionError(f"{shown(path) if is_url(path) else path}: there is no file to read", option="inputs")
+    return found
+
+
+def _files_in(folder: str) -> list[str]:
+    """The files in a folder and those in it that are of a known ending, hidden ones not, by name."""
+    found = []
+    for place, folders, names in os.walk(folder, onerror=_raised):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(place, name) for name in names if not name.startswith(".") and ending_format(name)]  # noqa: PTH118  # the same
+    return sorted(found)
+
+
+def _raised(error: OSError) -> None:
+    raise error
+
+
 def ending_format(name: str) -> Format | None:
     """The format that a file's ending tells, if it tells one."""
-    stem = without_compression(name)[0]
+    stem = without_compression(urlsplit(name).path if is_url(name) else name)[0]
     return _ENDINGS.get(os.path.splitext(stem)[1].lower())  # noqa: PTH122  # any kind of path
 
 

@@ -119,9 +119,9 @@ def test_a_fifo(tmp_path: Path, expected: bytes) -> None:
         (["-", "--encoding", "klingon"], SMALL, 2, "--encoding: "),
         (["-", "--csv-escape", "ab"], SMALL, 2, "--csv-escape: "),
         (["-", "--format", "jsonl", "--delimiter", ";"], SMALL, 2, "--delimiter: "),
-        ([str(ROOT)], b"", 2, "is a directory"),
-        (["https://example.com/a.csv"], b"", 2, "is a URL"),
-        (["a*.csv"], b"", 2, "leave the quotes away"),
+        ([str(ROOT / ".ci")], b"", 2, "there is no file to read"),
+        (["ftp://example.com/a.csv"], b"", 2, "URLs that are read begin with"),
+        (["a*.csv"], b"", 2, "there is no file to read"),
         (["-"], b"PK\x03\x04", 1, "an Excel workbook"),
     ],
 )

@@ -281,9 +281,9 @@ class Never:
         (io.StringIO("text"), r"pass its \.buffer"),
         (b"bytes", "no input: pass a path"),
         (7, "no input: pass a path"),
-        ("https://example.com/a.csv", "it is a URL"),
-        ("*.csv", "leave the quotes away"),
-        (".", "is a directory"),
+        ("ftp://example.com/a.csv", "URLs that are read begin with s3://"),
+        ("*.csv", "there is no file to read"),
+        (".", "there is no file to read"),
     ],
 )
 def test_what_is_no_input(given: Any, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
