@@ -73,7 +73,9 @@ def _flag(command: click.Command, option: str) -> str:
     """What the command calls an option of the library."""
     for parameter in command.params:
         if parameter.name == option:
-            return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name.strip("[.]")
+            return (
+                parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name.strip("[.]")
+            )
     return f"--{option.replace('_', '-')}"
 
 
