@@ -50,6 +50,12 @@ _SETTINGS = (
         "--conversations", help="Channels and conversations: a folder of files, or a database's URL.", metavar="PLACE"
     ),
     environment_option(
+        "--conversations-query",
+        help="A file with the SQL that finds a channel's conversations in that database, with :channel_id, :start and "
+        ":end. Of the tables it then needs channel alone.",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    ),
+    environment_option(
         "--smtp", help="Mail server: smtp://user:password@host:25?from=exports@example.com.", metavar="URL"
     ),
     environment_option(
@@ -97,6 +103,7 @@ def service_settings(command: _Command) -> _Command:
         database: str | None,
         archives: str | None,
         conversations: str | None,
+        conversations_query: Path | None,
         smtp: str | None,
         secret_file: Path | None,
         public_url: str | None,
@@ -111,6 +118,7 @@ def service_settings(command: _Command) -> _Command:
             database=database,
             archives=archives,
             conversations=conversations,
+            conversations_query=conversations_query,
             smtp=smtp,
             secret=os.environ.get(SECRET_VARIABLE, "").encode() or None,
             secret_file=secret_file,

@@ -28,7 +28,8 @@ from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.jobs.backends.mail import mailer_from_url
-from export_engine.jobs.backends.sql import open_sql
+from export_engine.jobs.backends.query import open_query
+from export_engine.jobs.backends.sql import SqlDirectory, open_sql
 from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, KeyStore, Mailer
 from export_engine.options import ExportOptions
@@ -128,14 +129,21 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
 def _conversations(settings: Settings) -> Iterator[tuple[ChannelDirectory, ConversationSource]]:
     place = settings.conversations or str(_inside(settings.data, DEMO, "conversations"))
     if "://" not in place:
+        if settings.conversations_query is not None:
+            raise OptionError("a query is for a database: give its URL (--conversations)", option="conversations_query")
         yield open_files(Path(place))
         return
-    with _as_option("conversations"):
-        directory, source = open_sql(place)
+    directory, source = _in_database(place, settings.conversations_query)
     try:
         yield directory, source
     finally:
-        source.engine.dispose()
+        directory.engine.dispose()
+
+
+def _in_database(url: str, query: Path | None) -> tuple[SqlDirectory, ConversationSource]:
+    """The channels and conversations in a database, by its own tables or by a query."""
+    with _as_option("conversations"):
+        return open_sql(url) if query is None else open_query(url, query.read_text("utf-8"))
 
 
 def _secret(settings: Settings) -> bytes:
@@ -165,13 +173,17 @@ def _inside(data: Path | None, name: str, option: str) -> Path:
     return data / name
 
 
+#: What says of itself which option it is, and what that is called here.
+_OPTIONS = {"secret": "secret_file", "query": "conversations_query"}
+
+
 @contextmanager
 def _as_option(name: str) -> Iterator[None]:
     """Name an option as it is called here, and a database that cannot be reached by its option."""
     try:
         yield
     except OptionError as error:
-        raise OptionError(str(error), option="secret_file" if error.option == "secret" else name) from None
+        raise OptionError(str(error), option=_OPTIONS.get(error.option, name)) from None
     except OperationalError as error:
         # The driver's own words; SQLAlchemy's would add a statement and a link.
         raise ExportError(f"--{name}: the database cannot be used: {error.orig}") from None

@@ -22,6 +22,8 @@ class Settings:
     - `database`: jobs and keys, `sqlite:///file.db` or `postgresql://user:password@host/name` (`data`/jobs.sqlite).
     - `archives`: a folder, or `s3://`, `gs://` or `az://` with a bucket (`data`/archives).
     - `conversations`: a folder of files or the URL of a database (`data`/demo).
+    - `conversations_query`: a file with the SQL that finds a channel's conversations in that database, where it has
+      other tables than the ones of `export_engine.jobs.backends.sql_schema`.
     - `smtp`: the mail server, as `export_engine.jobs.mailer_from_url` takes it; None: no e-mail is sent.
     - `secret`, `secret_file`: what links to a folder of archives are signed with, 32 bytes or more; of the two the
       file counts. Without either one is made and kept (`data`/secret).
@@ -37,6 +39,7 @@ class Settings:
     database: str | None = field(default=None, repr=False)
     archives: str | None = None
     conversations: str | None = field(default=None, repr=False)
+    conversations_query: Path | None = None
     smtp: str | None = field(default=None, repr=False)
     secret: bytes | None = field(default=None, repr=False)
     secret_file: Path | None = None

@@ -38,7 +38,7 @@ except ModuleNotFoundError:  # pragma: no cover - the tests have it
         "SQLAlchemy is missing, which databases need: pip install 'export-engine[database]'", name="sqlalchemy"
     ) from None
 
-__all__ = ["read_database"]
+__all__ = ["parameter_names", "query_columns", "read_database"]
 
 #: Rows fetched at first: few, as they may be huge, and so that the first bytes of an archive leave soon.
 _FIRST_ROWS = 256
@@ -99,6 +99,23 @@ def read_database(
                 option="statement_timeout",
             )
     return _Database(place, query, dict(parameters or {}), statement_timeout)
+
+
+def parameter_names(query: str) -> frozenset[str]:
+    """The names of a query's parameters."""
+    return frozenset(sa.text(query).compile().params)
+
+
+def query_columns(url: str, query: str) -> tuple[str, ...]:
+    """The names of a query's columns, of which the database gives no row; its parameters are null.
+
+    Raises as `read_database`, and as its source does while reading.
+    """
+    place = _place(url)
+    none = f"SELECT * FROM (\n{query.rstrip().rstrip(';')}\n) AS query WHERE 1 = 0"  # noqa: S608  # the operator's own
+    statement = _statement(none, dict.fromkeys(parameter_names(query)))
+    with _told(place, "the query failed"), _connected(place) as connection, _executed(connection, statement) as result:
+        return tuple(result.keys())
 
 
 def _place(url: str) -> sa.URL:
@@ -175,7 +192,7 @@ def _executed(connection: sa.Connection, statement: sa.TextClause) -> Iterator[s
 
 def _statement(query: str, parameters: Mapping[str, Any]) -> sa.TextClause:
     """The query with its parameters, of no type: the database takes them for what it needs."""
-    wanted = sa.text(query).compile().params.keys()
+    wanted = parameter_names(query)
     if missing := sorted(wanted - parameters.keys()):
         raise OptionError(
             f"the query has :{missing[0]}, which has no value: give one, as {missing[0]}=…; a colon that begins no "

@@ -36,7 +36,7 @@ from export_engine.model import DateRange
 from export_engine.options import ExportOptions
 from export_engine.schema import CREATED_AT, MAX_BATCH_BYTES, ROW_SCHEMA
 
-__all__ = ["SqlConversations", "SqlDirectory", "open_sql"]
+__all__ = ["SqlConversations", "SqlDirectory", "open_engine", "open_sql", "span"]
 
 #: Rows fetched at first: few, as they may be huge, and so that the first bytes of an archive leave soon.
 _FIRST_ROWS = 256
@@ -54,6 +54,12 @@ def open_sql(url: str) -> tuple[SqlDirectory, SqlConversations]:
     FileNotFoundError for an SQLite file that is not there, SourceError for a database without the tables and columns,
     SQLAlchemy's OperationalError for one that cannot be reached.
     """
+    engine = open_engine(url, SCHEMA.sorted_tables)
+    return SqlDirectory(engine), SqlConversations(engine)
+
+
+def open_engine(url: str, tables: Sequence[sa.Table]) -> sa.Engine:
+    """An engine of a database that has these tables; raises as `open_sql` does."""
     try:
         place = sa.make_url(url)
     except sa.exc.ArgumentError:
@@ -67,11 +73,11 @@ def open_sql(url: str) -> tuple[SqlDirectory, SqlConversations]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place.database)
     engine = _connect_to(place)
     try:
-        _check_tables(engine)
+        _check_tables(engine, tables)
     except BaseException:
         engine.dispose()
         raise
-    return SqlDirectory(engine), SqlConversations(engine)
+    return engine
 
 
 def _connect_to(url: sa.URL) -> sa.Engine:
@@ -87,11 +93,11 @@ def _is_there(database: str) -> bool:
     return database == ":memory:" or database.startswith("file:") or Path(database).exists()
 
 
-def _check_tables(engine: sa.Engine) -> None:
+def _check_tables(engine: sa.Engine, tables: Sequence[sa.Table]) -> None:
     """Raise SourceError unless every table or view has its columns."""
     found = sa.inspect(engine)
     missing = []
-    for table in SCHEMA.sorted_tables:
+    for table in tables:
         if found.has_table(table.name):
             names = {column["name"] for column in found.get_columns(table.name)}
             missing += [f"{table.name}.{column.name}" for column in table.columns if column.name not in names]
@@ -102,7 +108,7 @@ def _check_tables(engine: sa.Engine) -> None:
             f"{engine.url!r} has no {', '.join(missing)}: make the tables with create_schema of "
             "export_engine.jobs.backends.sql_schema, or views with their names and columns"
         )
-    if not has_instants(engine.dialect):
+    if MESSAGE in tables and not has_instants(engine.dialect):
         with engine.connect() as connection:
             kind = connection.scalar(sa.select(sa.func.typeof(MESSAGE.c.message_time)).limit(1))
         if kind not in (None, "integer"):  # such times lie in no range: every export would be empty
@@ -177,7 +183,7 @@ def _reopened(kind: type[SqlDirectory | SqlConversations], url: sa.URL) -> SqlDi
 def _statement(dialect: sa.Dialect, channel_id: str, date_range: DateRange, options: ExportOptions) -> sa.Select[Any]:
     """Select the columns of `ROW_SCHEMA`, in its order; moments as microseconds, the quickest to make arrays of."""
     c, m = CONVERSATION.c, MESSAGE.c
-    first, after = _span(date_range, options.tzinfo)
+    first, after = span(date_range, options.tzinfo)
     held = c.created_at if options.range_by == "created_at" else m.message_time
     columns: dict[str, sa.ColumnElement[Any]] = {
         **m,
@@ -203,7 +209,7 @@ def _microseconds(column: sa.ColumnElement[datetime], dialect: sa.Dialect) -> sa
     return sa.type_coerce(column, sa.BigInteger)
 
 
-def _span(date_range: DateRange, timezone: tzinfo) -> tuple[datetime, datetime]:
+def span(date_range: DateRange, timezone: tzinfo) -> tuple[datetime, datetime]:
     """From when, and until before when, a moment may show a day of the range on the time zone's clocks.
 
     At the edges it may be wider than the range, never narrower: where clocks change about midnight, the earlier
