@@ -27,6 +27,7 @@ from export_engine.model import Channel, Contact, Conversation, DateRange, Direc
 from export_engine.report import ExportReport, MemberRecord, Progress
 
 if TYPE_CHECKING:
+    from export_engine.check import CheckReport, check_source
     from export_engine.engine import Export, OptionKeywords, export_conversations
     from export_engine.options import EXCEL, Compression, CsvDialect, ExportOptions, RangeBy
     from export_engine.sources.open import open_source
@@ -38,6 +39,7 @@ __all__ = [
     "EXCEL",
     "ArchiveError",
     "Channel",
+    "CheckReport",
     "Compression",
     "Contact",
     "Conversation",
@@ -62,6 +64,7 @@ __all__ = [
     "SpeakerType",
     "StateError",
     "Verification",
+    "check_source",
     "export_conversations",
     "open_source",
     "verify_archive",
@@ -69,6 +72,7 @@ __all__ = [
 
 #: Where the names stand that need numpy or pyarrow, which are loaded with the first of them.
 _LOADED_WHEN_USED = {
+    "CheckReport": "check",
     "EXCEL": "options",
     "Compression": "options",
     "CsvDialect": "options",
@@ -77,6 +81,7 @@ _LOADED_WHEN_USED = {
     "OptionKeywords": "engine",
     "RangeBy": "options",
     "Verification": "verify",
+    "check_source": "check",
     "export_conversations": "engine",
     "open_source": "sources.open",
     "verify_archive": "verify",

@@ -45,7 +45,7 @@ from export_engine.times import instant
 if TYPE_CHECKING:  # obstore has it for type checkers alone
     from obstore.store import ObjectStore
 
-__all__ = ["Export", "OptionKeywords", "backend_name", "export_conversations"]
+__all__ = ["Export", "OptionKeywords", "backend_name", "chosen_options", "export_conversations"]
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -91,7 +91,7 @@ def export_conversations(
     RowError, GroupingError) for bad input, ArchiveError for a row that no member can hold, and whatever the source or
     a callback raises.
     """
-    chosen = _options(options, keywords)
+    chosen = chosen_options(options, keywords)
     return Export(
         source_of(source),
         zip_name(channel, date_range.start, os.urandom(4).hex() if export_id is None else export_id),
@@ -101,7 +101,7 @@ def export_conversations(
     )
 
 
-def _options(options: ExportOptions | None, keywords: OptionKeywords) -> ExportOptions:
+def chosen_options(options: ExportOptions | None, keywords: OptionKeywords) -> ExportOptions:
     """The options with the keywords in place of their own."""
     known = [field.name for field in fields(ExportOptions)]
     for name in keywords:

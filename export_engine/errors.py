@@ -55,11 +55,18 @@ class SourceError(ExportError):
 
 
 class SchemaError(SourceError, TypeError):
-    """A column that is missing or has an impossible type; `column` is its name."""
+    """Columns that are missing or of an impossible type.
 
-    def __init__(self, message: str, *, column: str) -> None:
+    `column` is the name of the first, `missing` are those that are not there, `given` those that are, as far as known.
+    """
+
+    def __init__(
+        self, message: str, *, column: str, missing: tuple[str, ...] = (), given: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.column = column
+        self.missing = missing
+        self.given = given
 
 
 class RowError(SourceError, ValueError):
@@ -67,7 +74,7 @@ class RowError(SourceError, ValueError):
 
     Attributes: `conversation_id` and `message_id` (None where the input has none), `column`, `value` (as it
     was given), `row` (1-based number of the message in the source, or the line of a JSON Lines or CSV file;
-    None where it is not known).
+    None where it is not known), `rule` (what is wrong, without the value and its place) and `advice`.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class RowError(SourceError, ValueError):
         message_id: str | None = None,
         row: int | None = None,
         advice: str = "",
+        rule: str | None = None,
     ) -> None:
         where = [f"conversation {conversation_id!r}" if conversation_id is not None else ""]
         where += [f"message {message_id!r}" if message_id is not None else ""]
@@ -91,6 +99,8 @@ class RowError(SourceError, ValueError):
         self.conversation_id = conversation_id
         self.message_id = message_id
         self.row = row
+        self.rule = problem if rule is None else rule
+        self.advice = advice
 
 
 class GroupingError(SourceError, ValueError):

@@ -18,6 +18,7 @@ __all__ = [
     "CREATED_AT",
     "DIRECTIONS",
     "IDS",
+    "LONGEST_CELL",
     "MAX_BATCH_BYTES",
     "MAX_BATCH_ROWS",
     "REQUIRED",
@@ -78,6 +79,9 @@ ROW_SCHEMA = pa.schema(
 #: single row may have more bytes.
 MAX_BATCH_ROWS = 12288
 MAX_BATCH_BYTES = 4 << 20
+
+#: The characters that a spreadsheet's cell holds at most, in UTF-16 units: Excel cuts longer text off.
+LONGEST_CELL = 32_767
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 

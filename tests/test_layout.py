@@ -37,7 +37,11 @@ LAYERS = {
     "sources": Layer("sources", "vocabulary", "Rows in: each source makes record batches of the schema."),
     "pipeline": Layer("pipeline", "vocabulary", "Record batches in, an archive's bytes out. It knows no source."),
     "sinks": Layer("sinks", "vocabulary", "An archive's bytes to a file or an object, whole or not at all."),
-    "engine": Layer("engine", "vocabulary sources pipeline sinks", "One export: joins source, pipeline and sink."),
+    "engine": Layer(
+        "engine check",
+        "vocabulary sources pipeline sinks",
+        "One export, or its rehearsal: joins source, pipeline and sink.",
+    ),
     "readers": Layer(
         "readback verify inspect",
         "vocabulary",

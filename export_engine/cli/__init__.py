@@ -18,6 +18,7 @@ import click
 
 from export_engine import __version__
 from export_engine.cli.batch import batch
+from export_engine.cli.check import check
 from export_engine.cli.common import DONE, EPILOG, FAILED, INTERRUPTED, failed
 from export_engine.cli.database import database
 from export_engine.cli.export import export
@@ -100,5 +101,5 @@ def commands() -> None:
     """Conversations in, one ZIP of CSVs out."""
 
 
-for _command in (export, batch, verify, inspect, serve, worker, key, database):
+for _command in (export, check, batch, verify, inspect, serve, worker, key, database):
     commands.add_command(_command)

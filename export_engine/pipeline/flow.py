@@ -61,7 +61,11 @@ class Pipeline:
 
     def chunks(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
         """The whole archive, from the rows of a source."""
-        for group in groups(batches, self._max_rows, self._max_bytes):
+        yield from self.chunks_of(groups(batches, self._max_rows, self._max_bytes))
+
+    def chunks_of(self, made: Iterable[Group]) -> Iterator[bytes]:
+        """The same from groups that were made with this pipeline's bounds."""
+        for group in made:
             self._read += group.batch.num_rows
             self._admit(group)
             self._plan(self._ahead)

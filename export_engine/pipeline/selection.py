@@ -12,6 +12,7 @@ whatever the order of its rows and whether they are exported. Of a group that is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import tzinfo
 from functools import reduce
@@ -29,9 +30,11 @@ from export_engine.schema import COLUMN_NAMES, CREATED_AT, DIRECTIONS, ROW_SCHEM
 from export_engine.times import DAY, EPOCH, MAX_US, utc_offsets
 
 __all__ = [
+    "BrokenRule",
     "Earlier",
     "Selected",
     "Selection",
+    "broken_rules",
     "check",
     "earlier",
     "given_creation",
@@ -242,34 +245,49 @@ def check(group: Group, selected: Selected) -> None:
 
     Raises RowError for the first direction, else speaker type, else sender account that breaks its rule.
     """
-    batch = selected.batch
+    for broken in broken_rules(selected.batch):
+        row = pc.index(broken.wrong, True).as_py()
+        raise broken.error(selected.batch, row, group.before + int(np.flatnonzero(selected.wanted)[row]) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenRule:
+    """A rule that some exported rows break: on the column `index`, by the rows that are `wrong`."""
+
+    index: int
+    wrong: pa.Array
+    problem: str
+    advice: str
+
+    def error(self, batch: pa.RecordBatch, row: int, number: int) -> RowError:
+        """The error of one of them, which is the source's row `number`."""
+        value = batch.column(self.index)[row].as_py()
+        return RowError(
+            f"{value!r} {self.problem}",
+            column=COLUMN_NAMES[self.index],
+            value=value,
+            conversation_id=batch.column(_CONVERSATION_ID)[row].as_py(),
+            message_id=batch.column(_MESSAGE_ID)[row].as_py(),
+            row=number,
+            advice=self.advice,
+            rule=self.problem,
+        )
+
+
+def broken_rules(batch: pa.RecordBatch) -> Iterator[BrokenRule]:
+    """The rules that exported rows break, in the order of the columns."""
     for index, allowed in ((_DIRECTION, DIRECTIONS), (_SPEAKER, SPEAKER_TYPES)):
         column = batch.column(index)
         # Comparing with each word takes half the time of looking rows up in a set of them.
         spoken = [pc.equal(column, word) for word in allowed]
         known = reduce(pc.or_, spoken)
         if known.true_count < len(column):
-            problem, advice = "is not one of " + ", ".join(allowed), "map your own values to these"
-            _refuse(group, selected, index, pc.invert(pc.fill_null(known, False)), problem, advice)
+            wrong = pc.invert(pc.fill_null(known, False))
+            yield BrokenRule(index, wrong, "is not one of " + ", ".join(allowed), "map your own values to these")
     account, by_agent = batch.column(_ACCOUNT), spoken[SPEAKER_TYPES.index("agent")]
     stray = pc.and_not(account.is_valid(), by_agent)
     if stray.true_count:
         stray = pc.and_(stray, pc.greater(pc.binary_length(account), 0))
         if stray.true_count:
             problem, advice = "is set on a message that no human agent sent", "set it to null for bots and customers"
-            _refuse(group, selected, _ACCOUNT, stray, problem, advice)
-
-
-def _refuse(group: Group, selected: Selected, index: int, wrong: pa.Array, problem: str, advice: str) -> None:
-    """Raise RowError for the first wrong value."""
-    batch, row = selected.batch, pc.index(wrong, True).as_py()
-    value = batch.column(index)[row].as_py()
-    raise RowError(
-        f"{value!r} {problem}",
-        column=COLUMN_NAMES[index],
-        value=value,
-        conversation_id=batch.column(_CONVERSATION_ID)[row].as_py(),
-        message_id=batch.column(_MESSAGE_ID)[row].as_py(),
-        row=group.before + int(np.flatnonzero(selected.wanted)[row]) + 1,
-        advice=advice,
-    )
+            yield BrokenRule(_ACCOUNT, stray, problem, advice)

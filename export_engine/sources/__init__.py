@@ -10,7 +10,7 @@ sink writes over one of them.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 
 from export_engine.door import door
+from export_engine.errors import SourceError
 from export_engine.options import Epoch
 
 if TYPE_CHECKING:
@@ -82,7 +83,12 @@ class SourceContext:
 
     `timezone` is that of naive times, `epoch` what times that are numbers count since 1970 (None: they are refused).
     With `strict` a lone surrogate is a RowError; without it it becomes U+FFFD and `replaced_surrogates` counts it.
-    `ignored_columns` names a table's columns that are not exported.
+    `ignored_columns` names a table's columns that are not exported, `naive_times` counts message times without an
+    offset.
+
+    `refused`, for who wants to know of every bad value, is called with each RowError, and SourceError of a line, that
+    then is not raised: the value is null, an id empty, a line left out, and reading goes on. It returns whether to look
+    for more in that column of the batch; if not, what follows there is null.
     """
 
     timezone: tzinfo
@@ -90,6 +96,20 @@ class SourceContext:
     epoch: Epoch | None = None
     replaced_surrogates: int = 0
     ignored_columns: tuple[str, ...] = ()
+    naive_times: int = 0
+    refused: Callable[[SourceError], bool] | None = None
+
+    def counts(self) -> tuple[int, int]:
+        """What has been counted, to go back to by `recount` where values are read again."""
+        return self.replaced_surrogates, self.naive_times
+
+    def recount(self, counts: tuple[int, int]) -> None:
+        """Go back to what had been counted."""
+        self.replaced_surrogates, self.naive_times = counts
+
+    def note_naive(self, count: int) -> None:
+        """Count message times without an offset."""
+        self.naive_times += count
 
 
 class Source(Protocol):

@@ -145,7 +145,7 @@ def _wanted(name: str, names: list[str], delimiter: str, context: SourceContext)
                     f"{name}: the columns are separated by {said}: read it with {option_text('delimiter', said)}",
                     column=error.column,
                 ) from None
-        raise SchemaError(f"{name}: {error}", column=error.column) from error
+        raise SchemaError(f"{name}: {error}", column=error.column, missing=error.missing, given=error.given) from error
 
 
 class _Text:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, tzinfo
 from decimal import ROUND_FLOOR, Context, Decimal
@@ -60,8 +60,10 @@ _COUNT = "say what it counts since 1970 with the option epoch (--epoch): s, ms, 
 _BOUNDS = "times lie between 0001-01-02 and 9999-12-30"
 
 
-def instants(column: pa.Array, zone: tzinfo, epoch: Epoch | None = None) -> pa.TimestampArray:
-    """The times of a column of timestamps, strings or numbers; nulls stay.
+def instants(
+    column: pa.Array, zone: tzinfo, epoch: Epoch | None = None, naive: Callable[[int], object] | None = None
+) -> pa.TimestampArray:
+    """The times of a column of timestamps, strings or numbers; nulls stay. `naive` is told how many have no offset.
 
     Raises BadValue for what is no time, for a number without `epoch`, and outside `times.MIN_US` to `MAX_US`.
     """
@@ -76,13 +78,19 @@ def instants(column: pa.Array, zone: tzinfo, epoch: Epoch | None = None) -> pa.T
     else:
         us, local = _of_text(column, epoch)
     null = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else np.zeros(1, np.bool_)
-    return _placed(us, np.broadcast_to(local & ~null, len(us)), null if column.null_count else None, zone)
+    return _placed(us, np.broadcast_to(local & ~null, len(us)), null if column.null_count else None, zone, naive)
 
 
 def instants_of(
-    values: Sequence[Any], zone: tzinfo, epoch: Epoch | None = None, blanks: Sequence[int] = ()
+    values: Sequence[Any],
+    zone: tzinfo,
+    epoch: Epoch | None = None,
+    blanks: Sequence[int] = (),
+    naive: Callable[[int], object] | None = None,
 ) -> pa.TimestampArray:
     """The times of datetimes, text or numbers; null for None and NaT, and at the `blanks` whatever stands there.
+
+    `naive` is told how many have no offset.
 
     Raises BadValue as `instants` does.
     """
@@ -93,13 +101,17 @@ def instants_of(
     except (TypeError, ValueError):  # so some are naive, or no datetimes
         if not blanks and _TEXTS.issuperset(map(type, values)):
             with suppress(UnicodeEncodeError):
-                return instants(pa.array(values, pa.string()), zone, epoch)
+                return instants(pa.array(values, pa.string()), zone, epoch, naive)
         us, local = _of_any(values, null, epoch)
-    return _placed(us, local & ~null, null if null.any() else None, zone)
+    return _placed(us, local & ~null, null if null.any() else None, zone, naive)
 
 
 def _placed(
-    us: NDArray[np.int64], local: NDArray[np.bool_], null: NDArray[np.bool_] | None, zone: tzinfo
+    us: NDArray[np.int64],
+    local: NDArray[np.bool_],
+    null: NDArray[np.bool_] | None,
+    zone: tzinfo,
+    naive: Callable[[int], object] | None,
 ) -> pa.TimestampArray:
     """The column, with local times brought from their zone and all held against the bounds."""
     _bound(us, null)
@@ -107,6 +119,8 @@ def _placed(
         us = us.copy()
         us[local] = from_local(us[local], zone)
         _bound(us, null)
+        if naive is not None:
+            naive(int(np.count_nonzero(local)))
     return pa.array(us, pa.int64(), mask=null).view(_INSTANT)
 
 

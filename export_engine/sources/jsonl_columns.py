@@ -41,13 +41,13 @@ def columnar(lines: Lines, context: SourceContext) -> list[pa.RecordBatch] | Non
     if found is None:
         kinds = usual | _kinds(lines)
         found = in_columns(lines, _options(**kinds)) if kinds != usual else None
-    counted = context.replaced_surrogates
+    counts = context.counts()
     try:
         rows = None if found is None else _rows(found, context)
     except BadValue:
         rows = None
     if rows is None:
-        context.replaced_surrogates = counted  # the other road counts them again
+        context.recount(counts)  # the other road counts them again
         return None
     return list(_bounded(rows))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,10 +28,11 @@ from export_engine.sources.jsonl_lines import (
     decoded,
     in_columns,
     line_blocks,
+    read_lines,
 )
 from export_engine.sources.tables import rows, wanted_columns
 from export_engine.sources.text import NUMBERED
-from export_engine.sources.values import BadValue, column_of, named, row_error
+from export_engine.sources.values import BadValue, column_of, converted, named, row_error
 
 __all__ = ["flat_batches", "read_flat_jsonl"]
 
@@ -90,11 +92,14 @@ def _object(line: bytes, number: int, name: str) -> _Object:
         raise SourceError(f"{name}, line {number} is no JSON object; write one object a line")
     if found.doubled is not None:
         problem = f"line {number} of {name}: the key {found.doubled!r} is there twice"
-        raise _refusal(problem, found.doubled, None, found, number, "keep one of them")
+        rule = "is there twice in a line"
+        raise _refusal(problem, found.doubled, None, found, number, "keep one of them", rule)
     return found
 
 
-def _refusal(problem: str, column: str, value: object, found: _Object, number: int, advice: str) -> RowError:
+def _refusal(
+    problem: str, column: str, value: object, found: _Object, number: int, advice: str, rule: str | None = None
+) -> RowError:
     return row_error(
         problem,
         column=column,
@@ -103,6 +108,7 @@ def _refusal(problem: str, column: str, value: object, found: _Object, number: i
         message_id=found.get("message_id"),
         row=number,
         advice=advice,
+        rule=rule,
     )
 
 
@@ -117,12 +123,13 @@ def _fast(lines: Lines, context: SourceContext) -> pa.RecordBatch | None:
         found = in_columns(lines, _options(**kinds)) if kinds else None
     if found is None:
         return None
-    counted = context.replaced_surrogates
+    own = replace(context, refused=None)  # what the other road makes of a bad value counts
     try:
-        return rows(found, range(lines.number, lines.number + found.num_rows), context, sound=True)
+        made = rows(found, range(lines.number, lines.number + found.num_rows), own, sound=True)
     except RowError:
-        context.replaced_surrogates = counted  # the other road counts them again
         return None
+    context.recount(own.counts())
+    return made
 
 
 @lru_cache
@@ -157,15 +164,19 @@ def _kinds(lines: Lines) -> dict[str, pa.DataType]:
 
 
 def _careful(lines: Lines, name: str, context: SourceContext) -> Iterator[pa.RecordBatch]:
-    numbered = [(number, _object(line, number, name)) for number, line in lines]
+    numbered = [*read_lines(lines, lambda number, line: (number, _object(line, number, name)), context)]
     if not numbered:
         return
-    columns: dict[str, pa.Array] = {}
-    for column in ROW_SCHEMA.names:
-        try:
-            columns[column] = column_of(column, [found.get(column) for _, found in numbered], context)
-        except BadValue as bad:
-            number, found = numbered[bad.at]
-            raise _refusal(bad.problem, column, found.get(column), found, number, bad.advice) from bad.__cause__
+    columns = {column: _column(column, numbered, context) for column in ROW_SCHEMA.names}
     columns["speaker_name"] = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
     yield pa.RecordBatch.from_arrays(list(columns.values()), schema=ROW_SCHEMA)
+
+
+def _column(name: str, numbered: Sequence[tuple[int, _Object]], context: SourceContext) -> pa.Array:
+    values = [found.get(name) for _, found in numbered]
+
+    def error(bad: BadValue) -> RowError:
+        number, found = numbered[bad.at]
+        return _refusal(bad.problem, name, values[bad.at], found, number, bad.advice)
+
+    return converted(name, len(values), lambda low, high: column_of(name, values[low:high], context), error, context)

@@ -21,9 +21,10 @@ import pyarrow.json as pajson
 
 from export_engine.errors import SourceError
 from export_engine.schema import MAX_BATCH_BYTES
+from export_engine.sources import SourceContext
 from export_engine.sources.inputs import Input
 
-__all__ = ["INTEGER", "NUMBER", "Lines", "by_two_roads", "decoded", "in_columns", "line_blocks"]
+__all__ = ["INTEGER", "NUMBER", "Lines", "by_two_roads", "decoded", "in_columns", "line_blocks", "read_lines"]
 
 _T = TypeVar("_T")
 
@@ -151,6 +152,17 @@ class _Written(float):
 
     def __repr__(self) -> str:
         return self.written
+
+
+def read_lines(lines: Lines, read: Callable[[int, bytes], _T], context: SourceContext) -> Iterator[_T]:
+    """What is read of each line; one that cannot be is left out where the context wants to be told of all."""
+    for number, line in lines:
+        try:
+            yield read(number, line)
+        except SourceError as error:
+            if context.refused is None:
+                raise
+            context.refused(error)
 
 
 def decoded(line: bytes, number: int, name: str, objects: Callable[[list[tuple[str, Any]]], Any]) -> Any:

@@ -18,7 +18,7 @@ from export_engine.errors import RowError, SourceError
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.inputs import FileSource, Given, Input
 from export_engine.sources.jsonl_columns import columnar
-from export_engine.sources.jsonl_lines import Lines, by_two_roads, decoded, line_blocks
+from export_engine.sources.jsonl_lines import Lines, by_two_roads, decoded, line_blocks, read_lines
 from export_engine.sources.objects import gather
 from export_engine.sources.values import row_error
 
@@ -102,7 +102,7 @@ def nested_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBat
     """Read an opened input; see `read_nested_jsonl`."""
 
     def careful(lines: Lines) -> Iterator[list[pa.RecordBatch]]:
-        conversations = (_conversation(line, number, file.name) for number, line in lines)
+        conversations = read_lines(lines, lambda number, line: _conversation(line, number, file.name), context)
         for batch in gather(conversations, context, _line_of):
             yield [batch]
 
@@ -157,6 +157,7 @@ def _doubled(key: str, found: dict[str, Any], number: int, name: str) -> RowErro
         message_id=found.get("id") if inside == "messages" else None,
         row=number,
         advice="keep one of them",
+        rule="is there twice in an object",
     )
 
 
@@ -199,4 +200,5 @@ def _mismatch(error: Exception, line: bytes, number: int, name: str) -> SourceEr
         message_id=message_id,
         row=number,
         advice=f"the keys here are {', '.join(known)}, as read_nested_jsonl describes",
+        rule=problem,
     )

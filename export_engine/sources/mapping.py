@@ -15,7 +15,7 @@ from typing import Any, Literal
 import duckdb
 
 from export_engine.errors import OptionError, SchemaError
-from export_engine.schema import COLUMN_NAMES, CREATED_AT
+from export_engine.schema import COLUMN_NAMES, CREATED_AT, REQUIRED
 from export_engine.sources.duck import check_expression, query_errors, reach
 
 __all__ = ["MappedFormat", "check_names", "csv_table", "file_table", "mapped_query", "select_text"]
@@ -81,6 +81,8 @@ def select_text(
             f"none of the columns {', '.join(own)} has a name of this format's: say which is which with --map, such as "
             f"message_id={own[0] if own else 'id'}",
             column="message_id",
+            missing=tuple(name for name in COLUMN_NAMES if name in REQUIRED),
+            given=tuple(own),
         )
     # What follows is put together of SQL that is the caller's own: an expression is what it asks to be run.
     for name, expression in picked.items():

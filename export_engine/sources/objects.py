@@ -26,7 +26,7 @@ from export_engine.errors import RowError, SchemaError
 from export_engine.model import Conversation, Message
 from export_engine.schema import CREATED_AT, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.values import BadValue, column_of, named, row_error
+from export_engine.sources.values import BadValue, column_of, converted, named, row_error
 from export_engine.times import EPOCH
 
 __all__ = ["from_conversations", "gather"]
@@ -201,7 +201,7 @@ def _hold(held: _Held, conversation: Conversation, messages: Iterable[Message], 
 def _hold_empty(held: _Held, conversation: Conversation) -> None:
     """Hold the one row of a conversation without messages."""
     if conversation.created_at is None:
-        raise row_error(
+        error = row_error(
             "a conversation without messages has no time to be named after",
             column=CREATED_AT,
             value=None,
@@ -210,6 +210,9 @@ def _hold_empty(held: _Held, conversation: Conversation) -> None:
             row=held.line_of(conversation) if held.line_of else None,
             advice="give its created_at, or leave the conversation out",
         )
+        if held.context.refused is None:
+            raise error
+        held.context.refused(error)
     held.empty.append(len(held.messages))
     held.messages.append(_NO_MESSAGE)
 
@@ -286,10 +289,16 @@ def _column(held: _Held, name: str, values: Sequence[Any], blanks: Sequence[int]
     """Make a column. Lone surrogates of a conversation's own values are counted where it begins."""
     of_conversation = name in _OF_CONVERSATION
     counted = int(of_conversation and held.continued)
-    try:
-        return column_of(name, values, held.context, blanks=blanks if of_conversation else held.empty, counted=counted)
-    except BadValue as bad:
-        raise _refusal(held, name, values, bad) from bad.__cause__
+    blanks = blanks if of_conversation else held.empty
+
+    def convert(low: int, high: int) -> pa.Array:
+        inside = [at - low for at in blanks if low <= at < high] if blanks else ()
+        return column_of(name, values[low:high], held.context, blanks=inside, counted=0 if low else counted)
+
+    def error(bad: BadValue) -> RowError:
+        return _refusal(held, name, values, bad)
+
+    return converted(name, len(values), convert, error, held.context)
 
 
 def _refusal(held: _Held, column: str, values: Sequence[Any], bad: BadValue) -> RowError:

@@ -48,8 +48,12 @@ def row_error(
     message_id: object,
     row: int | None,
     advice: str,
+    rule: str | None = None,
 ) -> RowError:
-    """The error of one bad value, which it shows; ids may be what the source has for them."""
+    """The error of one bad value, which it shows; ids may be what the source has for them.
+
+    `rule` is the problem where it is not the same for all values of a kind.
+    """
     if isinstance(value, str):
         shown = f"{_SHOWN.repr(value)} "
     else:
@@ -62,6 +66,7 @@ def row_error(
         message_id=_identifier(message_id),
         row=row,
         advice=advice,
+        rule=problem if rule is None else rule,
     )
 
 

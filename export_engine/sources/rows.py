@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from export_engine.errors import SchemaError
+from export_engine.errors import RowError, SchemaError
 from export_engine.schema import MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.tables import wanted_columns
-from export_engine.sources.values import BadValue, column_of, named, row_error
+from export_engine.sources.values import BadValue, column_of, converted, named, row_error
 
 __all__ = ["batch_of", "from_rows"]
 
@@ -115,19 +115,23 @@ def batch_of(columns: Mapping[str, Sequence[Any]], number: int, context: SourceC
 
     Raises RowError for a value that breaks a rule.
     """
-    made = {}
-    for name, values in columns.items():
-        try:
-            made[name] = column_of(name, values, context)
-        except BadValue as bad:
-            raise row_error(
-                bad.problem,
-                column=name,
-                value=values[bad.at],
-                conversation_id=columns["conversation_id"][bad.at],
-                message_id=columns["message_id"][bad.at],
-                row=number + bad.at,
-                advice=bad.advice,
-            ) from bad.__cause__
+    made = {name: _column(name, columns, number, context) for name in columns}
     made["speaker_name"] = named(*(made[name] for name in ("speaker_name", "speaker_type", "contact_name")))
     return pa.RecordBatch.from_arrays(list(made.values()), schema=ROW_SCHEMA)
+
+
+def _column(name: str, columns: Mapping[str, Sequence[Any]], number: int, context: SourceContext) -> pa.Array:
+    values = columns[name]
+
+    def error(bad: BadValue) -> RowError:
+        return row_error(
+            bad.problem,
+            column=name,
+            value=values[bad.at],
+            conversation_id=columns["conversation_id"][bad.at],
+            message_id=columns["message_id"][bad.at],
+            row=number + bad.at,
+            advice=bad.advice,
+        )
+
+    return converted(name, len(values), lambda low, high: column_of(name, values[low:high], context), error, context)

@@ -142,6 +142,8 @@ class _Seen:
 
     @staticmethod
     def _refuse(batch: pa.RecordBatch, repeated: NDArray[np.bool_]) -> None:
+        if repeated.any():  # an empty id stands for one that was refused
+            repeated = repeated & pc.not_equal(batch.column("message_id"), "").to_numpy(zero_copy_only=False)
         if not repeated.any():
             return
         row = int(np.argmax(repeated))

@@ -7,7 +7,7 @@ type already. What the values must be is said in `sources.values`; here is known
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from export_engine.errors import SchemaError, SourceError
+from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.options import Epoch
 from export_engine.schema import COLUMN_NAMES, COLUMNS, CREATED_AT, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.media import is_list
 from export_engine.sources.text import as_strings, is_text, uuid_text
-from export_engine.sources.values import BadValue, column, impossible, named, row_error
+from export_engine.sources.values import BadValue, column, converted, impossible, named, row_error
 
 __all__ = ["Numbered", "from_arrow", "normalised", "numbered", "rows", "wanted_columns"]
 
@@ -132,35 +132,45 @@ def wanted_columns(names: Iterable[str], context: SourceContext) -> list[str]:
     for name in wanted:
         if wanted.count(name) > 1:
             raise SchemaError(f"column {name!r} is there {wanted.count(name)} times: keep one", column=name)
-    for name in _REQUIRED:
-        if name not in wanted:
-            raise SchemaError(
-                f"column {name!r} is missing; the columns are {', '.join(given) or 'none'}: rename the one that holds "
-                f"it, or add it ({', '.join(_REQUIRED)} are required)",
-                column=name,
-            )
+    missing = tuple(name for name in _REQUIRED if name not in wanted)
+    if missing:
+        raise SchemaError(
+            f"{_said(missing)} missing; the columns are {', '.join(given) or 'none'}: rename what holds "
+            f"{'it' if len(missing) == 1 else 'them'}, or add {'it' if len(missing) == 1 else 'them'} "
+            f"({', '.join(_REQUIRED)} are required)",
+            column=missing[0],
+            missing=missing,
+            given=tuple(given),
+        )
     context.ignored_columns += tuple(
         dict.fromkeys(name for name in given if name not in known and name not in context.ignored_columns)
     )
     return wanted
 
 
+def _said(names: Sequence[str]) -> str:
+    """`column 'a' is`, `columns 'a', 'b' are`."""
+    quoted = ", ".join(map(repr, names))
+    return f"column {quoted} is" if len(names) == 1 else f"columns {quoted} are"
+
+
 def normalised(schema: pa.Schema, batches: Iterable[Numbered], context: SourceContext) -> Iterator[pa.RecordBatch]:
     """Bring batches of one schema to `ROW_SCHEMA`, bounded in size; checks the schema first."""
     wanted = wanted_columns(schema.names, context)
-    for name in wanted:
-        _check_type(name, schema.field(name).type, context.epoch)
+    _check_types({name: schema.field(name).type for name in wanted}, context.epoch)
     for whole, numbers in batches:
         batch = pa.RecordBatch.from_arrays([_sound(whole.column(name)) for name in wanted], wanted)
         for low, high in _bounded(batch):
             yield rows(batch.slice(low, high - low), numbers[low:high], context)
 
 
-def _check_type(name: str, type_: pa.DataType, epoch: Epoch | None) -> None:
-    """Raise SchemaError for a type that cannot hold a column."""
-    needed = impossible(name, type_, epoch)
-    if needed is not None:
-        raise SchemaError(f"column {name!r} is {type_}: it must be {needed}", column=name)
+def _check_types(types: Mapping[str, pa.DataType], epoch: Epoch | None) -> None:
+    """Raise SchemaError for types that cannot hold their columns."""
+    needed = {name: impossible(name, type_, epoch) for name, type_ in types.items()}
+    wrong = [name for name in types if needed[name] is not None]
+    if wrong:
+        problems = [f"column {name!r} is {types[name]}: it must be {needed[name]}" for name in wrong]
+        raise SchemaError("; ".join(problems), column=wrong[0])
 
 
 # --- size ----------------------------------------------------------------------------------------------------------
@@ -291,10 +301,12 @@ def _column(
     given = batch.column(name)
     if isinstance(given, pa.DictionaryArray):
         given = given.dictionary.take(given.indices)
-    try:
-        return column(name, given, context, sound=sound)
-    except BadValue as bad:
-        raise row_error(
+
+    def convert(low: int, high: int) -> pa.Array:
+        return column(name, given.slice(low, high - low), context, sound=sound)
+
+    def error(bad: BadValue) -> RowError:
+        return row_error(
             bad.problem,
             column=name,
             value=_shown(batch.column(name), bad.at),
@@ -302,7 +314,9 @@ def _column(
             message_id=_shown(batch.column("message_id"), bad.at),
             row=int(numbers[bad.at]),
             advice=bad.advice,
-        ) from bad.__cause__
+        )
+
+    return converted(name, len(given), convert, error, context)
 
 
 def _shown(column: pa.Array, at: int) -> Any:

@@ -8,13 +8,14 @@ column; the source, which knows where the column came from, makes `row_error` of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_engine.errors import RowError
 from export_engine.options import Epoch
 from export_engine.schema import IDS, REQUIRED, ROW_SCHEMA, TIMES
 from export_engine.sources import SourceContext
@@ -23,7 +24,7 @@ from export_engine.sources.media import is_list, media, media_of
 from export_engine.sources.refusal import BadValue, row_error
 from export_engine.sources.text import NUMBERED, is_text, text, text_of
 
-__all__ = ["BadValue", "column", "column_of", "impossible", "named", "row_error"]
+__all__ = ["BadValue", "column", "column_of", "converted", "impossible", "named", "row_error"]
 
 
 def column(name: str, given: pa.Array, context: SourceContext, *, sound: bool = False) -> pa.Array:
@@ -36,7 +37,7 @@ def column(name: str, given: pa.Array, context: SourceContext, *, sound: bool = 
         made = pa.nulls(len(given), ROW_SCHEMA.field(name).type)
     elif name in TIMES:
         made = text(given, context, sound=sound) if is_text(given.type) else given
-        made = instants(made, context.timezone, context.epoch)
+        made = instants(made, context.timezone, context.epoch, _naive(name, context))
     else:
         made = media(given, context, sound=sound) if name == "media_url" else text(given, context, sound=sound)
     return _required(name, made, ())
@@ -51,10 +52,54 @@ def column_of(
     `counted` values were counted before. Raises BadValue for a value that breaks a rule.
     """
     if name in TIMES:
-        made = instants_of(values, context.timezone, context.epoch, blanks)
+        made = instants_of(values, context.timezone, context.epoch, blanks, _naive(name, context))
     else:
         made = media_of(values, context) if name == "media_url" else text_of(name, values, context, counted)
     return _required(name, made, blanks)
+
+
+def _naive(name: str, context: SourceContext) -> Callable[[int], object] | None:
+    return context.note_naive if name == "message_time" else None
+
+
+def converted(
+    name: str,
+    count: int,
+    convert: Callable[[int, int], pa.Array],
+    error: Callable[[BadValue], RowError],
+    context: SourceContext,
+) -> pa.Array:
+    """A column of `count` values, which `convert(low, high)` makes of some or raises BadValue.
+
+    Raises the `error` of the first bad value, unless the context wants to be told of all: then each is looked for by
+    halving, for a rule tells of one bad value alone, and stands as null, in an id as empty text.
+    """
+    parts: list[pa.Array] = []
+    pieces = [(0, count)]
+    while pieces:
+        low, high = pieces.pop()
+        counts = context.counts()
+        try:
+            parts.append(convert(low, high))
+        except BadValue as bad:
+            if context.refused is None:
+                raise error(bad) from bad.__cause__
+            context.recount(counts)
+            if high - low > 1:
+                middle = (low + high) // 2
+                pieces += ((middle, high), (low, middle))
+                continue
+            parts.append(_blank(name, 1))
+            if not context.refused(error(BadValue(low, bad.problem, bad.advice))):
+                parts.append(_blank(name, count - high))
+                break
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+
+
+def _blank(name: str, count: int) -> pa.Array:
+    """What stands for values that break a rule: an id that none has, else null."""
+    type_ = ROW_SCHEMA.field(name).type
+    return pa.array([""] * count, type_) if name in IDS else pa.nulls(count, type_)
 
 
 def _required(name: str, column: pa.Array, blanks: Sequence[int]) -> pa.Array:

@@ -139,7 +139,7 @@ def test_a_row_that_is_none() -> None:
     """It is said which, and what it is."""
     with pytest.raises(SchemaError, match="row 71 is list: give dictionaries"):
         read(from_rows([ROW] * 70 + [list(ROW)]))  # type: ignore[list-item]  # wrong on purpose
-    with pytest.raises(SchemaError, match="'message_id' is missing; the columns are id"):
+    with pytest.raises(SchemaError, match=r"columns 'message_id', .* are missing; the columns are id"):
         read(from_rows([{"id": 1}]))
 
 
