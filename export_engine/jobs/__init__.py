@@ -7,8 +7,8 @@
     worker = jobs.Worker(store, archives, directory, source)
 
 The rules stand in `api`, `request`, `channels`, `identifiers`, `job`, `errors` and `failures`; what they need of the
-world around them in `ports`, real ones in `backends`, ones in memory, for tests, in `testing`; `worker` and `lease` do
-the jobs. Each name is loaded when it is first asked for: who only checks requests waits for no database.
+world around them in `ports`, real ones in `backends`, ones in memory, for tests, in `testing`; `worker`, `lease` and
+`notices` do the jobs. Each name is loaded when it is first asked for: who only checks requests waits for no database.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         KeyStore,
         Lease,
         Mailer,
+        Notice,
         WorkspaceChannel,
     )
     from export_engine.jobs.request import CHANNEL_TYPES, ChannelType, ExportRequest
@@ -82,6 +83,7 @@ __all__ = [
     "LinkError",
     "Mailer",
     "NotFoundError",
+    "Notice",
     "ObjectArchives",
     "Observer",
     "Problem",
@@ -152,6 +154,7 @@ _MODULES = {
         "KeyStore",
         "Lease",
         "Mailer",
+        "Notice",
         "WorkspaceChannel",
     ),
     "request": ("CHANNEL_TYPES", "ChannelType", "ExportRequest"),

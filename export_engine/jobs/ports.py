@@ -26,6 +26,7 @@ __all__ = [
     "KeyStore",
     "Lease",
     "Mailer",
+    "Notice",
     "WorkspaceChannel",
 ]
 
@@ -77,6 +78,14 @@ class Lease:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An e-mail to be sent about a job. `tries` counts how often it was taken, this time included."""
+
+    job: Job
+    tries: int
+
+
 class JobStore(Protocol):
     """Where jobs are kept. Moves are atomic, also between processes and machines."""
 
@@ -124,8 +133,16 @@ class JobStore(Protocol):
         """The worker has to stop: queue the job again, its attempt not counted. Raises LeaseLostError."""
         ...
 
-    def take_notice(self, now: datetime) -> Job | None:
-        """A job that has ended and whose e-mail nobody has taken on yet; each is handed out once."""
+    def take_notice(self, now: datetime, held: timedelta) -> Notice | None:
+        """A job that has ended and whose e-mail is due; nobody else is given it before `now + held`."""
+        ...
+
+    def put_off_notice(self, job_id: str, at: datetime) -> None:
+        """The e-mail could not be sent: it is due again at that time."""
+        ...
+
+    def close_notice(self, job_id: str, now: datetime, *, given_up: bool) -> None:
+        """The e-mail was sent, or given up: it is never due again."""
         ...
 
     def expired(self, now: datetime) -> list[Job]:

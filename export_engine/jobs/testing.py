@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 from export_engine.errors import OptionError
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
 from export_engine.jobs.job import MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
-from export_engine.jobs.ports import Lease, WorkspaceChannel
+from export_engine.jobs.ports import Lease, Notice, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
 from export_engine.sinks import Streamable
 
@@ -41,6 +41,9 @@ class _Row:
     lease_until: datetime | None = None
     notified_time: datetime | None = None
     retry_time: datetime | None = None
+    notice_time: datetime | None = None
+    notice_tries: int = 0
+    notice_given_up: bool = False
 
 
 class MemoryJobStore:
@@ -150,19 +153,31 @@ class MemoryJobStore:
             row = self._leased(lease)
             _end(row, Status.QUEUED, attempts=row.job.attempts - 1)
 
-    def take_notice(self, now: datetime) -> Job | None:
-        """The job that ended first of those whose e-mail nobody has taken on; each is handed out once, ever."""
+    def take_notice(self, now: datetime, held: timedelta) -> Notice | None:
+        """The job that ended first of those whose e-mail is due; nobody else is given it before `now + held`."""
         with self._lock:
             waiting = [
                 row
                 for row in self._rows.values()
-                if not _active(row) and row.job.notification_email is not None and row.notified_time is None
+                if _untold(row) and (row.notice_time is None or row.notice_time <= now)
             ]
             if not waiting:
                 return None
             first = min(waiting, key=_ended)
-            first.notified_time = now
-            return first.job
+            first.notice_time, first.notice_tries = now + held, first.notice_tries + 1
+            return Notice(first.job, first.notice_tries)
+
+    def put_off_notice(self, job_id: str, at: datetime) -> None:
+        """The e-mail could not be sent: it is due again at that time."""
+        with self._lock:
+            if _untold(row := self._rows[job_id]):
+                row.notice_time = at
+
+    def close_notice(self, job_id: str, now: datetime, *, given_up: bool) -> None:
+        """The e-mail was sent, or given up: it is never due again."""
+        with self._lock:
+            if _untold(row := self._rows[job_id]):
+                row.notified_time, row.notice_given_up = now, given_up
 
     def expired(self, now: datetime) -> list[Job]:
         """Finished jobs whose link is dead and whose archive has not been forgotten, first those that ended first."""
@@ -212,6 +227,10 @@ class MemoryJobStore:
 
 def _active(row: _Row) -> bool:
     return row.job.status in (Status.QUEUED, Status.STARTED)
+
+
+def _untold(row: _Row) -> bool:
+    return not _active(row) and row.job.notification_email is not None and row.notified_time is None
 
 
 def _export(job: Job) -> tuple[object, ...]:

@@ -8,8 +8,8 @@ What it guarantees, and by what:
   alone: a worker that was taken for dead finds itself refused and deletes what it wrote.
 - Nothing is left. Archives are deleted when their link is dead; those that belong to no job and no attempt (a worker
   was killed between writing and finishing) are swept once they are `orphan_age` old.
-- The loop goes on. A store of jobs that fails is logged and asked again; so is a mail server, and then given up: a
-  notice never fails a job.
+- The loop goes on. A store of jobs that fails is logged and asked again.
+- Mail waits for no export, no export for mail: `run` sends notices in a thread of its own (see `notices`).
 
 An export that failed of what may pass (a connection lost, a server's own error: see `failures.is_transient`) is tried
 again, later each time, until the store's attempts are used up. Any other would fail the same way again: it has failed,
@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from threading import Event
+from threading import Event, Thread
 from typing import Literal, TypeVar
 
 from export_engine.engine import Export, export_conversations
@@ -32,6 +32,7 @@ from export_engine.jobs.errors import LeaseLostError, NotFoundError
 from export_engine.jobs.failures import failure_message, is_transient
 from export_engine.jobs.job import Job, Status
 from export_engine.jobs.lease import LeaseKeeper
+from export_engine.jobs.notices import Notices
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Lease, Mailer
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
@@ -41,19 +42,30 @@ __all__ = ["LONGEST_RETRY", "JobEvent", "Observer", "Worker"]
 
 #: What happens to a job in a worker: its export is `started`, and then `finished`, `failed`, `retried` (what it failed
 #: of may pass: it is tried again), `handed_back` (the worker had to stop) or `lease_lost` (another worker has it); its
-#: notice was sent (`notified`) or could not be (`notification_failed`).
+#: notice was sent (`notified`), could not be (`notification_failed`: it is tried again), or never will be
+#: (`notification_given_up`).
 JobEvent = Literal[
-    "started", "finished", "failed", "retried", "handed_back", "lease_lost", "notified", "notification_failed"
+    "started",
+    "finished",
+    "failed",
+    "retried",
+    "handed_back",
+    "lease_lost",
+    "notified",
+    "notification_failed",
+    "notification_given_up",
 ]
 
-#: Called with each event, in the worker's thread: for metrics. The report is there if the job finished.
+#: Called with each event, in the worker's thread or that of its notices: for metrics. The report is there if the job
+#: finished.
 Observer = Callable[[JobEvent, Job, ExportReport | None], object]
 
 #: How long an export is left alone at most before it is tried again.
 LONGEST_RETRY = timedelta(minutes=15)
 
 _STORE_TRIES = 5
-_MAIL_TRIES = 3
+#: How long the end of a run waits for the notice at hand: what is not told by then is told again by another.
+_LAST_NOTICE = timedelta(seconds=5)
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -72,7 +84,7 @@ class Worker:
     - `lease`: how long a job stays with a worker that shows no sign of life; it is renewed at a third of that.
     - `poll`: how long to wait when there is nothing to do.
     - `grace`: how long an export may go on after the worker was asked to stop.
-    - `retry_pause`: how long to wait before the second try of the store or the mail server; it doubles with each.
+    - `retry_pause`: how long to wait before the second try of the store; it doubles with each.
     - `retry_export`: how long an export that failed of what may pass is left alone; four times as long after each more,
       `LONGEST_RETRY` at most.
     - `sweep_every`, `orphan_age`: how often `run` sweeps, and how old an archive without a job must be to be deleted.
@@ -99,32 +111,39 @@ class Worker:
         observe: Observer | None = None,
     ) -> None:
         self._store, self._archives, self._directory, self._source = store, archives, directory, source
-        self._mailer, self._options, self._clock, self._observe = mailer, options or ExportOptions(), clock, observe
+        self._options, self._clock, self._observe = options or ExportOptions(), clock, observe
+        self._notices = None if mailer is None else Notices(store, archives, mailer, clock=clock, told=self._emit)
         self._lease, self._poll, self._grace, self._retry_pause = lease, poll, grace, retry_pause
         self._sweep_every, self._orphan_age, self._retry_export = sweep_every, orphan_age, retry_export
 
     def run(self, stop: Event) -> None:
-        """Do jobs until `stop` is set, and sweep now and then; whatever goes wrong is logged and outlived.
+        """Do jobs until `stop` is set, send notices meanwhile, and sweep now and then.
+
+        Whatever goes wrong is logged and outlived.
 
         Returns after the job at hand has ended or been handed back: at most about `grace` later, if neither its source
         nor its archive store hangs.
         """
+        # A daemon: a mail server that is silent must not keep the process from its end.
+        mail = None if self._notices is None else Thread(target=self._notices.run, args=(stop, self._poll), daemon=True)
+        if mail is not None:
+            mail.start()
         sweep_at = self._clock()
         while not stop.is_set():
             if self._clock() >= sweep_at:
                 sweep_at = self._clock() + self._sweep_every
                 self._logged(self.sweep)
-            if not self._logged(lambda: self.step(stop)):
+            if not self._logged(lambda: self._export_next(stop)):
                 stop.wait(self._poll.total_seconds())
+        if mail is not None:
+            mail.join(_LAST_NOTICE.total_seconds())
 
     def step(self, stop: Event | None = None) -> bool:
         """Send one notice, or else export one job; False if there was neither.
 
-        Notices go first: they are quick, and somebody waits for them. An export takes heed of `stop` as `run` does.
-        Raises what the store of jobs raises when it cannot be reached.
+        An export takes heed of `stop` as `run` does. Raises what the store of jobs raises when it cannot be reached.
         """
-        stop = stop or Event()
-        return self._notify_next(stop) or self._export_next(stop)
+        return (self._notices is not None and self._notices.step()) or self._export_next(stop or Event())
 
     def sweep(self) -> None:
         """Delete the archives whose links are dead, those that belong to no job, and what killed uploads have left.
@@ -212,29 +231,6 @@ class Worker:
             return self._store.fail(lease, now, message)
         pause = min(self._retry_export * 4 ** (lease.job.attempts - 1), LONGEST_RETRY)
         return self._store.retry(lease, now, now + pause, message)
-
-    # --- notices ---------------------------------------------------------------------------------------------------
-
-    def _notify_next(self, stop: Event) -> bool:
-        if self._mailer is None:
-            return False
-        job = self._store.take_notice(self._clock())
-        if job is None:
-            return False
-        mailer = self._mailer
-        try:
-            self._retried(lambda: mailer.send(job, link=self._link(job)), _MAIL_TRIES, stop)
-        except Exception:  # noqa: BLE001  # whatever a mailer raises, the job stays as it is
-            _log.exception("no notice could be sent that export job %s has %s", job.id, job.status)
-            self._emit("notification_failed", job)
-        else:
-            self._emit("notified", job)
-        return True
-
-    def _link(self, job: Job) -> str | None:
-        if job.archive is None or job.file_name is None or job.expires_at is None:
-            return None
-        return self._archives.link(job.archive, file_name=job.file_name, now=self._clock(), expires_at=job.expires_at)
 
     # --- sweeping --------------------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ def open_harness(folder: Path) -> Iterator[Harness]:
     """Over a SQLite file, with archives in memory and a source of a few conversations."""
     engine = open_database(f"sqlite:///{folder}/jobs.db")
     archives = open_archives("memory://", secret=b"s" * 32, download_url="http://127.0.0.1/downloads")
-    yield Harness(SqlJobStore(engine), archives, MemoryConversations(lambda: reference.some(20, JUNE)))
+    yield Harness(SqlJobStore(engine, max_queued=1000), archives, MemoryConversations(lambda: reference.some(20, JUNE)))
     engine.dispose()
 
 

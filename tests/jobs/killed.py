@@ -59,7 +59,7 @@ class Site:
 def open_site(folder: Path, *, pause: float = 0) -> Site:
     """The parts in a folder. Nothing there is too young to be swept: no two workers live at the same time."""
     engine = open_database(f"sqlite:///{folder}/jobs.db")
-    store, archives = SqlJobStore(engine), open_archives(str(folder / "archives"))
+    store, archives = SqlJobStore(engine, max_attempts=3, max_queued=1000), open_archives(str(folder / "archives"))
     worker = Worker(
         store,
         archives,

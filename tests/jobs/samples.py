@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -17,8 +17,13 @@ from export_engine.jobs.testing import MemoryJobStore
 
 AnyJobStore = SqlJobStore | MemoryJobStore
 
-__all__ = ["MINUTE", "NOW", "AnyJobStore", "claimed", "finished", "new_job", "rows"]
+__all__ = ["MINUTE", "NOW", "OF_STORE", "AnyJobStore", "claimed", "finished", "new_job", "rows"]
 
+#: What every store knows of a job beside the job.
+OF_STORE = (
+    *("token", "lease_until", "retry_time"),
+    *("notified_time", "notice_time", "notice_tries", "notice_given_up"),
+)
 NOW = datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
@@ -37,15 +42,16 @@ def new_job(channel: str = "b2c3d4e5-7777-8888-9999-000011112222", *, day: int =
 
 
 def rows(store: AnyJobStore) -> dict[str, dict[str, Any]]:
-    """Everything the store has of every job, by its id."""
+    """What the store has of every job, by its id: the job, and what only the store knows of it."""
     if isinstance(store, MemoryJobStore):
         return {row.job.id: {**asdict(row.job), **_of_store(row)} for row in store._rows.values()}
     with store._engine.begin() as connection:
-        return {row["id"]: dict(row) for row in connection.execute(select(export_job)).mappings()}
+        columns = [export_job.c[name] for name in (*(field.name for field in fields(Job)), *OF_STORE)]
+        return {row["id"]: dict(row) for row in connection.execute(select(*columns)).mappings()}
 
 
 def _of_store(row: Any) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ("token", "lease_until", "notified_time")}
+    return {name: getattr(row, name) for name in OF_STORE}
 
 
 def claimed(store: JobStore, **fields: Any) -> Lease:

@@ -1,4 +1,4 @@
-"""What a worker does besides exporting: it tells people, and sweeps. Real stores and mail server, the test's clock."""
+"""What a worker does besides exporting: it sweeps. Real stores, the test's clock."""
 
 from __future__ import annotations
 
@@ -6,92 +6,18 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from export_engine import ExportOptions, export_conversations
-from export_engine.jobs.backends.mail import SmtpMailer
-from export_engine.jobs.errors import LinkError
 from export_engine.jobs.job import Status
-from tests.jobs.harness import CHANNEL, DATE_RANGE, LEASE, Flaky, Harness, one_message, open_harness, run_until
-from tests.jobs.smtp import Mailbox, mail_server
+from tests.jobs.harness import CHANNEL, DATE_RANGE, LEASE, Flaky, Harness, open_harness, run_until
 
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
     with open_harness(tmp_path) as opened:
         yield opened
-
-
-# --- notices -------------------------------------------------------------------------------------------------------
-
-
-def mailing(mailbox: Mailbox) -> SmtpMailer:
-    return SmtpMailer("127.0.0.1", mailbox.port, sender="exports@example.com")
-
-
-def body_of(mailbox: Mailbox) -> str:
-    [message] = mailbox.messages
-    body = message.get_body(["plain"])
-    assert body is not None
-    return str(body.get_content())
-
-
-def test_a_mail_when_the_export_is_ready(harness: Harness) -> None:
-    """Sent once, with a link that holds until it expires."""
-    job = harness.trigger(notification_email="agent@example.com")
-    quiet = harness.trigger(day=2, created_time=harness.clock() + timedelta(seconds=1))
-    with mail_server() as mailbox:
-        worker = harness.worker(mailer=mailing(mailbox))
-        assert [worker.step() for _ in range(5)] == [True, True, True, False, False]
-        text = body_of(mailbox)
-    assert mailbox.envelopes[0].rcpt_tos == ["agent@example.com"]
-    # Before the next export, which may take long.
-    assert harness.events[:3] == [("started", job.id), ("finished", job.id), ("notified", job.id)]
-    assert harness.events[3:] == [("started", quiet.id), ("finished", quiet.id)]
-    link = urlsplit(next(line for line in text.splitlines() if line.startswith("http://127.0.0.1/downloads/")))
-    query = {name: values[0] for name, values in parse_qs(link.query).items()}
-    carried = (link.path.removeprefix("/downloads/"), query["name"], query["expires"], query["signature"])
-    assert carried[0] == harness.current(job).archive
-    harness.archives.check_link(*carried, harness.clock() + timedelta(hours=23, minutes=59))
-    with pytest.raises(LinkError):
-        harness.archives.check_link(*carried, harness.clock() + timedelta(hours=24))
-
-
-def test_a_mail_when_the_export_failed(harness: Harness) -> None:
-    """It says why, as the job does."""
-    harness.source.make = lambda: [one_message("a"), one_message("b"), one_message("a")]
-    job = harness.trigger(notification_email="agent@example.com")
-    with mail_server() as mailbox:
-        worker = harness.worker(mailer=mailing(mailbox))
-        assert [worker.step() for _ in range(3)] == [True, True, False]
-        text = body_of(mailbox)
-    assert (harness.current(job).error_message or "?") in " ".join(text.split())
-    assert "failed" in mailbox.messages[0]["Subject"]
-
-
-def test_a_mail_server_that_refuses(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
-    """Three tries, then it is given up; the job stays finished."""
-    job = harness.trigger(notification_email="agent@example.com")
-    with mail_server(Mailbox(refusal="550 no such person")) as mailbox:
-        mailer = Flaky(mailing(mailbox))
-        worker = harness.worker(mailer=mailer)
-        assert [worker.step() for _ in range(3)] == [True, True, False]
-    assert mailer.called == ["send"] * 3
-    assert harness.current(job).status is Status.FINISHED
-    assert harness.events[-1] == ("notification_failed", job.id)
-    assert job.id in caplog.text
-
-
-def test_a_mail_server_that_comes_back(harness: Harness) -> None:
-    """The third try counts."""
-    harness.trigger(notification_email="agent@example.com")
-    with mail_server() as mailbox:
-        worker = harness.worker(mailer=Flaky(mailing(mailbox), send=2))
-        assert [worker.step() for _ in range(3)] == [True, True, False]
-    assert len(mailbox.messages) == 1
-    assert harness.events[-1][0] == "notified"
 
 
 # --- sweeping ------------------------------------------------------------------------------------------------------

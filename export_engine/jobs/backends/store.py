@@ -40,7 +40,7 @@ from export_engine.jobs.backends.database import (
 )
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
 from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
-from export_engine.jobs.ports import Lease
+from export_engine.jobs.ports import Lease, Notice
 
 __all__ = ["EXPIRED_AT_ONCE", "SqlJobStore"]
 
@@ -156,15 +156,27 @@ class SqlJobStore:
         back = {"status": status, "attempts": _COLUMNS.attempts - 1, "started_time": None}
         self._move(lease, back | _NO_LEASE)
 
-    def take_notice(self, now: datetime) -> Job | None:
-        """The job that ended first of those whose e-mail nobody has taken on; each is handed out once, ever."""
-        query = select(_COLUMNS.id).where(NOT_NOTIFIED).order_by(_COLUMNS.finished_time, _COLUMNS.id).limit(1)
+    def take_notice(self, now: datetime, held: timedelta) -> Notice | None:
+        """The job that ended first of those whose e-mail is due; nobody else is given it before `now + held`."""
+        due = or_(_COLUMNS.notice_time.is_(None), _COLUMNS.notice_time <= now)
+        query = select(_COLUMNS.id).where(NOT_NOTIFIED, due).order_by(_COLUMNS.finished_time, _COLUMNS.id).limit(1)
         with self._writing.begin() as connection:
             job_id = connection.execute(query.with_for_update(skip_locked=True)).scalar_one_or_none()
             if job_id is None:
                 return None
-            taken = update(export_job).where(_COLUMNS.id == job_id).values(notified_time=now).returning(*_JOB)
-            return _job(connection.execute(taken).mappings().one())
+            taking = {"notice_tries": _COLUMNS.notice_tries + 1, "notice_time": now + held}
+            taken = update(export_job).where(_COLUMNS.id == job_id).values(taking)
+            tries = connection.execute(taken.returning(_COLUMNS.notice_tries)).scalar_one()
+            job = connection.execute(select(*_JOB).where(_COLUMNS.id == job_id)).mappings().one()
+        return Notice(_job(job), tries)
+
+    def put_off_notice(self, job_id: str, at: datetime) -> None:
+        """The e-mail could not be sent: it is due again at that time."""
+        self._notice(job_id, {"notice_time": at})
+
+    def close_notice(self, job_id: str, now: datetime, *, given_up: bool) -> None:
+        """The e-mail was sent, or given up: it is never due again."""
+        self._notice(job_id, {"notified_time": now, "notice_given_up": given_up})
 
     def expired(self, now: datetime) -> list[Job]:
         """Finished jobs whose link is dead and whose archive has not been forgotten, first those that ended first.
@@ -253,6 +265,10 @@ class SqlJobStore:
                 f"job {lease.job.id} has ended or was taken over by another worker: drop what was made of it"
             )
         return _job(row)
+
+    def _notice(self, job_id: str, values: Mapping[str, Any]) -> None:
+        with self._writing.begin() as connection:
+            connection.execute(update(export_job).where(_COLUMNS.id == job_id, NOT_NOTIFIED).values(values))
 
     def _any(self, *conditions: ColumnElement[bool]) -> bool:
         with self._engine.begin() as connection:

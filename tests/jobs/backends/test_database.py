@@ -196,7 +196,7 @@ def test_what_a_database_can_hold(text: str, can: bool) -> None:
 
 ASKED: dict[str, Callable[[SqlJobStore], object]] = {
     "claim": lambda store: store.claim(NOW, MINUTE),
-    "take_notice": lambda store: store.take_notice(NOW),
+    "take_notice": lambda store: store.take_notice(NOW, MINUTE),
     "expired": lambda store: store.expired(NOW + LINK_LIFE),
     "keeps": lambda store: store.keeps("job/token/a.zip"),
     "active": lambda store: store.active("job/token/a.zip"),

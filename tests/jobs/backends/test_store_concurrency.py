@@ -162,8 +162,8 @@ def test_late_workers_and_those_who_take_over(database_url: str, crowd: Crowd) -
 
 def _take_notices(store: SqlJobStore, _: int) -> list[str]:
     taken = []
-    while (job := store.take_notice(NOW)) is not None:
-        taken.append(job.id)
+    while (notice := store.take_notice(NOW, MINUTE)) is not None:
+        taken.append(notice.job.id)
     return taken
 
 

@@ -9,22 +9,46 @@ from sqlalchemy import Engine
 
 from export_engine.jobs.backends.store import EXPIRED_AT_ONCE, SqlJobStore
 from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, Status
+from export_engine.jobs.ports import Notice
 from tests.jobs.samples import MINUTE, NOW, AnyJobStore, claimed, finished, new_job, rows
 
 
 def test_notices(store: AnyJobStore) -> None:
-    """Each job that has ended and has an address, well or not, is handed out once, in the order they ended."""
+    """Each job that has ended and has an address, well or not, is handed out in the order they ended, until closed."""
     address = "agent@example.com"
     failing = claimed(store, channel="1", notification_email=address)
     finished(store, channel="2")
     running = claimed(store, channel="3", notification_email=address)
     store.create(new_job("4", notification_email=address))
     bad = store.fail(failing, NOW + MINUTE, "no")
-    assert store.take_notice(NOW + MINUTE) == bad
-    assert store.take_notice(NOW + MINUTE) is None
+    assert store.take_notice(NOW + MINUTE, MINUTE) == Notice(bad, 1)
+    assert store.take_notice(NOW + MINUTE, MINUTE) is None
     good = store.finish(running, NOW + MINUTE, archive="a", file_name="a.zip")
-    assert store.take_notice(NOW + MINUTE) == good
-    assert store.take_notice(NOW + LINK_LIFE) is None
+    assert store.take_notice(NOW + MINUTE, MINUTE) == Notice(good, 1)
+    store.close_notice(bad.id, NOW + MINUTE, given_up=False)
+    store.close_notice(good.id, NOW + MINUTE, given_up=True)
+    assert store.take_notice(NOW + LINK_LIFE, MINUTE) is None
+    assert [rows(store)[job.id]["notice_given_up"] for job in (bad, good)] == [False, True]
+
+
+def test_a_notice_that_is_not_closed(store: AnyJobStore) -> None:
+    """Whoever took it has died: it is handed out again, not earlier than was said, and its tries are counted."""
+    job = store.fail(claimed(store, notification_email="agent@example.com"), NOW, "no")
+    assert store.take_notice(NOW, MINUTE) == Notice(job, 1)
+    assert store.take_notice(NOW + MINUTE - timedelta(microseconds=1), MINUTE) is None
+    assert store.take_notice(NOW + MINUTE, MINUTE) == Notice(job, 2)
+
+
+def test_a_notice_that_is_put_off(store: AnyJobStore) -> None:
+    """It is due at its time; one that was closed meanwhile is not."""
+    job = store.fail(claimed(store, notification_email="agent@example.com"), NOW, "no")
+    store.take_notice(NOW, MINUTE)
+    store.put_off_notice(job.id, NOW + 5 * MINUTE)
+    assert store.take_notice(NOW + 4 * MINUTE, MINUTE) is None
+    assert store.take_notice(NOW + 5 * MINUTE, MINUTE) == Notice(job, 2)
+    store.close_notice(job.id, NOW, given_up=False)
+    store.put_off_notice(job.id, NOW)
+    assert store.take_notice(NOW + LINK_LIFE, MINUTE) is None
 
 
 def test_a_job_that_is_given_up_has_a_notice(store: AnyJobStore) -> None:
@@ -32,9 +56,9 @@ def test_a_job_that_is_given_up_has_a_notice(store: AnyJobStore) -> None:
     lease = claimed(store, notification_email="agent@example.com")
     for turn in range(1, MAX_ATTEMPTS + 1):
         store.claim(NOW + turn * MINUTE, MINUTE)
-    noticed = store.take_notice(NOW)
-    assert noticed is not None
-    assert (noticed.id, noticed.status) == (lease.job.id, Status.FAILED)
+    notice = store.take_notice(NOW, MINUTE)
+    assert notice is not None
+    assert (notice.job.id, notice.job.status) == (lease.job.id, Status.FAILED)
 
 
 def test_expired(store: AnyJobStore) -> None:

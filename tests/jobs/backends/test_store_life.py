@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar
@@ -21,11 +21,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from export_engine.jobs.backends.database import export_job
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError
 from export_engine.jobs.job import LINK_LIFE, Job, Status
-from export_engine.jobs.ports import Lease
-from tests.jobs.samples import NOW, AnyJobStore, new_job, rows
+from export_engine.jobs.ports import Lease, Notice
+from tests.jobs.samples import NOW, OF_STORE, AnyJobStore, new_job, rows
 
 MAX_ATTEMPTS = 2
 LENGTHS = st.sampled_from([timedelta(microseconds=1), timedelta(minutes=1), timedelta(hours=30)])
@@ -39,6 +38,10 @@ class Kept:
     token: str | None = None
     lease_until: datetime | None = None
     notified_time: datetime | None = None
+    retry_time: datetime | None = None
+    notice_time: datetime | None = None
+    notice_tries: int = 0
+    notice_given_up: bool = False
 
     @property
     def active(self) -> bool:
@@ -97,19 +100,23 @@ class Lives(RuleBasedStateMachine):
         assert lease is not None
         assert lease.token not in {kept.token for kept in self.kept.values()}
         expected.job = replace(expected.job, status=Status.STARTED, attempts=expected.job.attempts + 1)
-        expected.token, expected.lease_until = lease.token, self.now + length
+        expected.token, expected.lease_until, expected.retry_time = lease.token, self.now + length, None
         assert lease.job == expected.job
         return lease
 
     def expected_claim(self) -> Kept | None:
         """The job that a claim takes; those it gives up on its way are given up."""
-        free = [k for k in self.kept.values() if k.active and (k.lease_until is None or k.lease_until <= self.now)]
+        free = [k for k in self.kept.values() if k.active and self.due(k.lease_until) and self.due(k.retry_time)]
         for kept in sorted(free, key=lambda kept: (kept.job.created_time, kept.job.id)):
             if kept.job.status is Status.QUEUED or kept.job.attempts < MAX_ATTEMPTS:
                 return kept
             message = f"The export was interrupted {MAX_ATTEMPTS} times and has been given up. Trigger it again."
             kept.end(status=Status.FAILED, finished_time=self.now, error_message=message)
         return None
+
+    def due(self, time: datetime | None) -> bool:
+        """Whether it is not still to come."""
+        return time is None or time <= self.now
 
     def move(self, lease: Lease, call: Callable[[], object]) -> Kept | None:
         """Make a move; the model's job if the move is one, None if it was refused as it had to be."""
@@ -147,19 +154,39 @@ class Lives(RuleBasedStateMachine):
         if kept := self.move(lease, lambda: self.store.hand_back(lease)):
             kept.end(status=Status.QUEUED, attempts=kept.job.attempts - 1)
 
+    @rule(lease=leases, length=LENGTHS)
+    def retry(self, lease: Lease, length: timedelta) -> None:
+        """What a worker failed of may pass."""
+        at = self.now + length
+        if kept := self.move(lease, lambda: self.store.retry(lease, self.now, at, "down")):
+            if kept.job.attempts < MAX_ATTEMPTS:
+                kept.end(status=Status.QUEUED)
+                kept.retry_time = at
+            else:
+                kept.end(status=Status.FAILED, finished_time=self.now, error_message="down")
+
     @rule(lease=consumes(leases))
     def worker_is_killed(self, lease: Lease) -> None:
         """Its lease is never used again."""
 
-    @rule()
-    def take_notice(self) -> None:
-        """A worker writes an e-mail."""
-        noticed = self.store.take_notice(self.now)
-        waiting = [k for k in self.kept.values() if not k.active and k.job.notification_email and not k.notified_time]
-        expected = min(waiting, key=_end, default=None)
-        assert noticed == (expected and expected.job)
-        if expected is not None:
-            expected.notified_time = self.now
+    @rule(length=LENGTHS, then=st.sampled_from(["sent", "given up", "put off", "died"]))
+    def take_notice(self, length: timedelta, then: str) -> None:
+        """A worker writes an e-mail, or tries to."""
+        notice = self.store.take_notice(self.now, length)
+        told = [k for k in self.kept.values() if not k.active and k.job.notification_email and not k.notified_time]
+        kept = min((k for k in told if self.due(k.notice_time)), key=_end, default=None)
+        if kept is None:
+            assert notice is None
+            return
+        kept.notice_tries += 1
+        kept.notice_time = self.now + length
+        assert notice == Notice(kept.job, kept.notice_tries)
+        if then in ("sent", "given up"):
+            self.store.close_notice(kept.job.id, self.now, given_up=then == "given up")
+            kept.notified_time, kept.notice_given_up = self.now, then == "given up"
+        elif then == "put off":
+            self.store.put_off_notice(kept.job.id, self.now + 2 * length)
+            kept.notice_time = self.now + 2 * length
 
     @rule(deleted=st.booleans())
     def sweep(self, deleted: bool) -> None:
@@ -181,8 +208,7 @@ class Lives(RuleBasedStateMachine):
     def every_row_is_as_expected(self) -> None:
         """Nothing else has changed."""
         expected = {
-            job_id: {name: getattr(kept.job, name, None) for name in export_job.c.keys()}  # noqa: SIM118  # columns
-            | {"token": kept.token, "lease_until": kept.lease_until, "notified_time": kept.notified_time}
+            job_id: asdict(kept.job) | {name: getattr(kept, name) for name in OF_STORE}
             for job_id, kept in self.kept.items()
         }
         assert rows(self.store) == expected
