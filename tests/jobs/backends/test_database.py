@@ -233,4 +233,5 @@ def test_what_is_asked_again_and_again_has_an_index(database: Engine, question: 
             assert not [line for line in plan if "Seq Scan" in line], plan
         else:
             plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", parameters)]
-            assert not [line for line in plan if "INDEX" not in line], plan
+            # The few that are active are put in order by hand: workspaces take turns, which no index knows.
+            assert not [line for line in plan if "INDEX" not in line and line != "USE TEMP B-TREE FOR ORDER BY"], plan
