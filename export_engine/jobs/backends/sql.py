@@ -34,14 +34,11 @@ from export_engine.jobs.backends.sql_schema import CHANNEL, CONVERSATION, MESSAG
 from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
-from export_engine.schema import CREATED_AT, MAX_BATCH_BYTES, ROW_SCHEMA
+from export_engine.schema import CREATED_AT, ROW_SCHEMA
+from export_engine.sources.database import streamed
 
 __all__ = ["SqlConversations", "SqlDirectory", "open_engine", "open_sql", "span"]
 
-#: Rows fetched at first: few, as they may be huge, and so that the first bytes of an archive leave soon.
-_FIRST_ROWS = 256
-#: Rows fetched at most. Three times as many took three times the memory, as Python objects, and were no faster.
-_MOST_ROWS = 4096
 _MICROSECONDS = "an integer, the microseconds since 1970-01-01 in UTC"
 #: The ends of the calendar.
 _FIRST, _LAST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))  # noqa: DTZ901  # given one here
@@ -167,12 +164,7 @@ class SqlConversations:
             self.engine.connect().execution_options(stream_results=True) as connection,
             connection.execute(statement) as result,  # an open server-side cursor would outlive its transaction
         ):
-            done, size = 0, _FIRST_ROWS
-            while rows := result.fetchmany(size):
-                batch = _batch(rows, done)
-                yield batch
-                done += len(rows)
-                size = max(1, min(2 * size, _MOST_ROWS, MAX_BATCH_BYTES * len(rows) // batch.nbytes))
+            yield from streamed(result, _batch)
 
 
 def _reopened(kind: type[SqlDirectory | SqlConversations], url: sa.URL) -> SqlDirectory | SqlConversations:
@@ -228,18 +220,18 @@ def _midnights(day: date, timezone: tzinfo, days_on: int = 0) -> Iterator[dateti
             yield _LAST if day.year > 1 else _FIRST
 
 
-def _batch(rows: Sequence[Sequence[Any]], before: int) -> pa.RecordBatch:
-    """Make the record batch, a column at a time; `before` counts the rows that went before."""
+def _batch(rows: Sequence[Sequence[Any]], number: int) -> pa.RecordBatch:
+    """Make the record batch, a column at a time; `number` is that of its first row."""
     arrays = []
     for field, values in zip(ROW_SCHEMA, zip(*rows, strict=True), strict=True):
         try:
             arrays.append(pa.array(values, field.type))
         except (pa.ArrowException, ValueError) as error:
-            raise _refusal(field, rows, values, before) from error
+            raise _refusal(field, rows, values, number) from error
     return pa.RecordBatch.from_arrays(arrays, schema=ROW_SCHEMA)
 
 
-def _refusal(field: pa.Field, rows: Sequence[Sequence[Any]], values: Sequence[Any], before: int) -> RowError:
+def _refusal(field: pa.Field, rows: Sequence[Sequence[Any]], values: Sequence[Any], number: int) -> RowError:
     """Say which of the values is of the wrong type."""
     at = next(at for at, value in enumerate(values) if not _fits(value, field.type))
     what = "text" if field.type == pa.string() else _MICROSECONDS
@@ -249,7 +241,7 @@ def _refusal(field: pa.Field, rows: Sequence[Sequence[Any]], values: Sequence[An
         value=values[at],
         conversation_id=str(rows[at][1]),
         message_id=str(rows[at][0]),
-        row=before + at + 1,
+        row=number + at,
         advice="correct it in the database, or cast it in a view",
     )
 
