@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from socket import socket
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -218,3 +222,106 @@ def test_rows_that_would_vanish_are_counted(spark: SparkSession, name: str, plan
     with pytest.raises(SourceError, match=f"2 rows have no {name}"):
         exported(spark, table.set_column(at, name, pa.array(values, table.schema.field(name).type)), plan)
     assert everything(plan.target) == {}
+
+
+#: A job whose first task is slow in its first attempt, so that a copy of it is run beside it.
+_SPECULATED = """
+import sys, time
+from dataclasses import asdict
+from datetime import date
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import SparkSession
+from export_engine import DateRange, ExportOptions
+from export_engine.batch import BatchPlan, export_dataframe, export_partition, spark as module
+
+master, lake, out, copies = sys.argv[1:]
+schema = module._RESULT_SCHEMA
+
+def exported(plan, parallel, batches):
+    task = TaskContext.get()
+    if task.attemptNumber():
+        open(copies, "a").write(f"{task.partitionId()}\\n")
+    for result in export_partition(batches, plan, parallel=parallel):
+        if task.partitionId() == 0 and not task.attemptNumber():
+            time.sleep(2)
+        yield pa.RecordBatch.from_pylist([asdict(result)], schema)
+
+module._exported = exported
+builder = SparkSession.builder.master(master)
+for name, value in {
+    "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1", "spark.ui.enabled": "false",
+    "spark.sql.adaptive.enabled": "false", "spark.executor.memory": "512m", "spark.executor.cores": "2",
+    "spark.speculation": "true", "spark.speculation.interval": "100ms", "spark.speculation.quantile": "0.5",
+    "spark.speculation.multiplier": "1.1", "spark.speculation.minTaskRuntime": "100ms",
+}.items():
+    builder = builder.config(name, value)
+session = builder.getOrCreate()
+plan = BatchPlan(
+    target=out,
+    date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)),
+    options=ExportOptions(timezone="Asia/Taipei"),
+    label="2026-07-01",
+)
+results = export_dataframe(session.read.parquet(lake), plan, partitions=4)
+print(len({(r.channel_id, r.period) for r in results}), *sorted({r.status for r in results}))
+session.stop()
+"""
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """A master and two workers on addresses of their own; gives the master's URL."""
+    home = Path(str(find_spec("pyspark").origin)).parent  # type: ignore[union-attr]  # it is there
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "SPARK_HOME": str(home),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "SPARK_DAEMON_MEMORY": "256m",
+    }
+    deploy = [str(home / "bin" / "spark-class"), "org.apache.spark.deploy"]
+    url = f"spark://127.0.0.1:{port}"
+    commands = [["master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]]
+    commands += [
+        ["worker.Worker", "--host", f"127.0.0.{n}", "--cores", "2", "--memory", "600m", "--webui-port", "0", url]
+        for n in (1, 2)
+    ]
+    with ExitStack() as stack:
+        work = stack.enter_context(TemporaryDirectory())
+        for name, *arguments in commands:
+            process = subprocess.Popen(
+                [deploy[0], f"{deploy[1]}.{name}", *arguments],
+                env=environment | {"SPARK_WORKER_DIR": work},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+        yield url
+
+
+@pytest.mark.scale
+def test_a_cluster_that_speculates(plan: BatchPlan, tmp_path: Path) -> None:
+    """Two workers, and a copy of a slow task: both write the same archives, and each is there once."""
+    table = generated(4000, 12)
+    write_lake(table, tmp_path / "lake")
+    copies = tmp_path / "copies"
+    with cluster() as url:
+        done = subprocess.run(
+            [sys.executable, "-c", _SPECULATED, url, str(tmp_path / "lake"), plan.target, str(copies)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYSPARK_PYTHON": sys.executable},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[0] == "36"
+    assert "failed" not in done.stdout
+    assert copies.exists(), "no task was run twice"
+    assert archives(plan.target) == expected(table, plan)
+    assert len(everything(plan.target)) == 2 * 36
