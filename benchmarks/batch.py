@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -93,7 +93,7 @@ def loop(folder: Path, limit: str) -> None:
     plan = BatchPlan(target=str(folder / "out"), date_range=DateRange(START, END))
     for (channel_id,) in channels:
         for period in plan.periods():
-            rows = connection.execute(
+            rows: Any = connection.execute(
                 "SELECT * FROM read_parquet($files) JOIN created USING (conversation_id) WHERE channel_id = $channel "
                 "AND message_time >= $start::DATE AND message_time < $end::DATE + 1 "
                 "ORDER BY conversation_id, message_time, message_id",
@@ -121,7 +121,7 @@ def copy(folder: Path, limit: str) -> None:
     parts = folder / "parts"
     connection.execute(
         "COPY (SELECT *, strftime(message_time, '%Y-%m') AS month FROM read_parquet("  # noqa: S608  # paths of its own
-        f"'{folder}/lake/*.parquet')) TO '{parts}' (FORMAT csv, PARTITION_BY (channel_id, month))"  # paths of its own
+        f"'{folder}/lake/*.parquet')) TO '{parts}' (FORMAT csv, PARTITION_BY (channel_id, month))"
     )
     (folder / "out").mkdir()
     for number, found in enumerate(sorted(parts.glob("*/*"))):
