@@ -350,6 +350,7 @@ class Export:
             first_time=None if totals.first is None else instant(totals.first),
             last_time=None if totals.last is None else instant(totals.last),
             replaced_surrogates=context.replaced_surrogates,
+            long_cells=totals.long_cells,
             ignored_columns=context.ignored_columns,
             split=tuple(totals.split),
             backend=spec.backend.name,

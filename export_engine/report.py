@@ -46,8 +46,9 @@ class ExportReport:
     `bytes` and, with `sha256`, `sha256` (hex) are the archive's; `csv_bytes` is the sum of its CSVs.
     `first_time` and `last_time` are the earliest and latest exported message times (aware, UTC), None without rows.
     `conversations` counts conversations, `members` CSVs: they differ only where a conversation was `split` into
-    parts. `backend` names the library and level that deflated. `elapsed` is in seconds, from the first byte asked
-    for to the last handed out.
+    parts. `long_cells` counts texts of more than the 32,767 characters (UTF-16) that a spreadsheet's cell can hold; the
+    CSVs have them whole. `backend` names the library and level that deflated. `elapsed` is in seconds, from the first
+    byte asked for to the last handed out.
     """
 
     file_name: str
@@ -60,6 +61,7 @@ class ExportReport:
     first_time: datetime | None
     last_time: datetime | None
     replaced_surrogates: int
+    long_cells: int
     ignored_columns: tuple[str, ...]
     split: tuple[str, ...]
     backend: str

@@ -253,6 +253,15 @@ def test_long_cells() -> None:
     found = check(*({"message_text": text} for text in texts))
     assert (found.long_cells, found.longest_cell, found.ok) == (3, 40_000, True)
     outside = {"message_time": "2026-05-01T00:00:00Z"}
+    export = export_conversations(
+        from_rows(rows(*({"message_text": text} for text in texts))), channel=CHANNEL, date_range=JUNE
+    )
+    b"".join(export)
+    assert export.report.long_cells == 3
+    long = from_rows(rows(*[{}] * 20_000, *({"message_text": text} for text in texts)))
+    export = export_conversations(long, channel=CHANNEL, date_range=JUNE)
+    b"".join(export)
+    assert export.report.long_cells == 3
     found = check(*({"message_text": text, **outside} for text in texts), date_range=JUNE)
     assert (found.long_cells, found.longest_cell) == (0, 0)
 

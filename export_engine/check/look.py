@@ -18,7 +18,7 @@ from export_engine.pipeline.cells import long_cells
 from export_engine.pipeline.digests import DigestSet, digests
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.selection import Selection, broken_rules, given_creation, select
-from export_engine.schema import COLUMN_NAMES, ROW_SCHEMA
+from export_engine.schema import COLUMN_NAMES
 from export_engine.sources import SourceContext
 from export_engine.times import MAX_US, instant
 
@@ -110,11 +110,7 @@ class Look:
             rows = np.flatnonzero(unknown.to_numpy(zero_copy_only=False))
             rest = rows[~selected.wanted[rows]]
             self._see_rules(batch.take(pa.array(rest)), rest + group.before + 1, findings)
-        count, longest = long_cells(
-            selected.batch.column(at)
-            for at, name in enumerate(COLUMN_NAMES)
-            if ROW_SCHEMA.field(name).type == pa.string()
-        )
+        count, longest = long_cells(selected.batch)
         if long is None:
             self._take(len(selected.us), selected.ids, count, longest)
             self._see_ids(group)

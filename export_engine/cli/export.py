@@ -21,6 +21,7 @@ from export_engine.inspect import printable
 from export_engine.model import Channel, DateRange
 from export_engine.options import ExportOptions
 from export_engine.report import ExportReport, Progress
+from export_engine.schema import LONGEST_CELL
 
 __all__ = ["export"]
 
@@ -97,6 +98,12 @@ def export(
         return
     if not made.report.conversations:
         click.echo("warning: no conversation falls in this range; unzip calls an empty archive an error", err=True)
+    if options.dialect.digits_guard and made.report.long_cells:
+        click.echo(
+            f"warning: cells of more than the {LONGEST_CELL:,} characters that a spreadsheet shows: "
+            f"{made.report.long_cells:,}; the CSVs have them whole",
+            err=True,
+        )
     if not to_stdout or sys.stderr.isatty():
         click.echo(_summary(where, made.report), err=to_stdout)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_engine.schema import LONGEST_CELL
+from export_engine.schema import COLUMN_NAMES, LONGEST_CELL, ROW_SCHEMA
 
 __all__ = ["long_cells"]
 
 
-def long_cells(columns: Iterable[pa.Array]) -> tuple[int, int]:
-    """How many cells of text columns are longer, and the characters of the longest of these (0 where there is none)."""
+_TEXTS = [index for index, name in enumerate(COLUMN_NAMES) if ROW_SCHEMA.field(name).type == pa.string()]
+
+
+def long_cells(batch: pa.RecordBatch) -> tuple[int, int]:
+    """How many cells of rows are longer, and the characters of the longest of these (0 where there is none)."""
     count = longest = 0
-    for column in columns:
+    for column in map(batch.column, _TEXTS):
         lengths = pc.binary_length(column)  # UTF-8 takes at least a byte a unit
         most = pc.max(lengths).as_py()
         if most is None or most <= LONGEST_CELL:

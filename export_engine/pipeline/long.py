@@ -97,7 +97,7 @@ class MemberEnds:
     """All pieces of the member have been given.
 
     `method` is the ZIP method. `first` and `last` are its earliest and latest times (UTC microseconds), None without
-    rows. `sha256` is the CSV's (hex), where it was asked for.
+    rows. `sha256` is the CSV's (hex), where it was asked for. `long_cells` are those of the rows that came with it.
     """
 
     rows: int
@@ -108,6 +108,7 @@ class MemberEnds:
     last: int | None
     sha256: str | None
     creation: Creation
+    long_cells: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ class LongConversation:
         if member is None:
             member, begins = self._next_member()
             yield begins
+        member.long_cells += rendered.long_cells
         if member.csv_bytes + len(csv) <= limit:
             yield from member.add(csv, us, 0, known)
             return
@@ -238,6 +240,7 @@ class _Member:
 
     def __init__(self, spec: MemberSpec, workers: Workers) -> None:
         self.rows = 0
+        self.long_cells = 0
         self.csv_bytes = len(spec.header)
         self._spec = spec
         self._workers = workers
@@ -285,7 +288,8 @@ class _Member:
             method = backend.whole_method
             yield Piece(self._workers.submit(_whole, rest, self._spec.header, backend), len(rest), creation)
         hash_ = None if self._hash is None else self._hash.hexdigest()
-        yield MemberEnds(self.rows, self.csv_bytes, self._crc32, method, self._first, self._last, hash_, creation)
+        span = self._first, self._last
+        yield MemberEnds(self.rows, self.csv_bytes, self._crc32, method, *span, hash_, creation, self.long_cells)
 
     def _piece(self, data: bytes | memoryview, creation: Creation, *, last: bool) -> Piece:
         task = self._workers.submit(self._spec.backend.piece, data, self._dictionary, last)

@@ -20,6 +20,7 @@ from export_engine.errors import RowError
 from export_engine.model import Channel, DateRange
 from export_engine.options import CsvDialect, ExportOptions
 from export_engine.pipeline.archive import Members, Packed, pack
+from export_engine.pipeline.cells import long_cells
 from export_engine.pipeline.deflate import DEFLATED, PIECE, STORED, Backend, Deflated, backend, deflate_long
 from export_engine.pipeline.digests import digests
 from export_engine.pipeline.formulas import guard
@@ -102,6 +103,7 @@ class Rendered:
     earlier: Earlier
     places: NDArray[np.int64]
     problem: RowError | None
+    long_cells: int
 
 
 @dataclass(slots=True)
@@ -120,6 +122,7 @@ class MemberBatch:
     id_digests: NDArray[np.uint64]
     all_ids: list[str]
     hashes: Sequence[str | None]
+    long_cells: int
 
 
 def render_rows(spec: MemberSpec, group: Group) -> Rendered:
@@ -133,7 +136,8 @@ def render_rows(spec: MemberSpec, group: Group) -> Rendered:
         problem = None
     found = earlier(group, rows)
     csv, begins = _rendered(spec, rows, found.after, Scratch())
-    return Rendered(rows, csv, found, np.array(begins, np.int64) - ~found.wanted, problem)
+    places = np.array(begins, np.int64) - ~found.wanted
+    return Rendered(rows, csv, found, places, problem, long_cells(rows.batch)[0])
 
 
 def row_cuts(spec: MemberSpec, group: Group) -> NDArray[np.int64]:
@@ -186,6 +190,7 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
         id_digests=digests(ids),
         all_ids=ids,
         hashes=_hashes(spec.header, csv, places) if spec.hashed else [None] * len(names),
+        long_cells=long_cells(rows.batch)[0],
     )
 
 

@@ -41,6 +41,7 @@ class Totals:
     rows: int = 0
     conversations: int = 0
     csv_bytes: int = 0
+    long_cells: int = 0
     first: int | None = None
     last: int | None = None
     split: list[str] = field(default_factory=list)
@@ -144,6 +145,7 @@ class Writer:
         totals.rows += len(rows.us)
         totals.conversations += len(members)
         totals.csv_bytes += int(members.csv_bytes.sum())
+        totals.long_cells += built.long_cells
         if len(rows.us):
             totals.widen(int(rows.us.min()), int(rows.us.max()))
         if self._on_member is not None:
@@ -194,6 +196,7 @@ class Writer:
         totals.rows += ended.rows
         totals.conversations += member.part == 1
         totals.csv_bytes += ended.csv_bytes
+        totals.long_cells += ended.long_cells
         if ended.first is not None and ended.last is not None:
             totals.widen(ended.first, ended.last)
         if member.part == 2:

@@ -76,6 +76,18 @@ def test_quiet(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_excel_and_long_cells(tmp_path: Path) -> None:
+    """With --excel, texts that no spreadsheet can hold are told; without it they are no matter."""
+    text = "message_id,conversation_id,direction,speaker_type,message_time,message_text\n"
+    (tmp_path / "a.csv").write_text(f"{text}1,c,inbound,customer,2026-06-11T00:00Z,{'x' * 32_768}\n", "utf-8")
+    arguments: list[str | Path] = ["export", tmp_path / "a.csv", *JUNE, "--output"]
+    code, _, errors = run(*arguments, tmp_path / "excel.zip", "--excel")
+    assert (code, errors.count("\n")) == (0, 1)
+    assert errors.endswith("characters that a spreadsheet shows: 1; the CSVs have them whole\n")
+    code, _, errors = run(*arguments, tmp_path / "plain.zip")
+    assert (code, errors) == (0, "")
+
+
 def test_excel(tmp_path: Path) -> None:
     """--excel means byte order mark and formula guard; --lf and --timezone arrive as well."""
     options = ["--excel", "--lf", "--timezone", "Asia/Taipei", "--compression", "store", "--threads", "1"]
