@@ -128,7 +128,7 @@ def test_a_query_that_fails(query: str, says: str) -> None:
 
 def test_columns_and_values_are_held_against_the_rules() -> None:
     """As any table's."""
-    with pytest.raises(SchemaError, match="columns 'message_id', .* are missing"):
+    with pytest.raises(SchemaError, match=r"columns 'message_id', .* are missing"):
         rows("SELECT 1 AS id")
     with pytest.raises(RowError, match="noon"):
         rows(f"SELECT {ROW}, 'noon' AS message_time")
