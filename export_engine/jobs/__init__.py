@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from export_engine.door import door
 
 if TYPE_CHECKING:
-    from export_engine.jobs.api import poll, trigger
+    from export_engine.jobs.api import cancel, poll, trigger
     from export_engine.jobs.backends.archives import ObjectArchives, open_archives
     from export_engine.jobs.backends.database import database_revision, open_database, upgrade_database
     from export_engine.jobs.backends.files import FileConversations, FileDirectory, open_files
@@ -101,6 +101,7 @@ __all__ = [
     "Worker",
     "WorkspaceChannel",
     "accepted_document",
+    "cancel",
     "create_schema",
     "database_revision",
     "failure_message",
@@ -119,7 +120,7 @@ __all__ = [
 
 #: Where each name stands.
 _MODULES = {
-    "api": ("poll", "trigger"),
+    "api": ("cancel", "poll", "trigger"),
     "backends.archives": ("ObjectArchives", "open_archives"),
     "backends.database": ("database_revision", "open_database", "upgrade_database"),
     "backends.files": ("FileConversations", "FileDirectory", "open_files"),

@@ -1,4 +1,4 @@
-"""The two calls of the API without a web framework: trigger an export, poll its job.
+"""The calls of the API without a web framework: trigger an export, poll its job, cancel it.
 
 Whoever has checked the key calls these, and answers with what they return, or with the status and body of the
 RequestError they raise. Bodies are checked before anything is asked of a store, in the order of the API's tables: form
@@ -19,7 +19,7 @@ from export_engine.jobs.job import Job, status_document
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, JobStore
 from export_engine.jobs.request import ExportRequest
 
-__all__ = ["poll", "trigger"]
+__all__ = ["cancel", "poll", "trigger"]
 
 
 def trigger(
@@ -60,6 +60,21 @@ def poll(job_id: str, *, workspace_id: str, store: JobStore, archives: ArchiveSt
     if job is None:
         raise NotFoundError("No such export job in this workspace.")
     return status_document(job, _link(job, archives, now))
+
+
+def cancel(job_id: str, *, workspace_id: str, store: JobStore, archives: ArchiveStore, now: datetime) -> None:
+    """Cancel a job (204): one that has not ended fails; the archive of one that has is deleted, and its link dead.
+
+    No e-mail about it is sent any more. A worker that is at it finds out within a third of its lease, and nothing of
+    what it makes is kept. Cancelling again changes nothing. Raises NotFoundError.
+    """
+    known = uuid_of(job_id)
+    job = None if known is None else store.cancel(workspace_id, known, now)
+    if job is None:
+        raise NotFoundError("No such export job in this workspace.")
+    if job.archive is not None:
+        archives.delete(job.archive)
+        store.forget_archive(job.id)
 
 
 def _link(job: Job, archives: ArchiveStore, now: datetime) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 from export_engine.jobs.errors import TransitionError
 
 __all__ = [
+    "CANCELLED_MESSAGE",
     "LINK_LIFE",
     "MAX_ATTEMPTS",
     "MAX_QUEUED",
@@ -60,6 +61,10 @@ def advance(status: Status, to: Status) -> Status:
     if to not in TRANSITIONS[status]:
         raise TransitionError(f"a job that is {status} cannot become {to}")
     return to
+
+
+#: The `error_message` of a job that was cancelled.
+CANCELLED_MESSAGE = "The export was cancelled."
 
 
 def given_up_message(attempts: int) -> str:

@@ -101,6 +101,13 @@ class JobStore(Protocol):
         """The job, if the workspace has it."""
         ...
 
+    def cancel(self, workspace_id: str, job_id: str, now: datetime) -> Job | None:
+        """End a job that has not ended, its lease with it, and close its notice; the job, or None if there is none.
+
+        Of one that has ended the notice alone is closed.
+        """
+        ...
+
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
         """Take a job that is queued and due, or started under a lease that has run out.
 

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 
 from export_engine.errors import OptionError
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
-from export_engine.jobs.job import MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
+from export_engine.jobs.job import CANCELLED_MESSAGE, MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease, Notice, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
 from export_engine.sinks import Streamable
@@ -86,6 +86,22 @@ class MemoryJobStore:
         """The job, if the workspace has it."""
         row = self._rows.get(job_id)
         return row.job if row is not None and row.job.workspace_id == workspace_id else None
+
+    def cancel(self, workspace_id: str, job_id: str, now: datetime) -> Job | None:
+        """End a job that has not ended, its lease with it, and close its notice; the job, or None if there is none.
+
+        Of one that has ended the notice alone is closed.
+        """
+        with self._lock:
+            row = self._rows.get(job_id)
+            if row is None or row.job.workspace_id != workspace_id:
+                return None
+            if _active(row):
+                _end(row, Status.FAILED, finished_time=now, error_message=CANCELLED_MESSAGE)
+                row.notified_time = now
+            elif _untold(row):
+                row.notified_time = now
+            return row.job
 
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
         """Take a job that is queued and due, or whose lease has run out.

@@ -2,10 +2,11 @@
 
     POST /api/v1/workspace/{workspace_id}/export-conversations                    trigger an export
     GET  /api/v1/workspace/{workspace_id}/export-conversations/{export_job_id}    poll its job
+    DELETE  the same                                                              cancel it
     GET  /downloads/...                                                           an archive that is kept here
     GET  /healthz, /metrics, /docs, /openapi.json
 
-The first two are also there under the prefix `/seax-api`, as the API's page has them.
+All below /api are also there under the prefix `/seax-api`, as the API's page has them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from export_engine.service.errors import UnavailableError
 from export_engine.service.metrics import Metrics
 from export_engine.service.middleware import Requests
 from export_engine.service.openapi import openapi_document
-from export_engine.service.routes import router
+from export_engine.service.routes import allowed_methods, router
 
 __all__ = ["GRACE", "create_app"]
 
@@ -42,6 +43,9 @@ GRACE = timedelta(seconds=20)
 _HANDING_BACK = timedelta(seconds=10)
 #: Seconds after which a client may try again, by the status of the answer.
 RETRY_AFTER = {429: "60", 503: "5"}
+
+#: Where the routes are a second time, as the API's page has them.
+_PREFIX = "/seax-api"
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +78,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(Requests, metrics=metrics)
     app.include_router(router)
-    app.include_router(router, prefix="/seax-api")
+    app.include_router(router, prefix=_PREFIX)
     if components.downloads is not None:
         app.include_router(downloads_router(components.downloads, components.clock))
 
@@ -155,7 +159,10 @@ async def _unreachable(request: Request, error: Exception) -> JSONResponse:
     return await _refused(request, UnavailableError())
 
 
-async def _no_route(_: Request, error: Exception) -> JSONResponse:
+async def _no_route(request: Request, error: Exception) -> JSONResponse:
     """An unknown path or method (404, 405), in the same form as all errors."""
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for it alone; Starlette's type is wider
-    return JSONResponse({"detail": {"message": error.detail}}, error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (methods := allowed_methods(request.url.path.removeprefix(_PREFIX))):
+        headers["Allow"] = methods
+    return JSONResponse({"detail": {"message": error.detail}}, error.status_code, headers)

@@ -1,4 +1,4 @@
-"""The API's OpenAPI document: its two operations in the words and examples of the API's page, schemas from the models.
+"""The API's OpenAPI document: its operations in the words and examples of the API's page, schemas from the models.
 
 It is put together here, not gathered from the routes by FastAPI, which would leave out what is null in an example, and
 promise a 422 of its own for requests that never get one.
@@ -87,7 +87,10 @@ def openapi_document() -> dict[str, Any]:
         },
         "paths": {
             _EXPORTS: {"post": _trigger() | {"parameters": [workspace]}},
-            f"{_EXPORTS}/{{export_job_id}}": {"get": _poll() | {"parameters": [workspace, job]}},
+            f"{_EXPORTS}/{{export_job_id}}": {
+                "get": _poll() | {"parameters": [workspace, job]},
+                "delete": _cancel() | {"parameters": [workspace, job]},
+            },
         },
         "components": {
             "schemas": {_REQUEST: ExportRequest.model_json_schema(), **answers["$defs"]},
@@ -193,6 +196,26 @@ def _poll() -> dict[str, Any]:
         "security": [{"X-API-Key": []}],
         "responses": {
             "200": _response("The job", ExportStatus, running=_RUNNING, finished=_FINISHED),
+            "401": _unauthorized(),
+            "404": _refusal(
+                "No such export job in this workspace.", NotFoundError("No such export job in this workspace.")
+            ),
+            "500": _failure(),
+            "503": _unavailable(),
+        },
+    }
+
+
+def _cancel() -> dict[str, Any]:
+    return {
+        "tags": ["Export Conversations"],
+        "operationId": "cancel_export_job",
+        "summary": "Cancel an Export Job",
+        "description": "A job that is `queued` or `started` becomes `failed`, and its export ends; of one that is "
+        "`finished` the archive is deleted, and its download URL dead. No e-mail about it is sent any more.",
+        "security": [{"X-API-Key": []}],
+        "responses": {
+            "204": {"description": "Cancelled, now or before."},
             "401": _unauthorized(),
             "404": _refusal(
                 "No such export job in this workspace.", NotFoundError("No such export job in this workspace.")

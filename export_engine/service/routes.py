@@ -1,4 +1,4 @@
-"""The two routes of the API: trigger an export, poll its job. All rules are in `export_engine.jobs`.
+"""The routes of the API: trigger an export, poll its job, cancel it. All rules are in `export_engine.jobs`.
 
 A request is checked in one order, the same for every error: the key (401), the body's form (413, 415, 422), the day
 (400), the channel and what runs already (404, 409).
@@ -10,7 +10,8 @@ import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from export_engine.jobs import api
@@ -21,7 +22,7 @@ from export_engine.service.components import Components
 from export_engine.service.deadline import in_time
 from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError
 
-__all__ = ["components_of", "router"]
+__all__ = ["allowed_methods", "components_of", "router"]
 
 #: Bytes of a body that is too large which are read all the same, and dropped: who is still sending when the connection
 #: is closed may not see the answer.
@@ -123,3 +124,31 @@ async def poll(
         ),
     )
     return JSONResponse(document)
+
+
+@router.delete("/{export_job_id}")
+async def cancel(
+    request: Request,
+    workspace: _Workspace,
+    export_job_id: str,
+    components: Annotated[Components, Depends(components_of)],
+) -> Response:
+    """End an export, and what has come of it."""
+    await in_time(
+        request,
+        lambda: api.cancel(
+            export_job_id,
+            workspace_id=workspace,
+            store=components.store,
+            archives=components.archives,
+            now=components.clock(),
+        ),
+    )
+    _log.info("export job cancelled", extra={"job": export_job_id, "workspace": workspace})
+    return Response(status_code=204)
+
+
+def allowed_methods(path: str) -> str:
+    """The methods of all routes of a path, for `Allow`; Starlette says those of the first alone. Empty for others."""
+    routes = [route for route in router.routes if isinstance(route, APIRoute) and route.path_regex.fullmatch(path)]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))

@@ -232,15 +232,16 @@ def test_an_error_in_the_log() -> None:
 
 
 class Endless:
-    """A source that does not come to its end."""
+    """A source that does not come to its end, unless it is stopped."""
 
     def __init__(self) -> None:
         self.conversations_given = 0
+        self.stop = False
 
     def conversations(self, *_: object) -> Iterator[Conversation]:
         """One conversation after the other, slowly."""
         time_of = datetime(2026, 6, 5, tzinfo=UTC)
-        while True:
+        while not self.stop:
             self.conversations_given += 1
             number = str(self.conversations_given)
             messages = [Message(f"{number}-{n}", time_of, "inbound", "customer", "Hello") for n in range(1000)]

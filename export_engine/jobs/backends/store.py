@@ -39,7 +39,16 @@ from export_engine.jobs.backends.database import (
     writing,
 )
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
-from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
+from export_engine.jobs.job import (
+    CANCELLED_MESSAGE,
+    LINK_LIFE,
+    MAX_ATTEMPTS,
+    MAX_QUEUED,
+    Job,
+    Status,
+    advance,
+    given_up_message,
+)
 from export_engine.jobs.ports import Lease, Notice
 
 __all__ = ["EXPIRED_AT_ONCE", "SqlJobStore"]
@@ -108,6 +117,22 @@ class SqlJobStore:
         query = select(*_JOB).where(_COLUMNS.id == job_id, _COLUMNS.workspace_id == workspace_id)
         with self._engine.begin() as connection:
             row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _job(row)
+
+    def cancel(self, workspace_id: str, job_id: str, now: datetime) -> Job | None:
+        """End a job that has not ended, its lease with it, and close its notice; the job, or None if there is none.
+
+        Of one that has ended the notice alone is closed.
+        """
+        if not (storable(workspace_id) and storable(job_id)):
+            return None
+        this = (_COLUMNS.id == job_id, _COLUMNS.workspace_id == workspace_id)
+        failed = {"status": Status.FAILED, "finished_time": now, "error_message": CANCELLED_MESSAGE}
+        with self._writing.begin() as connection:
+            cancelled = failed | {"cancelled_time": now, "notified_time": now} | _NO_LEASE
+            connection.execute(update(export_job).where(*this, ACTIVE).values(cancelled))
+            connection.execute(update(export_job).where(*this, NOT_NOTIFIED).values(notified_time=now))
+            row = connection.execute(select(*_JOB).where(*this)).mappings().one_or_none()
         return None if row is None else _job(row)
 
     def claim(self, now: datetime, lease: timedelta) -> Lease | None:
