@@ -321,7 +321,7 @@ class Export:
         digest = sha256() if options.sha256 else None
         threads = options.threads or _processors()
         context = SourceContext(options.tzinfo, strict=options.strict, epoch=options.epoch)
-        writer = Writer(spec, on_member=self._tell if self._listeners else None, on_progress=self._on_progress)
+        writer = Writer(spec, on_member=self._tell if self._listeners else None, on_progress=self._telling(context))
         workers = Workers(threads)
         batches = self._source.batches(context)
         try:
@@ -357,6 +357,13 @@ class Export:
             elapsed=perf_counter() - began,
         )
         self._state = "finished"
+
+    def _telling(self, context: SourceContext) -> Callable[[Progress], object] | None:
+        """What is told of progress, with what the source knows of it."""
+        on_progress = self._on_progress
+        if on_progress is None:
+            return None
+        return lambda now: on_progress(replace(now, share=context.share() if context.share else None))
 
     def _tell(self, record: MemberRecord) -> None:
         for listener in self._listeners:

@@ -31,12 +31,16 @@ class MemberRecord:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an export has come: members and rows written, rows read from the source, archive bytes handed out."""
+    """How far an export has come: members and rows written, rows read from the source, archive bytes handed out.
+
+    `share` is how much of the source has been read, from 0 to 1; None where the source does not know how much it is.
+    """
 
     rows_read: int
     rows_written: int
     members: int
     bytes_written: int
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from datetime import date, datetime
 import click
 from rich.console import Console
 from rich.progress import Progress as Display
-from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from export_engine.cli.common import EPILOG, Command, minute_text, size_text
 from export_engine.cli.inputs import Inputs, input_options
@@ -142,18 +143,36 @@ def _summary(where: str, report: ExportReport) -> str:
     return "\n".join([printable(where), *(f"  {name:13}  {printable(fact)}" for name, fact in facts.items() if fact)])
 
 
+class _Known(TextColumn):
+    """A text that is there once the source has said how much it has."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+class _Left(TimeRemainingColumn):
+    """The time that is left, once it can be told."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.time_remaining is None else Text("left ") + super().render(task)
+
+
 @contextmanager
 def _export_display(*, quiet: bool) -> Iterator[Callable[[Progress], object] | None]:
     """What to tell of progress, None where there is no terminal to show it on."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    # How far it is and how long it will take show where the source knows its size.
+    share = _Known("{task.percentage:>3.0f} %", markup=False)
+    columns = (SpinnerColumn(), share, TextColumn("{task.description}", markup=False), TimeElapsedColumn(), _Left())
     with Display(*columns, console=Console(stderr=True), transient=True) as display:
         task = display.add_task("reading", total=None)
 
         def tell(now: Progress) -> None:
             counts = f"{now.members:,} conversations, {now.rows_written:,} messages"
-            display.update(task, description=f"{counts}, {size_text(now.bytes_written)}")
+            total = None if now.share is None else 1.0
+            description = f"{counts}, {size_text(now.bytes_written)}"
+            display.update(task, description=description, total=total, completed=now.share or 0)
 
         yield tell

@@ -89,6 +89,8 @@ class SourceContext:
     `refused`, for who wants to know of every bad value, is called with each RowError, and SourceError of a line, that
     then is not raised: the value is null, an id empty, a line left out, and reading goes on. It returns whether to look
     for more in that column of the batch; if not, what follows there is null.
+
+    A source that knows how much it has to read sets `share`, which tells how much of it has been read, from 0 to 1.
     """
 
     timezone: tzinfo
@@ -98,6 +100,7 @@ class SourceContext:
     ignored_columns: tuple[str, ...] = ()
     naive_times: int = 0
     refused: Callable[[SourceError], bool] | None = None
+    share: Callable[[], float | None] | None = None
 
     def counts(self) -> tuple[int, int]:
         """What has been counted, to go back to by `recount` where values are read again."""

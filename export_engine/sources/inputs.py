@@ -32,6 +32,7 @@ __all__ = [
     "Input",
     "Reader",
     "checked_inputs",
+    "counted",
     "name_of",
     "opened",
     "option_text",
@@ -81,6 +82,7 @@ class Input:
         file: IO[bytes],
         path: str | None = None,
         again: Callable[[], IO[bytes]] | None = None,
+        size: int | None = None,
     ) -> None:
         self.name = name
         self.compression: str | None = None
@@ -88,6 +90,12 @@ class Input:
         self._file = file
         self._path = path
         self._again = again
+        self._packed: Input | None = None
+        self._given = 0
+        #: How many bytes there are to read, as far as it is known, before decompression.
+        self.size = size
+        #: How much has been read, where a reader that seeks knows it.
+        self.known_share: float | None = None
         self._head = b""
         self._start = file.tell() if path is None and file.seekable() else 0
 
@@ -109,7 +117,16 @@ class Input:
         raw = _Bunzip2(self) if found == "bz2" else pa.CompressedInputStream(pa.PythonFile(self, mode="r"), found)
         plain = Input(self.name, io.BufferedReader(_Damage(raw, self.name, found), _BUFFER))
         plain.compression = found
+        plain._packed = self  # of the same class
         return plain
+
+    def share(self) -> float | None:
+        """How much has been read, from 0 to 1; None where it is not known how much there is."""
+        if self._packed is not None:
+            return self._packed.share()
+        if self.known_share is not None or not self.size:
+            return self.known_share
+        return min(1.0, self._given / self.size)
 
     def peek(self, size: int) -> bytes:
         """The next `size` bytes, or all that are left; they are still there to be read."""
@@ -146,12 +163,15 @@ class Input:
             line, self._head = self._head[:end], self._head[end:]
             return line
         line, self._head = self._head, b""
-        return line + self._file.readline()
+        rest = self._file.readline()
+        self._given += len(rest)
+        return line + rest
 
     def _taken(self, size: int) -> bytes:
         data: bytes | None = self._file.read(size)
         if data is None:
             raise SourceError(f"{self.name} does not wait for its data (it is non-blocking): make it block")
+        self._given += len(data)
         return data
 
     def mapped(self, kind: str) -> pa.NativeFile:
@@ -282,15 +302,18 @@ def opened(given: Given) -> Iterator[Input]:
     if is_url(given):
         from export_engine.sources.remote import by_ranges, streamed  # noqa: PLC0415  # there with the extra
 
-        with streamed(str(given)) as found:
-            yield Input(name, found, again=partial(by_ranges, str(given))).decompressed()
+        stream, length = streamed(str(given))
+        with stream:
+            yield Input(name, stream, again=partial(by_ranges, str(given)), size=length).decompressed()
     elif isinstance(given, str | os.PathLike) and given != "-":
         with open(given, "rb", buffering=_BUFFER) as file:  # noqa: PTH123  # any kind of path
-            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            yield Input(name, file, os.fspath(given) if regular else None).decompressed()
+            found = os.fstat(file.fileno())
+            regular = stat.S_ISREG(found.st_mode)
+            path, size = (os.fspath(given), found.st_size) if regular else (None, None)
+            yield Input(name, file, path, size=size).decompressed()
     else:
-        stream: IO[bytes] = _stdin() if given == "-" else cast("IO[bytes]", given)
-        yield Input(name, stream if isinstance(stream, io.BufferedIOBase) else _buffered(stream, name)).decompressed()
+        taken: IO[bytes] = _stdin() if given == "-" else cast("IO[bytes]", given)
+        yield Input(name, taken if isinstance(taken, io.BufferedIOBase) else _buffered(taken, name)).decompressed()
 
 
 def _buffered(file: IO[bytes], name: str) -> IO[bytes]:
@@ -334,6 +357,7 @@ class FileSource:
     given: Given
     read: Reader
     _spent: bool = field(default=False, init=False)
+    _input: Input | None = field(default=None, init=False)
 
     @property
     def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
@@ -347,7 +371,21 @@ class FileSource:
             raise StateError(f"{name_of(self.given)} was read already and cannot be read again: open it anew")
         self._spent = _read_once(self.given) is not None
         with opened(self.given) as found, closing(cast("Any", self.read(found, context))) as batches:
+            self._input, context.share = found, self.share
             yield from batches
+
+    def share(self) -> float | None:
+        """How much has been read, from 0 to 1; None where it is not known."""
+        return None if self._input is None else self._input.share()
+
+
+def counted(file: Input, batches: Iterator[pa.RecordBatch], total: int) -> Iterator[pa.RecordBatch]:
+    """The same batches; the input's share is that of the `total` rows."""
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        file.known_share = rows / total
+        yield batch
 
 
 def checked_inputs(inputs: tuple[Given, ...]) -> None:

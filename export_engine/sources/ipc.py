@@ -41,13 +41,21 @@ def _file_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatc
         with reading(file.name, _KIND):
             options = _chosen(pa.ipc.open_file(mapped).schema, context)
             reader = pa.ipc.open_file(mapped, options=options)
-        batches = map(reader.get_batch, range(reader.num_record_batches))
+        batches = _each(file, reader)
         yield from normalised(reader.schema, numbered(told(file.name, _KIND, batches)), context)
+
+
+def _each(file: Input, reader: pa.RecordBatchFileReader) -> Iterator[pa.RecordBatch]:
+    for at in range(reader.num_record_batches):
+        batch = reader.get_batch(at)
+        file.known_share = (at + 1) / reader.num_record_batches
+        yield batch
 
 
 def _stream_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch]:
     with reading(file.name, _KIND):
         options = _chosen(pa.ipc.read_schema(pa.py_buffer(file.peek(_schema_size(file)))), context)
+    file.size = None  # what is mapped is not seen being read
     with file.in_order() as stream:
         with reading(file.name, _KIND):
             reader = pa.ipc.open_stream(stream, options=options)

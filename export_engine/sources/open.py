@@ -255,6 +255,24 @@ class _Inputs:
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         """Read each to its end."""
-        for source in self.sources:
+        sizes = [_size(source.given) for source in self.sources]
+        for at, source in enumerate(self.sources):
             with closing(source.batches(context)) as batches:
-                yield from batches
+                for batch in batches:
+                    context.share = partial(self._share, at, sizes)
+                    yield batch
+
+    def _share(self, at: int, sizes: Sequence[int | None]) -> float | None:
+        """How much of all has been read, when some have been and one is being read."""
+        own = self.sources[at].share()
+        if len(sizes) == 1 or own is None or None in sizes:
+            return own if len(sizes) == 1 else None
+        known = [size or 0 for size in sizes]
+        return (sum(known[:at]) + own * known[at]) / max(sum(known), 1)
+
+
+def _size(given: Given) -> int | None:
+    """Bytes of a file on disk; None for anything else."""
+    if isinstance(given, str | os.PathLike) and os.path.isfile(given):  # noqa: PTH113  # any kind of path
+        return os.path.getsize(given)  # noqa: PTH202  # the same
+    return None

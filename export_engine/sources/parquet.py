@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from export_engine.schema import MAX_BATCH_BYTES, MAX_BATCH_ROWS
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.inputs import FileSource, Given, Input, reading, told
+from export_engine.sources.inputs import FileSource, Given, Input, counted, reading, told
 from export_engine.sources.tables import normalised, numbered, wanted_columns
 
 __all__ = ["parquet_batches", "read_parquet"]
@@ -36,7 +36,7 @@ def parquet_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBa
     with opened as table:
         wanted = wanted_columns(table.schema_arrow.names, context)
         schema = pa.schema([table.schema_arrow.field(name) for name in wanted])
-        batches = _row_groups(table, wanted)
+        batches = counted(file, _row_groups(table, wanted), table.metadata.num_rows)
         old = [name for name in wanted if _is_int96(table, name)]
         if old:
             with _opened(file, "s") as again:

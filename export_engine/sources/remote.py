@@ -35,12 +35,16 @@ _VARIABLES = {"s3": "AWS_…", "s3a": "AWS_…", "gs": "GOOGLE_…"}
 _MAGIC = re.compile(r"[*?\[]")
 
 
-def streamed(url: str) -> IO[bytes]:
-    """The bytes at a URL in order, by one request. Raises SourceError for what cannot be got, also while reading."""
+def streamed(url: str) -> tuple[IO[bytes], int]:
+    """The bytes at a URL in order, by one request, and how many they are.
+
+    Raises SourceError for what cannot be got, also while reading.
+    """
     store, path = _place(url)
     with _told(url):
         found = obstore.get(store, path)
-    return io.BufferedReader(_Stream(iter(found.stream(min_chunk_size=_BUFFER)), url), _BUFFER)
+    stream = _Stream(iter(found.stream(min_chunk_size=_BUFFER)), url)
+    return io.BufferedReader(stream, _BUFFER), int(found.meta["size"])
 
 
 def by_ranges(url: str) -> IO[bytes]:

@@ -12,6 +12,8 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
+from operator import truediv
 
 import numpy as np
 import pyarrow as pa
@@ -69,13 +71,30 @@ class _Sorted:
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         query = f"SELECT * FROM rows ORDER BY {_ORDER}"  # noqa: S608  # of names alone
         # UTC, not the export's zone: what goes through here has no local times.
+        read = _Counted()
         with (
             closing(self.source.batches(context)) as unsorted,
             rows_selected(
-                unsorted, query, UTC, memory_limit=self.memory_limit, spill_folder=self.spill_folder
+                read(unsorted), query, UTC, memory_limit=self.memory_limit, spill_folder=self.spill_folder
             ) as ordered,
         ):
-            yield from _distinct(ordered) if self.dedupe else ordered
+            context.share = None  # it has been read; what is left is to hand it out
+            written = _Counted()
+            for batch in _distinct(written(ordered)) if self.dedupe else written(ordered):
+                context.share = partial(truediv, written.rows, read.rows)
+                yield batch
+
+
+class _Counted:
+    """Batches that pass, and how many rows they had."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self.rows += batch.num_rows
+            yield batch
 
 
 # --- rows that are there twice ---------------------------------------------------------------------------------------
