@@ -52,19 +52,19 @@ def resolve_channel(
 ) -> WorkspaceChannel:
     """The one channel of a workspace that a request means.
 
-    `channels` may hold others: what counts is the request's `channel_id`, or its `phone_number`, and in either case
-    its `channel_type` if it has one: an id whose channel is of another type is not found. A detailed type that `types`
-    does not have is of no coarse type.
+    `channels` may hold others: what counts is the request's `channel_id`, which is unambiguous on its own, whatever
+    `channel_type` stands beside it; or its `phone_number`, and its `channel_type` if it has one. A detailed type that
+    `types` does not have is of no coarse type.
 
     Raises NotFoundError (404) if there is none, AmbiguousChannelError (409) if several share the phone number; its
     candidates are sorted by channel id.
     """
+    type_ = request.channel_type if request.channel_id is None else None
     # By id, so that a channel that is listed twice is one.
     found = {
         channel.id.lower(): channel
         for channel in channels
-        if _is_named(channel, request)
-        and (request.channel_type is None or types.get(channel.type) == request.channel_type)
+        if _is_named(channel, request) and (type_ is None or types.get(channel.type) == type_)
     }
     if not found:
         raise NotFoundError(f"No channel found for {_wanted(request)}.")
@@ -85,5 +85,7 @@ def _is_named(channel: WorkspaceChannel, request: ExportRequest) -> bool:
 
 
 def _wanted(request: ExportRequest) -> str:
-    wanted = f"channel_id {request.channel_id}" if request.channel_id else f"phone_number {request.phone_number}"
+    if request.channel_id is not None:
+        return f"channel_id {request.channel_id}"
+    wanted = f"phone_number {request.phone_number}"
     return f"{wanted} and channel_type {request.channel_type}" if request.channel_type else wanted

@@ -163,4 +163,4 @@ def test_schemathesis(idle: Service, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 selected / 2 total" in done.stdout
+    assert "3 selected / 3 total" in done.stdout
