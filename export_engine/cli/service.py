@@ -25,8 +25,6 @@ __all__ = ["DATA", "DATABASE", "HOST", "PORT", "SECRET_VARIABLE", "service_libra
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_USUAL = Settings()
-
 HOST, PORT = "127.0.0.1", 8000
 
 #: The environment variable that may hold the secret of links. There is no option for it: an argument can be read.
@@ -69,17 +67,13 @@ _SETTINGS = (
     ),
     environment_option(
         "--max-queued",
-        help="How many exports of a workspace may wait to be started; more are answered with 429.",
+        help="How many exports of a workspace may wait to be started; more are answered with 429 (default: 100).",
         type=click.IntRange(min=1),
-        default=_USUAL.max_queued,
-        show_default=True,
     ),
     environment_option(
         "--max-attempts",
-        help="How often an export is begun before it is given up: workers are lost, connections break.",
+        help="How often an export is begun before it is given up: workers are lost, connections break (default: 5).",
         type=click.IntRange(min=1),
-        default=_USUAL.max_attempts,
-        show_default=True,
     ),
     export_options(environment=True),
     environment_option(
@@ -107,8 +101,8 @@ def service_settings(command: _Command) -> _Command:
         smtp: str | None,
         secret_file: Path | None,
         public_url: str | None,
-        max_queued: int,
-        max_attempts: int,
+        max_queued: int | None,
+        max_attempts: int | None,
         options: ExportOptions,
         grace: float,
         **others: Any,

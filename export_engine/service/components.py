@@ -31,6 +31,7 @@ from export_engine.jobs.backends.mail import mailer_from_url
 from export_engine.jobs.backends.query import open_query
 from export_engine.jobs.backends.sql import SqlDirectory, open_sql
 from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.job import MAX_ATTEMPTS, MAX_QUEUED
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, KeyStore, Mailer
 from export_engine.options import ExportOptions
 from export_engine.service.downloads import ServedArchives
@@ -114,7 +115,11 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
         open_job_database(database=settings.database, data=settings.data) as engine,
     ):
         yield Components(
-            store=SqlJobStore(engine, max_attempts=settings.max_attempts, max_queued=settings.max_queued),
+            store=SqlJobStore(
+                engine,
+                max_attempts=settings.max_attempts or MAX_ATTEMPTS,
+                max_queued=settings.max_queued or MAX_QUEUED,
+            ),
             archives=archives,
             directory=directory,
             source=source,

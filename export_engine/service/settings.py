@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export_engine.jobs.job import MAX_ATTEMPTS, MAX_QUEUED
 from export_engine.options import ExportOptions
 
 __all__ = ["Settings"]
@@ -28,8 +27,8 @@ class Settings:
     - `secret`, `secret_file`: what links to a folder of archives are signed with, 32 bytes or more; of the two the
       file counts. Without either one is made and kept (`data`/secret).
     - `public_url`: where clients reach the service.
-    - `max_queued`: how many queued jobs a workspace may have.
-    - `max_attempts`: how often a job is begun before it is given up.
+    - `max_queued`: how many queued jobs a workspace may have (100).
+    - `max_attempts`: how often a job is begun before it is given up (5).
     - `options`: how exports are made; their time zone is also that of the days in requests.
 
     What may hold a password is not in its `repr`.
@@ -44,6 +43,6 @@ class Settings:
     secret: bytes | None = field(default=None, repr=False)
     secret_file: Path | None = None
     public_url: str | None = None
-    max_queued: int = MAX_QUEUED
-    max_attempts: int = MAX_ATTEMPTS
+    max_queued: int | None = None
+    max_attempts: int | None = None
     options: ExportOptions = field(default_factory=ExportOptions)

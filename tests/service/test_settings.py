@@ -23,8 +23,6 @@ def test_no_password_is_shown() -> None:
 def test_all_is_left_to_the_folder() -> None:
     """What is not said is None; the export's options are the usual ones. It pickles."""
     settings = Settings()
-    assert {field.name for field in fields(Settings) if getattr(settings, field.name) is not None} == {
-        *("options", "max_attempts", "max_queued"),
-    }
+    assert {field.name for field in fields(Settings) if getattr(settings, field.name) is not None} == {"options"}
     assert settings.options == ExportOptions()
     assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301  # our own
