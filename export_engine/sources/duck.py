@@ -87,6 +87,8 @@ def connected(
             },
         )
         try:
+            # It would go to standard output, where an archive may go.
+            connection.execute("SET enable_progress_bar = false")
             _set_zone(connection, zone)
             yield connection
         finally:

@@ -206,3 +206,59 @@ def test_a_killed_process_leaves_nothing(tmp_path: Path) -> None:
     while list(tmp_path.iterdir()):
         assert time.monotonic() < deadline, "the spill folder is still there"
         time.sleep(0.05)
+
+
+MANY = """
+import resource, sys
+from datetime import UTC
+import numpy as np, pyarrow as pa
+from export_engine.schema import ROW_SCHEMA
+from export_engine.sources import SourceContext
+from export_engine.sources.sorting import sorted_rows
+from export_engine.sources.tables import from_arrow
+
+ROWS, CONVERSATIONS = int(sys.argv[2]), int(sys.argv[3])
+
+def rows():
+    for start in range(0, ROWS, 10_000):
+        at = np.arange(start, min(start + 10_000, ROWS))
+        given = {
+            "conversation_id": pa.array([f"c{n:08d}" for n in at * 7919 % CONVERSATIONS]),
+            "message_id": pa.array([f"m{n:09d}" for n in at]),
+            "message_text": pa.array([f"text {n * 31 % 1000003} " * 4 for n in at]),
+            "direction": pa.array(["inbound"] * len(at)),
+            "speaker_type": pa.array(["bot"] * len(at)),
+            "message_time": pa.array(at * 1000, pa.timestamp("us", "UTC")),
+        }
+        arrays = [given.get(f.name, pa.nulls(len(at), f.type)) for f in ROW_SCHEMA]
+        yield pa.RecordBatch.from_arrays(arrays, schema=ROW_SCHEMA)
+
+count, last = 0, ""
+source = sorted_rows(from_arrow(rows()), memory_limit=sys.argv[4], spill_folder=sys.argv[1])
+for batch in source.batches(SourceContext(UTC)):
+    ids = batch.column("conversation_id").to_pylist()
+    assert last <= ids[0] and ids == sorted(ids)
+    count, last = count + batch.num_rows, ids[-1]
+assert count == ROWS
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.scale
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(os.name != "posix", reason="memory of POSIX")
+@pytest.mark.parametrize(
+    ("rows", "conversations", "limit", "most"),
+    [(4_000_000, 200_000, "256MB", 600), (10_000_000, 500_000, "200MB", 600)],
+)
+def test_many_rows_are_sorted_in_little_memory(
+    rows: int, conversations: int, limit: str, most: int, tmp_path: Path
+) -> None:
+    """Interleaved rows, in MiB of the whole process; nothing is left in the spill folder."""
+    arguments = [tmp_path, rows, conversations, limit]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) / 1024 < most
+    assert list(tmp_path.iterdir()) == []

@@ -134,6 +134,14 @@ def test_columns_and_values_are_held_against_the_rules() -> None:
         rows(f"SELECT {ROW}, 'noon' AS message_time")
 
 
+def test_nothing_is_written_to_standard_output() -> None:
+    """No bar of progress, whatever runs long: an archive may be going there."""
+    setting = "current_setting('enable_progress_bar')::VARCHAR AS message_text"
+    assert (
+        rows(f"SELECT {ROW}, TIMESTAMP '2026-06-02 08:00:00' AS message_time, {setting}")[0]["message_text"] == "false"
+    )
+
+
 def test_memory_that_does_not_suffice_is_said() -> None:
     """With what to do."""
     text = "string_agg(repeat('x', 1000), '') AS message_text"
