@@ -106,7 +106,7 @@ class Counted:
 
 
 def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | None:
-    """A key's receipt, if it is there.
+    """A key's receipt, if it and its archive are there.
 
     Raises ExportError for another key's in its place, or where its archive was deflated by another library than
     `backend`; ValueError for a file that is no receipt.
@@ -124,7 +124,8 @@ def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | Non
         raise ExportError(f"{receipt_path(key)} is another key's receipt: use another label")
     if backend not in (None, receipt.backend):
         raise ExportError(f"{receipt.path} was deflated by {receipt.backend}, not {backend}: use another label")
-    return receipt
+    # An archive that is gone is made again, whatever its receipt says.
+    return receipt if target.has(receipt.path) else None
 
 
 def kept(receipt: Receipt, now: Counted, zone: tzinfo) -> ArchiveResult:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from export_engine.errors import OptionError
 from export_engine.sinks import Streamable
 from export_engine.sinks.file import write_archive
 
@@ -44,6 +45,10 @@ class Target(Protocol):
         """A small file's bytes; None if it is not there."""
         ...
 
+    def has(self, path: str) -> bool:
+        """Whether a file is there."""
+        ...
+
     def delete(self, path: str) -> None:
         """Delete a file; one that is not there is no error."""
         ...
@@ -64,9 +69,11 @@ class Target(Protocol):
 def open_target(place: str) -> Target:
     """A folder's path, or a store's URL (`s3://bucket/prefix`, `gs://`, `az://`).
 
-    Raises OptionError for a URL that cannot be opened, ModuleNotFoundError without obstore.
+    Raises OptionError for a file, or a URL that cannot be opened, ModuleNotFoundError without obstore.
     """
     if "://" not in place:
+        if Path(place).exists() and not Path(place).is_dir():
+            raise OptionError(f"{place} is no folder: give one, or a name that is free", option="target")
         return _Folder(Path(place))
     from export_engine.sinks.object import open_store  # noqa: PLC0415  # an extra, needed for stores alone
 
@@ -92,6 +99,10 @@ class _Folder:
         with suppress(FileNotFoundError):
             return (self.root / path).read_bytes()
         return None
+
+    def has(self, path: str) -> bool:
+        """Whether it is there."""
+        return (self.root / path).is_file()
 
     def delete(self, path: str) -> None:
         """Unlink it."""
@@ -172,6 +183,14 @@ class _Objects:
             return bytes(self.store.get(path).bytes())
         except FileNotFoundError:
             return None
+
+    def has(self, path: str) -> bool:
+        """In one request."""
+        try:
+            self.store.head(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def delete(self, path: str) -> None:
         """In one request."""

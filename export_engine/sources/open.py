@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from glob import glob
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from export_engine.errors import OptionError, SourceTypeError
+from export_engine.errors import OptionError, RowError, SourceTypeError
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.formats import Format, checked_format
 from export_engine.sources.inputs import FileSource, Given, Input, Reader, checked_inputs, name_of, without_compression
@@ -257,10 +257,20 @@ class _Inputs:
         """Read each to its end."""
         sizes = [_size(source.given) for source in self.sources]
         for at, source in enumerate(self.sources):
-            with closing(source.batches(context)) as batches:
+            with closing(source.batches(context)) as batches, self._named(source):
                 for batch in batches:
                     context.share = partial(self._share, at, sizes)
                     yield batch
+
+    @contextmanager
+    def _named(self, source: FileSource) -> Iterator[None]:
+        """Say which of several inputs a row that breaks a rule is in."""
+        try:
+            yield
+        except RowError as error:
+            if len(self.sources) > 1:
+                error.add_note(f"this is in {name_of(source.given)}")
+            raise
 
     def _share(self, at: int, sizes: Sequence[int | None]) -> float | None:
         """How much of all has been read, when some have been and one is being read."""

@@ -57,7 +57,10 @@ def row_error(
     if isinstance(value, str):
         shown = f"{_SHOWN.repr(value)} "
     else:
-        shown = "" if value is None else f"{_SHOWN.repr(value)} ({type(value).__name__}) "
+        kind = (
+            "float" if isinstance(value, float) else type(value).__name__
+        )  # also of one that shows how it was written
+        shown = "" if value is None else f"{_SHOWN.repr(value)} ({kind}) "
     return RowError(
         f"{shown}{problem}",
         column=column,

@@ -125,6 +125,25 @@ def test_what_has_a_receipt_is_kept(plan: BatchPlan) -> None:
     assert everything(plan.target) == bytes_before
 
 
+def test_an_archive_that_is_gone_is_made_again(plan: BatchPlan) -> None:
+    """Though its receipt is there: the same bytes."""
+    table = lake(plan)
+    first = run(table, plan)
+    before = everything(plan.target)
+    Path(plan.target, str(first[3].path)).unlink()
+    assert sorted(r.status for r in run(table, plan)) == ["done"] + ["kept"] * 11
+    assert everything(plan.target) == before
+
+
+def test_a_file_is_no_target(plan: BatchPlan, tmp_path: Path) -> None:
+    """It is refused before anything is read, and stays."""
+    file = tmp_path / "lake.csv"
+    file.write_text("x")
+    with pytest.raises(OptionError, match="is no folder"):
+        run(lake(plan), replace(plan, target=str(file)))
+    assert file.read_text() == "x"
+
+
 def test_a_lake_that_changed_under_the_same_label(plan: BatchPlan) -> None:
     """Fails the keys whose rows are others, by number or by time; another label makes other archives."""
     table = lake(plan)

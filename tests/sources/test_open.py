@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from export_engine import Channel, DateRange, OptionError, export_conversations, open_source
+from export_engine import Channel, DateRange, OptionError, RowError, export_conversations, open_source
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.tables import from_arrow
@@ -111,3 +111,14 @@ def test_the_ending_tells_the_format(tmp_path: Path) -> None:
         open_source()
     with pytest.raises(FileNotFoundError):
         open_source(tmp_path / "none.csv")
+
+
+def test_the_file_of_a_wrong_row_is_named(tmp_path: Path) -> None:
+    """Where several are read; the row's number is that in its own file."""
+    head = "message_id,conversation_id,direction,speaker_type,message_time\n"
+    (tmp_path / "good.csv").write_text(head + "m,c,inbound,customer,2026-06-02T08:00:00Z\n")
+    (tmp_path / "bad.csv").write_text(head + "m,d,inbound,customer,yesterday\n")
+    source = open_source(tmp_path / "good.csv", tmp_path / "bad.csv")
+    with pytest.raises(RowError, match="row 1") as caught:
+        list(source.batches(SourceContext(UTC)))
+    assert "bad.csv" in caught.value.__notes__[0]
