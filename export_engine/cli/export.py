@@ -17,6 +17,7 @@ from rich.text import Text
 from export_engine.cli.common import EPILOG, Command, minute_text, size_text
 from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options
+from export_engine.cli.signals import SIGNALS
 from export_engine.engine import Export, export_conversations
 from export_engine.inspect import printable
 from export_engine.model import Channel, DateRange
@@ -158,10 +159,10 @@ class _Left(TimeRemainingColumn):
 
 
 @contextmanager
-def _export_display(*, quiet: bool) -> Iterator[Callable[[Progress], object] | None]:
-    """What to tell of progress, None where there is no terminal to show it on."""
+def _export_display(*, quiet: bool) -> Iterator[Callable[[Progress], object]]:
+    """What to tell of progress; where there is no terminal to show it on, only an interrupt that was lost is heeded."""
     if quiet or not sys.stderr.isatty():
-        yield None
+        yield SIGNALS.check
         return
     # How far it is and how long it will take show where the source knows its size.
     share = _Known("{task.percentage:>3.0f} %", markup=False)
@@ -170,6 +171,7 @@ def _export_display(*, quiet: bool) -> Iterator[Callable[[Progress], object] | N
         task = display.add_task("reading", total=None)
 
         def tell(now: Progress) -> None:
+            SIGNALS.check()
             counts = f"{now.members:,} conversations, {now.rows_written:,} messages"
             total = None if now.share is None else 1.0
             description = f"{counts}, {size_text(now.bytes_written)}"

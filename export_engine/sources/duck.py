@@ -273,6 +273,10 @@ def query_errors() -> Iterator[None]:
         raise SourceError(f"the query needs more memory: {_first_line(error)}; give more (memory_limit)") from error
     except duckdb.Error as error:
         raise SourceError(f"the query failed: {_advice(error)}") from error
+    except RuntimeError as error:
+        if "interrupted" not in str(error):
+            raise
+        raise KeyboardInterrupt from error  # DuckDB looks for signals itself, and says so in its own way
     except OSError as error:  # how a stream of Arrow's hands on what DuckDB raised
         if error.errno is not None:
             raise

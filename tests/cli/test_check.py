@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 from rich.cells import cell_len
 
-from export_engine import CheckReport, cli
+from export_engine import CheckReport
+from export_engine.cli.commands import commands
 from tests.cli.command import CHANNEL, COMMAND, ENVIRONMENT, FLAT, JUNE, NESTED, run
 
 BAD = """message_id,conversation_id,Contact Name,direction,speaker_type,message_time,sender_account
@@ -133,7 +134,7 @@ def test_terminals(bad: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> No
     """In a terminal, lines are folded to its width, in a narrow one with facts below their names."""
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr(import_module("export_engine.cli.check"), "_is_terminal", lambda: True)
-    done = CliRunner().invoke(cli.commands, ["check", str(bad)], standalone_mode=False)
+    done = CliRunner().invoke(commands, ["check", str(bad)], standalone_mode=False)
     assert done.return_value == 1
     lines = done.output.splitlines()
     assert max(map(cell_len, lines)) <= width

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 import export_engine
-from export_engine import EXCEL, CsvDialect, ExportOptions, cli
+from export_engine import EXCEL, CsvDialect, ExportOptions
+from export_engine.cli.commands import commands
 from export_engine.cli.options import export_options
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ def test_an_export_reads_no_environment(tmp_path: Path) -> None:
         )
         arguments = [ROOT / "fixtures" / "conversations.jsonl", "--channel-name", "SMS", "--id", "x"]
         arguments += ["--start", "2026-06-01", "--end", "2026-06-30", "--output", tmp_path / f"{number}.zip"]
-        result = CliRunner().invoke(cli.commands, ["export", *map(str, arguments)], env=variables)
+        result = CliRunner().invoke(commands, ["export", *map(str, arguments)], env=variables)
         assert result.exit_code == 0, result.output
         archives.append((tmp_path / f"{number}.zip").read_bytes())
     assert len(set(archives)) == 1

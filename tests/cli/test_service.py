@@ -20,7 +20,8 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from export_engine import EXCEL, DateRange, ExportOptions, cli, export_conversations
+from export_engine import EXCEL, DateRange, ExportOptions, export_conversations
+from export_engine.cli.commands import commands
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.jobs.errors import UnauthorizedError
@@ -243,7 +244,7 @@ def answers(client: httpx.Client, url: str) -> bool:
 
 def invoke(*arguments: str | Path) -> Result:
     """Run a command in this process, as far as it comes before it serves."""
-    return CliRunner().invoke(cli.commands, [*map(str, arguments)], env=dict.fromkeys(os.environ.keys() - ENVIRONMENT))
+    return CliRunner().invoke(commands, [*map(str, arguments)], env=dict.fromkeys(os.environ.keys() - ENVIRONMENT))
 
 
 def test_keys(tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ HEAVY = {"fastapi", "starlette", "pydantic", "sqlalchemy", "uvicorn", "prometheu
     [
         "import export_engine",
         "from export_engine.cli import serve, worker, key",
-        "from export_engine import cli; cli.commands.main(['export', '-h'], standalone_mode=False)",
+        "from export_engine.cli.commands import commands; commands.main(['export', '-h'], standalone_mode=False)",
     ],
     ids=["the library", "the commands", "the command line"],
 )
