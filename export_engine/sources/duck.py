@@ -1,10 +1,10 @@
-"""DuckDB as this package uses it: in memory, bounded, without a network, with the export's time zone.
+"""DuckDB as this package uses it: in memory, bounded, without extensions, with the export's time zone.
 
 - **Bounded.** What exceeds the memory limit is spilled to a private folder, which is removed whatever happens: by this
   process at the end, on an error and on an interrupt; where the process is killed, by a small process that waits for
   its death (on Windows, where there is none, a killed process leaves the folder).
-- **No network.** No extension is downloaded or loaded by itself, and only a single SELECT is taken, so that none can be
-  asked for.
+- **No extension.** None is downloaded or loaded by itself, and only a single SELECT is taken, so that none can be asked
+  for. URLs are read through obstore alone, when a query names one.
 - **No machine.** The session's time zone is the export's, never the machine's; nothing of the surrounding Python is
   visible to a query.
 """

@@ -33,7 +33,8 @@ def read_sql(
     zone, which is also the session's.
 
     DuckDB holds at most `memory_limit` (256MB) and spills what is more to a private folder inside `spill_folder`, which
-    is removed whatever happens. No extension is loaded and nothing is fetched from the network.
+    is removed whatever happens. No extension is loaded. What the query names at `s3://`, `gs://`, `az://` and
+    `https://` is read through obstore, as in `open_source`; that needs `pip install 'export-engine[cloud]'`.
 
     Errors while reading: OptionError for a query that is not one SELECT, or a parameter without a value; SourceError
     for a query that fails; and those of `from_arrow`. `row` in errors is the number of the query's row.
