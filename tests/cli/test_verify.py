@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.command import run
 
-FORMULA = re.compile("[=+@\t\r\n-]|'(?![=+@\t\r\n'-])")
+FORMULA = re.compile("[=+@\t\r\n\0＝＋－＠-]|'(?![=+@\t\r\n\0＝＋－＠'-])")
 
 
 def formulas(archive: Path) -> int:

@@ -101,6 +101,9 @@ def test_what_is_kept_of_a_key(database: Engine, keys: SqlKeys) -> None:
         "scope": SCOPE,
         "created_time": NOW,
         "revoked": False,
+        "name": None,
+        "expires_time": None,
+        "used_time": None,
     }
 
 
