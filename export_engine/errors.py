@@ -18,6 +18,8 @@ Errors of the caller's own iterator, callback or sink are never wrapped: they ar
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ArchiveError",
     "ExportError",
@@ -32,7 +34,18 @@ __all__ = [
 
 
 class ExportError(Exception):
-    """Base of every error raised by this library."""
+    """Base of every error raised by this library. All of them pickle, with their attributes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[ExportError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> ExportError:
+    """An error as it was, without asking its own constructor, which wants more than the message."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class OptionError(ExportError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import pkgutil
 import re
 from contextlib import suppress
@@ -10,7 +11,8 @@ from importlib import import_module
 import pytest
 
 import export_engine
-from export_engine.errors import ExportError
+from export_engine.errors import ExportError, GroupingError, OptionError, RowError
+from export_engine.jobs.errors import RevisionError
 
 DRAWN_IN = {"jobs": "export_engine.jobs.errors", "service": "export_engine.service.errors"}
 
@@ -51,3 +53,18 @@ def test_the_tree_says_what_derives_from_what(module: str) -> None:
         if above:
             assert namespace[above[-1][1]] in namespace[name].__bases__
         above.append((len(indent), name))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OptionError("no", option="threads"),
+        RowError("is null", column="message_id", value=None, conversation_id="c", row=3, advice="give one"),
+        GroupingError("c-1"),
+        RevisionError("older", revision="0001"),
+    ],
+)
+def test_errors_pickle(error: ExportError) -> None:
+    """Another process's error arrives with its message and its attributes."""
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

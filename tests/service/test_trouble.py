@@ -64,7 +64,8 @@ def test_sqlite_locked_by_a_writer(tmp_path: Path) -> None:
                 assert all(unavailable(answer.result()) for answer in waiting)
             assert health(service) == (503, "the database cannot be reached")
         until(lambda: health(service) == (200, "ok"))
-        assert service.trigger(BY_CHANNEL).status_code == 202
+        # What was answered with 503 may have been done all the same: the export is there once, or is made now.
+        assert service.trigger(BY_CHANNEL).status_code in {202, 409}
 
 
 def test_sqlite_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,13 +67,14 @@ def current(connection: Connection) -> str | None:
     """
     if said := _said(connection):
         return said
-    inspector = inspect(connection)
-    there = [name for name in _FIRST_TABLES if inspector.has_table(name)]
+    names = inspect(connection).get_table_names()  # of one moment: another process may be making them
+    there = [name for name in _FIRST_TABLES if name in names]
     if there and len(there) < len(_FIRST_TABLES):
         raise ExportError(
             f"the database has a table {there[0]} that export-engine did not make: give it a database of its own"
         )
-    return FIRST if there else None
+    # Asked again, as both may have come since it was asked first.
+    return _said(connection) or FIRST if there else None
 
 
 def latest() -> str:
