@@ -66,6 +66,8 @@ def test_sqlite_locked_by_a_writer(tmp_path: Path) -> None:
         until(lambda: health(service) == (200, "ok"))
         # What was answered with 503 may have been done all the same: the export is there once, or is made now.
         assert service.trigger(BY_CHANNEL).status_code in {202, 409}
+        assert service.trigger(BY_CHANNEL).status_code == 409
+        assert 'export_jobs{status="queued"} 2.0' in scraped(service)
 
 
 def test_sqlite_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
