@@ -22,8 +22,8 @@ def raised() -> dict[type[ExportError], str]:
         if not module.name.endswith(".__main__"):
             try:
                 import_module(module.name)
-            except ModuleNotFoundError as error:  # a library that only some environments have: Spark's
-                if error.name not in {"pyspark", "pyspark.sql"}:
+            except ModuleNotFoundError as missing:  # a library that only some environments have: Spark's
+                if missing.name not in {"pyspark", "pyspark.sql"}:
                     raise
     found: dict[type[ExportError], str] = {}
     waiting: list[type[ExportError]] = [ExportError]
