@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from export_engine.jobs.job import Job, Status
 from export_engine.model import Channel, DateRange
+from export_engine.report import Progress
 from export_engine.sinks import Streamable
 
 if TYPE_CHECKING:  # it needs numpy, which who queues jobs does not
@@ -117,8 +118,8 @@ class JobStore(Protocol):
         """
         ...
 
-    def renew(self, lease: Lease, now: datetime, length: timedelta) -> None:
-        """Keep a job for another `length`. Raises LeaseLostError."""
+    def renew(self, lease: Lease, now: datetime, length: timedelta, *, progress: Progress | None = None) -> None:
+        """Keep a job for another `length`, and note how far its export has come. Raises LeaseLostError."""
         ...
 
     def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:

@@ -24,6 +24,7 @@ from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFu
 from export_engine.jobs.job import CANCELLED_MESSAGE, MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
 from export_engine.jobs.ports import Lease, Notice, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
+from export_engine.report import Progress
 from export_engine.sinks import Streamable
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Row:
     job: Job
     token: str | None = None
     lease_until: datetime | None = None
+    progress: Progress | None = None
     notified_time: datetime | None = None
     retry_time: datetime | None = None
     notice_time: datetime | None = None
@@ -128,13 +130,15 @@ class MemoryJobStore:
                 row.job = replace(row.job, status=advance(queued, Status.STARTED), attempts=row.job.attempts + 1)
                 self._turns[row.job.workspace_id] = max(self._turns.values(), default=0) + 1
                 row.token, row.lease_until, row.retry_time = secrets.token_hex(16), now + lease, None
+                row.progress = None
                 return Lease(row.job, row.token)
         return None
 
-    def renew(self, lease: Lease, now: datetime, length: timedelta) -> None:
-        """Keep a job until `now + length`. Raises LeaseLostError."""
+    def renew(self, lease: Lease, now: datetime, length: timedelta, *, progress: Progress | None = None) -> None:
+        """Keep a job until `now + length`, and note how far its export has come. Raises LeaseLostError."""
         with self._lock:
-            self._leased(lease).lease_until = now + length
+            row = self._leased(lease)
+            row.lease_until, row.progress = now + length, progress or row.progress
 
     def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:
         """The archive is there. Raises LeaseLostError, and then changes nothing."""

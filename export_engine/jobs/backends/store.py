@@ -50,6 +50,7 @@ from export_engine.jobs.job import (
     given_up_message,
 )
 from export_engine.jobs.ports import Lease, Notice
+from export_engine.report import Progress
 
 __all__ = ["EXPIRED_AT_ONCE", "SqlJobStore"]
 
@@ -149,9 +150,9 @@ class SqlJobStore:
                 return taken
         return None
 
-    def renew(self, lease: Lease, now: datetime, length: timedelta) -> None:
-        """Keep a job until `now + length`. Raises LeaseLostError."""
-        self._move(lease, {"lease_until": now + length})
+    def renew(self, lease: Lease, now: datetime, length: timedelta, *, progress: Progress | None = None) -> None:
+        """Keep a job until `now + length`, and note how far its export has come. Raises LeaseLostError."""
+        self._move(lease, {"lease_until": now + length} | ({} if progress is None else _so_far(progress)))
 
     def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:
         """The archive is there. Raises LeaseLostError, and then changes nothing."""
@@ -314,7 +315,13 @@ def _claimed(status: Status, attempts: int, now: datetime, length: timedelta) ->
         "lease_until": now + length,
         "started_time": now,
         "retry_time": None,
+        **dict.fromkeys(("rows", "conversations", "bytes")),
     }
+
+
+def _so_far(progress: Progress) -> dict[str, int]:
+    """What an export has written up to now; a conversation in parts counts for each."""
+    return {"rows": progress.rows_written, "conversations": progress.members, "bytes": progress.bytes_written}
 
 
 def _given_up(attempts: int, now: datetime) -> dict[str, Any]:

@@ -7,12 +7,16 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from export_engine.errors import OptionError
+from export_engine.jobs.backends.database import export_job
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
-from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, Status
+from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, Job, Status
 from export_engine.jobs.ports import JobStore, Lease
+from export_engine.jobs.testing import MemoryJobStore
+from export_engine.report import Progress
 from tests.jobs.samples import MINUTE, NOW, AnyJobStore, claimed, finished, new_job, rows
 
 
@@ -143,6 +147,31 @@ def test_a_lease_renewed(store: AnyJobStore) -> None:
     store.renew(lease, NOW + 2 * MINUTE, MINUTE)
     assert store.claim(NOW + 3 * MINUTE - timedelta(microseconds=1), MINUTE) is None
     assert store.claim(NOW + 3 * MINUTE, MINUTE) is not None
+
+
+def test_progress(store: AnyJobStore) -> None:
+    """It is kept with the lease, until there is newer, and not held against the next attempt."""
+    lease = claimed(store)
+    for progress, kept in ((None, (None, None, None)), (Progress(9, 8, 7, 6), (8, 7, 6)), (None, (8, 7, 6))):
+        store.renew(lease, NOW, MINUTE, progress=progress)
+        assert so_far(store, lease.job) == kept
+    store.renew(lease, NOW, MINUTE, progress=Progress(10, 2**40, 8, 2**41))
+    assert so_far(store, lease.job) == (2**40, 8, 2**41)
+    store.hand_back(lease)
+    assert store.claim(NOW, MINUTE) is not None
+    assert so_far(store, lease.job) == (None, None, None)
+
+
+def so_far(store: AnyJobStore, job: Job) -> tuple[int | None, int | None, int | None]:
+    """What the store has of an export's progress: messages, conversations, bytes."""
+    if isinstance(store, MemoryJobStore):
+        told = store._rows[job.id].progress
+        return (None, None, None) if told is None else (told.rows_written, told.members, told.bytes_written)
+    with store._engine.begin() as connection:
+        columns = export_job.c
+        query = select(columns.rows, columns.conversations, columns.bytes).where(columns.id == job.id)
+        row = connection.execute(query).one()
+    return row.rows, row.conversations, row.bytes
 
 
 def test_finished(store: AnyJobStore) -> None:
