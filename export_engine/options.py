@@ -185,11 +185,17 @@ class ExportOptions:
         another. The number before the hyphen is `BYTES_FORMAT`. Raises
         OptionError (`timezone`) for a `tzinfo` of the caller's own making: nothing stable can be said of its rules.
         """
+        text = json.dumps(self.shape(), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return f"{BYTES_FORMAT}-{sha256(text.encode()).hexdigest()[:16]}"
+
+    def shape(self) -> dict[str, Any]:
+        """What shapes the bytes, by its names and as JSON has it: what `digest` is made of, to be read by people.
+
+        Raises OptionError as `digest` does.
+        """
         said: dict[str, Any] = {
             field.name: getattr(self, field.name)
             for field in fields(self)
             if field.name not in ("threads", "sha256", "timezone", "dialect")
         }
-        said |= {"timezone": zone_name(self.tzinfo), "dialect": asdict(self.dialect)}
-        text = json.dumps(said, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-        return f"{BYTES_FORMAT}-{sha256(text.encode()).hexdigest()[:16]}"
+        return said | {"timezone": zone_name(self.tzinfo), "dialect": asdict(self.dialect)}

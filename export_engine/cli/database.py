@@ -1,4 +1,4 @@
-"""`export-engine database`: the revision of the jobs database's tables."""
+"""`export-engine database`: the revision of the jobs database's tables, and what its processes have to agree on."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 import click
 
 from export_engine.cli.common import EPILOG, Command
-from export_engine.cli.options import with_options
+from export_engine.cli.options import export_options, with_options
 from export_engine.cli.service import DATA, DATABASE, service_libraries
+from export_engine.options import ExportOptions
 
 __all__ = ["database"]
 
 
 @click.group(epilog=EPILOG)
 def database() -> None:
-    """Upgrade the jobs database, or say what revision it has.
+    """Upgrade the jobs database, say what revision it has, or change the options of its exports.
 
     An empty one gets its tables when it is first used, and a SQLite file of an older release is upgraded then.
     PostgreSQL is upgraded by `upgrade` alone: make a backup, upgrade, then start the new release's processes.
@@ -33,6 +34,20 @@ def upgrade_command(data: Path | None, database: str | None) -> None:
         click.echo(f"is at revision {after} already")
     else:
         click.echo(f"upgraded from revision {before} to {after}" if before else f"made at revision {after}")
+
+
+@database.command("set-options", cls=Command, epilog=EPILOG)
+@with_options(DATA, DATABASE, export_options(environment=True))
+def set_options_command(data: Path | None, database: str | None, options: ExportOptions) -> None:
+    """Change the options of the export that all processes have to have.
+
+    The first process writes its options down, and those that have others are refused. This is refused while a job is
+    queued or started. Stop all processes first, and start them with the new options.
+    """
+    with service_libraries():
+        from export_engine.service.server import change_options  # noqa: PLC0415  # heavy, there with the extra
+    changes = change_options(options, database=database, data=data)
+    click.echo("\n".join(changes) if changes else "they are so already")
 
 
 @database.command("version", cls=Command, epilog=EPILOG)

@@ -63,7 +63,9 @@ _SETTINGS = (
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
     ),
     environment_option(
-        "--public-url", help=f"Where clients reach the service (default: http://{HOST}:{PORT}).", metavar="URL"
+        "--public-url",
+        help="Where clients reach the service: links lead there (default of serve: where it listens).",
+        metavar="URL",
     ),
     environment_option(
         "--max-queued",

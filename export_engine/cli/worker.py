@@ -8,7 +8,7 @@ import click
 
 from export_engine.cli.common import EPILOG, Command
 from export_engine.cli.options import environment_option
-from export_engine.cli.service import HOST, PORT, service_libraries, service_settings
+from export_engine.cli.service import HOST, service_libraries, service_settings
 from export_engine.service.settings import Settings
 
 __all__ = ["worker"]
@@ -25,10 +25,9 @@ __all__ = ["worker"]
 def worker(settings: Settings, host: str, metrics_port: int | None, grace: timedelta) -> None:
     """Run a worker beside the service.
 
-    Any number of them, on any machine that sees the same database, archives and conversations. Give it the same
-    --public-url, secret and options of the export as the service: its e-mails hold the links.
+    Any number of them, on any machine that sees the same database, archives and conversations. Give it the options of
+    the export that the service has, and with --smtp its --public-url and secret: the e-mails hold the links.
     """
     with service_libraries():
         from export_engine.service.server import work_until_signal  # noqa: PLC0415  # heavy, there with the extra
-    public_url = settings.public_url or f"http://{HOST}:{PORT}"
-    work_until_signal(settings, public_url=public_url, host=host, metrics_port=metrics_port, grace=grace)
+    work_until_signal(settings, host=host, metrics_port=metrics_port, grace=grace)

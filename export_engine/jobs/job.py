@@ -17,6 +17,7 @@ from export_engine.jobs.errors import TransitionError
 __all__ = [
     "CANCELLED_MESSAGE",
     "LINK_LIFE",
+    "MAILER_LIFE",
     "MAX_ATTEMPTS",
     "MAX_QUEUED",
     "TRANSITIONS",
@@ -31,6 +32,9 @@ __all__ = [
 #: How long a finished job's download link lives.
 LINK_LIFE = timedelta(hours=24)
 
+
+#: For how long after a mailer was last at work e-mails are promised: more than its worker takes to be started anew.
+MAILER_LIFE = timedelta(hours=1)
 
 #: How often a job is begun by default before it is given up.
 MAX_ATTEMPTS = 5
@@ -104,13 +108,14 @@ class Job:
         return self.finished_time + LINK_LIFE
 
 
-def accepted_document(job: Job) -> dict[str, Any]:
-    """What triggering an export answers (202)."""
-    next_step = (
-        "You will be emailed a download link when it is ready."
-        if job.notification_email
-        else ("Poll the job for its status and download link.")
-    )
+def accepted_document(job: Job, *, mailed: bool) -> dict[str, Any]:
+    """What triggering an export answers (202); `mailed` says whether e-mails are sent at all."""
+    if not job.notification_email:
+        next_step = "Poll the job for its status and download link."
+    elif mailed:
+        next_step = "You will be emailed a download link when it is ready."
+    else:
+        next_step = "No e-mail is sent by this service: poll the job for its status and download link."
     return {"export_job_id": job.id, "status": str(job.status), "message": f"Export job created. {next_step}"}
 
 

@@ -19,13 +19,16 @@ from typing import Literal
 from export_engine.jobs.job import LINK_LIFE, Job
 from export_engine.jobs.ports import ArchiveStore, JobStore, Mailer, Notice
 
-__all__ = ["FIRST_PAUSE", "HELD", "LONGEST_PAUSE", "NoticeEvent", "Notices"]
+__all__ = ["FIRST_PAUSE", "HELD", "LONGEST_PAUSE", "NOTED_EVERY", "NoticeEvent", "Notices"]
 
 #: How long nobody else takes a notice that was taken: longer than a mail server that answers keeps one waiting.
 HELD = timedelta(minutes=10)
 #: How long a notice is left alone after its first try; twice as long after each more, up to `LONGEST_PAUSE`.
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
+
+#: How often it is noted that a mailer is at work.
+NOTED_EVERY = timedelta(minutes=1)
 
 NoticeEvent = Literal["notified", "notification_failed", "notification_given_up"]
 
@@ -50,9 +53,13 @@ class Notices:
         self._store, self._archives, self._mailer, self._clock, self._told = store, archives, mailer, clock, told
 
     def run(self, stop: Event, poll: timedelta) -> None:
-        """Send notices until `stop` is set; whatever goes wrong is logged and outlived."""
+        """Send notices until `stop` is set, and note now and then that somebody does; what goes wrong is logged."""
+        note_at = self._clock()
         while not stop.is_set():
             try:
+                if self._clock() >= note_at:
+                    note_at = self._clock() + NOTED_EVERY
+                    self._store.note_mailer(self._clock())
                 if self.step():
                     continue
             except Exception:  # noqa: BLE001  # the loop is to outlive whatever the stores raise

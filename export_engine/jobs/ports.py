@@ -153,6 +153,14 @@ class JobStore(Protocol):
         """The e-mail was sent, or given up: it is never due again."""
         ...
 
+    def note_mailer(self, now: datetime) -> None:
+        """Note that a mailer is at work."""
+        ...
+
+    def has_mailer(self, now: datetime) -> bool:
+        """Whether a mailer was at work within the last `MAILER_LIFE`: else e-mails are not to be promised."""
+        ...
+
     def expired(self, now: datetime) -> list[Job]:
         """Finished jobs whose link is dead and whose archive has not been forgotten."""
         ...

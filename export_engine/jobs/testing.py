@@ -21,7 +21,16 @@ from urllib.parse import urlencode
 
 from export_engine.errors import OptionError
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
-from export_engine.jobs.job import CANCELLED_MESSAGE, MAX_ATTEMPTS, MAX_QUEUED, Job, Status, advance, given_up_message
+from export_engine.jobs.job import (
+    CANCELLED_MESSAGE,
+    MAILER_LIFE,
+    MAX_ATTEMPTS,
+    MAX_QUEUED,
+    Job,
+    Status,
+    advance,
+    given_up_message,
+)
 from export_engine.jobs.ports import Lease, Notice, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
 from export_engine.report import Progress
@@ -62,6 +71,7 @@ class MemoryJobStore:
             raise OptionError(f"a workspace may have at least one queued job, not {max_queued}", option="max_queued")
         self._max_attempts, self._max_queued = max_attempts, max_queued
         self._turns: dict[str, int] = {}
+        self._mailer_seen: datetime | None = None
         self._rows: dict[str, _Row] = {}
         self._lock = Lock()
 
@@ -198,6 +208,14 @@ class MemoryJobStore:
         with self._lock:
             if _untold(row := self._rows[job_id]):
                 row.notified_time, row.notice_given_up = now, given_up
+
+    def note_mailer(self, now: datetime) -> None:
+        """Note that a mailer is at work."""
+        self._mailer_seen = now
+
+    def has_mailer(self, now: datetime) -> bool:
+        """Whether a mailer was at work within the last `MAILER_LIFE`."""
+        return self._mailer_seen is not None and self._mailer_seen > now - MAILER_LIFE
 
     def expired(self, now: datetime) -> list[Job]:
         """Finished jobs whose link is dead and whose archive has not been forgotten, first those that ended first."""

@@ -23,6 +23,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeftError
 
 from export_engine.errors import ExportError, OptionError
+from export_engine.jobs.backends.agreement import agree_on_options
 from export_engine.jobs.backends.archives import open_archives
 from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.files import open_files
@@ -37,7 +38,16 @@ from export_engine.options import ExportOptions
 from export_engine.service.downloads import ServedArchives
 from export_engine.service.settings import Settings
 
-__all__ = ["DEMO", "UNREACHABLE", "Components", "job_database_url", "now", "open_components", "open_job_database"]
+__all__ = [
+    "DEMO",
+    "UNREACHABLE",
+    "Components",
+    "job_database_url",
+    "now",
+    "open_components",
+    "open_job_database",
+    "serves_archives",
+]
 
 #: The part of the folder with the demo's channels and conversations.
 DEMO = "demo"
@@ -104,7 +114,7 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
     Raises OptionError, with the option's name, for what cannot be opened as it was said.
     """
     place = settings.archives or str(_inside(settings.data, "archives", "archives"))
-    served = "://" not in place or place.startswith(("file://", "memory://"))
+    served = serves_archives(settings)
     with _as_option("smtp"):
         mailer = mailer_from_url(settings.smtp) if settings.smtp else None
     secret = _secret(settings) if served else None
@@ -114,6 +124,7 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
         _conversations(settings) as (directory, source),
         open_job_database(database=settings.database, data=settings.data) as engine,
     ):
+        agree_on_options(engine, settings.options)
         yield Components(
             store=SqlJobStore(
                 engine,
@@ -128,6 +139,12 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
             options=settings.options,
             downloads=archives if served else None,
         )
+
+
+def serves_archives(settings: Settings) -> bool:
+    """Whether links lead to the service, which keeps the archives itself; a bucket has links of its own."""
+    place = settings.archives or ""
+    return "://" not in place or place.startswith(("file://", "memory://"))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from export_engine.jobs import api
 from export_engine.jobs.errors import InvalidRequestError, Problem, UnauthorizedError
 from export_engine.jobs.identifiers import uuid_of
-from export_engine.jobs.job import accepted_document
+from export_engine.jobs.job import Job, accepted_document
 from export_engine.service.components import Components
 from export_engine.service.deadline import in_time
 from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError
@@ -90,19 +90,23 @@ async def trigger(
     components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
     """Queue an export."""
-    job = await in_time(
-        request,
-        lambda: api.trigger(
-            body,
-            workspace_id=workspace,
-            store=components.store,
-            directory=components.directory,
-            now=components.clock(),
-            timezone=components.options.tzinfo,
-        ),
-    )
+    job, mailed = await in_time(request, lambda: _triggered(workspace, body, components))
     _log.info("export job queued", extra={"job": job.id, "workspace": workspace})
-    return JSONResponse(accepted_document(job), 202)
+    return JSONResponse(accepted_document(job, mailed=mailed), 202)
+
+
+def _triggered(workspace: str, body: Any, components: Components) -> tuple[Job, bool]:
+    """The job, and whether e-mails are sent: by a worker of this process, or by another at the same database."""
+    now = components.clock()
+    job = api.trigger(
+        body,
+        workspace_id=workspace,
+        store=components.store,
+        directory=components.directory,
+        now=now,
+        timezone=components.options.tzinfo,
+    )
+    return job, components.mailer is not None or components.store.has_mailer(now)
 
 
 @router.get("/{export_job_id}")

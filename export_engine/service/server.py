@@ -17,18 +17,39 @@ from types import FrameType
 import click
 from fastapi import FastAPI
 
+from export_engine.errors import OptionError
+from export_engine.jobs.backends.agreement import set_options
 from export_engine.jobs.backends.database import database_revision, upgrade_database
 from export_engine.jobs.backends.keys import SqlKeys
+from export_engine.options import ExportOptions
 from export_engine.service.app import create_app
 from export_engine.service.background import make_worker
-from export_engine.service.components import DEMO, job_database_url, now, open_components, open_job_database
+from export_engine.service.components import (
+    DEMO,
+    job_database_url,
+    now,
+    open_components,
+    open_job_database,
+    serves_archives,
+)
 from export_engine.service.connections import http_server
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.logs import log_to
 from export_engine.service.metrics import Metrics
 from export_engine.service.settings import Settings
 
-__all__ = ["create_key", "revision", "revoke_key", "serve_until_signal", "upgrade", "work_until_signal"]
+#: Where the links of a worker without a mailer lead to: it makes none.
+_NOWHERE = "http://localhost"
+
+__all__ = [
+    "change_options",
+    "create_key",
+    "revision",
+    "revoke_key",
+    "serve_until_signal",
+    "upgrade",
+    "work_until_signal",
+]
 
 
 def serve_until_signal(settings: Settings, *, host: str, port: int, worker: bool, grace: timedelta) -> None:
@@ -48,15 +69,18 @@ def serve_until_signal(settings: Settings, *, host: str, port: int, worker: bool
             _run(app, listener, grace)
 
 
-def work_until_signal(
-    settings: Settings, *, public_url: str, host: str, metrics_port: int | None, grace: timedelta
-) -> None:
-    """Work on jobs until SIGTERM or SIGINT; `public_url` is where the links in e-mails lead to.
+def work_until_signal(settings: Settings, *, host: str, metrics_port: int | None, grace: timedelta) -> None:
+    """Work on jobs until SIGTERM or SIGINT.
 
     Raises ClickException if metrics cannot be served there, OptionError for a setting that cannot work.
     """
+    if settings.smtp is not None and settings.public_url is None and serves_archives(settings):
+        raise OptionError(
+            "the e-mails' links lead to the service, which keeps the archives: say where clients reach it",
+            option="public_url",
+        )
     with ExitStack() as stack:
-        components = stack.enter_context(open_components(settings, public_url))
+        components = stack.enter_context(open_components(settings, settings.public_url or _NOWHERE))
         log_to(sys.stderr)
         metrics = Metrics(components.store.counts)
         if metrics_port is not None:
@@ -75,6 +99,12 @@ def revoke_key(key_id: str, *, database: str | None, data: Path | None) -> bool:
     """Have a key hold no more; False if there is none of that id. Raises OptionError as `create_key` does."""
     with open_job_database(database=database, data=data) as engine:
         return SqlKeys(engine).revoke(key_id)
+
+
+def change_options(options: ExportOptions, *, database: str | None, data: Path | None) -> list[str]:
+    """Change the options that processes have to agree on; the changes. Raises as `set_options` and `create_key` do."""
+    with open_job_database(database=database, data=data) as engine:
+        return set_options(engine, options)
 
 
 def upgrade(*, database: str | None, data: Path | None) -> tuple[str | None, str]:

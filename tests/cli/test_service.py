@@ -25,8 +25,9 @@ from export_engine.cli.commands import commands
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.jobs.errors import UnauthorizedError
-from export_engine.service.components import open_job_database
+from export_engine.service.components import open_components, open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from export_engine.service.settings import Settings
 from export_engine.verify import verify_archive
 from tests.service.running import JUNE, NOW, OTHER_WORKSPACE, SMS, ended, until
 
@@ -273,6 +274,11 @@ def test_keys(tmp_path: Path) -> None:
         (["serve", "--archives", "ftp://x"], "--archives", "ftp://x cannot be opened"),
         (["serve", "--smtp", "smtp://u:hunter2@h"], "--smtp", "the mail server's URL must have the sender"),
         (["serve", "--secret-file", "/dev/null"], "--secret-file", "the secret has 0 bytes: it must have 32 or more"),
+        (
+            ["worker", "--smtp", "smtp://localhost?from=a@example.com"],
+            "--public-url",
+            "the e-mails' links lead to the service, which keeps the archives: say where clients reach it",
+        ),
     ],
 )
 def test_a_setting_that_cannot_work(arguments: list[str], option: str, message: str) -> None:
@@ -297,6 +303,33 @@ def test_an_argument_that_cannot_work(arguments: list[str], message: str) -> Non
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert f"error: {message}" in result.stderr.replace("Error:", "error:")
+
+
+def test_a_mailing_worker_whose_links_are_the_buckets_own() -> None:
+    """It needs to know of no service: what it is refused for is something else."""
+    result = invoke("worker", "--smtp", "smtp://localhost?from=a@example.com", "--archives", "s3://bucket")
+    assert result.stderr.startswith("error: --conversations: say where it is")
+
+
+@pytest.mark.slow
+def test_processes_with_other_options(tmp_path: Path) -> None:
+    """Refused at their start by what the database knows, until the options are changed for all."""
+    write_demo(tmp_path / "demo")
+    here: list[str | Path] = ["--data", tmp_path, "--conversations", tmp_path / "demo"]
+    with open_components(Settings(data=tmp_path), "http://localhost"):
+        pass
+    code, _, errors = run("worker", *here, "--timezone", "Asia/Taipei", "--excel")
+    assert code == 2
+    assert errors.startswith(
+        "error: --bom: the exports of this database are made with bom false (not true), digits_guard false (not true), "
+        "formula_guard false (not true), timezone UTC (not Asia/Taipei): give all processes the same options"
+    )
+    set_options = ("database", "set-options", "--data", tmp_path)
+    code, output, _ = run(*set_options, EXPORT_ENGINE_TIMEZONE="Asia/Taipei")
+    assert (code, output) == (0, "timezone: Asia/Taipei, was UTC\n")
+    assert run(*set_options, "--timezone", "Asia/Taipei") == (0, "they are so already\n", "")
+    code, _, errors = run("serve", "--port", "0", "--data", tmp_path)
+    assert (code, errors.startswith("error: --timezone: the exports of this database")) == (2, True)
 
 
 @pytest.mark.slow

@@ -55,13 +55,18 @@ def test_every_status_is_in_the_table() -> None:
 
 
 def test_the_pages_answer_to_a_trigger() -> None:
-    """Field for field; without an address no mail is promised."""
-    assert accepted_document(JOB) == {
+    """Field for field; without an address, or where no mail is sent, none is promised."""
+    assert accepted_document(JOB, mailed=True) == {
         "export_job_id": "79f13adf-f7dc-4744-8ad9-a16b4913e52c",
         "status": "queued",
         "message": "Export job created. You will be emailed a download link when it is ready.",
     }
-    assert "email" not in accepted_document(replace(JOB, notification_email=None))["message"]
+    assert "email" not in accepted_document(replace(JOB, notification_email=None), mailed=True)["message"]
+    silent = accepted_document(JOB, mailed=False)
+    assert silent == accepted_document(JOB, mailed=True) | {
+        "message": "Export job created. No e-mail is sent by this service: poll the job for its status and download "
+        "link."
+    }
 
 
 def test_the_pages_running_job() -> None:

@@ -16,6 +16,7 @@ from export_engine.jobs.backends.mail import SmtpMailer
 from export_engine.jobs.errors import LinkError
 from export_engine.jobs.job import LINK_LIFE, Job, Status
 from export_engine.jobs.notices import HELD, LONGEST_PAUSE
+from export_engine.jobs.testing import RecordingMailer
 from tests.jobs.harness import Flaky, Harness, one_message, open_harness, run_until
 from tests.jobs.smtp import Mailbox, mail_server
 
@@ -177,3 +178,18 @@ def test_a_notice_that_cannot_be_written(harness: Harness) -> None:
         assert [worker.step() for _ in range(2)] == [True, False]
     assert harness.events[-1] == ("notification_given_up", job.id)
     assert mailbox.envelopes == []
+
+
+def test_it_is_noted_that_there_is_a_mailer(harness: Harness) -> None:
+    """As soon as a worker with one runs, and again each minute; not by one without."""
+    run_until(harness.worker(), lambda: True)
+    assert not harness.store.has_mailer(harness.clock())
+    worker = harness.worker(mailer=RecordingMailer(), poll=timedelta(0))
+    run_until(worker, lambda: harness.store.has_mailer(harness.clock()))
+
+    def an_hour_later() -> bool:
+        harness.clock.now += timedelta(minutes=1)
+        return harness.store.has_mailer(began + timedelta(hours=2))
+
+    began = harness.clock()
+    run_until(worker, an_hour_later)

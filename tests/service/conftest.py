@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.jobs.smtp import mail_server
 from tests.service.running import Service, serving
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with a worker. Its clock stands still; nobody moves it."""
-    with serving(tmp_path_factory.mktemp("service")) as running:
-        yield running
+    """A service with a worker and a mail server. Its clock stands still; nobody moves it."""
+    with mail_server() as mailbox:
+        smtp = f"smtp://127.0.0.1:{mailbox.port}?from=exports@example.com"
+        with serving(tmp_path_factory.mktemp("service"), smtp=smtp) as running:
+            yield running
 
 
 @pytest.fixture

@@ -141,6 +141,23 @@ def test_too_many_queued(tmp_path: Path) -> None:
     assert "has 1 exports that wait to be started" in answer.json()["detail"]["message"]
 
 
+@pytest.mark.parametrize("mailer", [None, "in this process", "elsewhere"])
+def test_no_e_mail_is_promised_in_vain(tmp_path: Path, mailer: str | None) -> None:
+    """Only where somebody sends it: a worker here, or one at the same database within the last hour."""
+    smtp = "smtp://127.0.0.1:9?from=exports@example.com" if mailer == "in this process" else None
+    with serving(tmp_path, worker=False, smtp=smtp) as service:
+        if mailer == "elsewhere":
+            service.components.store.note_mailer(NOW - timedelta(minutes=59))
+        answer = service.trigger(BY_CHANNEL).json()
+        service.clock.forward(timedelta(minutes=1))
+        later = service.trigger({**JUNE, "notification_email": "agent@example.com"}).json()
+    promised = "Export job created. You will be emailed a download link when it is ready."
+    plain = "Export job created. No e-mail is sent by this service: poll the job for its status and download link."
+    assert list(answer) == ["export_job_id", "status", "message"]
+    assert answer["message"] == (promised if mailer else plain)
+    assert later["message"] == (promised if mailer == "in this process" else plain)
+
+
 # --- health, metrics, logs -----------------------------------------------------------------------------------------
 
 

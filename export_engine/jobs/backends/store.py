@@ -42,6 +42,7 @@ from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFu
 from export_engine.jobs.job import (
     CANCELLED_MESSAGE,
     LINK_LIFE,
+    MAILER_LIFE,
     MAX_ATTEMPTS,
     MAX_QUEUED,
     Job,
@@ -62,6 +63,8 @@ _JOB = [_COLUMNS[field.name] for field in fields(Job)]
 _UNIQUE = [_COLUMNS.workspace_id, _COLUMNS.channel_id, _COLUMNS.start_date, _COLUMNS.end_date]
 # PostgreSQL's advisory locks of this number let the jobs of a workspace be counted and added to in one go.
 _QUEUE_LOCK = 0x71756575
+#: The setting that says when a mailer was last at work.
+_MAILER = "mailer"
 _NO_LEASE = {"token": None, "lease_until": None}
 _INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
@@ -203,6 +206,20 @@ class SqlJobStore:
     def close_notice(self, job_id: str, now: datetime, *, given_up: bool) -> None:
         """The e-mail was sent, or given up: it is never due again."""
         self._notice(job_id, {"notified_time": now, "notice_given_up": given_up})
+
+    def note_mailer(self, now: datetime) -> None:
+        """Note that a mailer is at work."""
+        noted = _INSERT[self._engine.dialect.name](export_setting).values(name=_MAILER, value=now.isoformat())
+        noted = noted.on_conflict_do_update(index_elements=["name"], set_={"value": noted.excluded.value})
+        with self._writing.begin() as connection:
+            connection.execute(noted)
+
+    def has_mailer(self, now: datetime) -> bool:
+        """Whether a mailer was at work within the last `MAILER_LIFE`."""
+        query = select(export_setting.c.value).where(export_setting.c.name == _MAILER)
+        with self._engine.begin() as connection:
+            seen = connection.execute(query).scalar_one_or_none()
+        return seen is not None and datetime.fromisoformat(seen) > now - MAILER_LIFE
 
     def expired(self, now: datetime) -> list[Job]:
         """Finished jobs whose link is dead and whose archive has not been forgotten, first those that ended first.
