@@ -117,15 +117,26 @@ class RowError(SourceError, ValueError):
 
 
 class GroupingError(SourceError, ValueError):
-    """A conversation that came back after another had begun; `conversation_id` names it."""
+    """A conversation that came back after another had begun, or was whole already; `conversation_id` names it.
 
-    def __init__(self, conversation_id: str) -> None:
-        super().__init__(
-            f"conversation {conversation_id!r} comes back after another conversation began, and its rows must stand "
-            "together: sort them, with --sort (in Python sorted_rows(source)), or with ORDER BY conversation_id, "
-            "message_time where a query gives them"
-        )
+    `places` are where the two stand that are one whole conversation each, else empty.
+    """
+
+    def __init__(self, conversation_id: str, places: tuple[str, ...] = ()) -> None:
+        sorting = "with --sort (in Python sorted_rows(source))"
+        if places:
+            problem = (
+                f": {' and '.join(places)} are whole conversations with this one id; give each its own, or give all "
+                f"messages in one, or put their rows together {sorting}"
+            )
+        else:
+            problem = (
+                f" after another conversation began, and its rows must stand together: sort them, {sorting}, or with "
+                "ORDER BY conversation_id, message_time where a query gives them"
+            )
+        super().__init__(f"conversation {conversation_id!r} comes back{problem}")
         self.conversation_id = conversation_id
+        self.places = places
 
 
 class ArchiveError(ExportError):

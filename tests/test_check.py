@@ -30,9 +30,10 @@ from export_engine import (
     export_conversations,
     open_source,
 )
-from export_engine.sources import from_rows, read_sql, sorted_rows
+from export_engine.sources import from_conversations, from_rows, read_sql, sorted_rows
 
 JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+NOON = datetime(2026, 6, 11, 12, tzinfo=UTC)
 CHANNEL = Channel("SMS Support")
 ROW = {
     "message_id": "m1",
@@ -354,3 +355,20 @@ def test_options_are_the_export_s() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         check_source(from_rows(broken()))
+
+
+def test_whole_conversations_of_one_id_are_all_told() -> None:
+    """Those that follow each other are problems, each with where both stand."""
+    made = [
+        Conversation(id_, Contact("Jane"), [Message(f"m{n}", NOON, "inbound", "customer")])
+        for n, id_ in enumerate(["a", "a", "b", "c", "c", "c"])
+    ]
+    found = check_source(made)
+    (problem,) = found.problems
+    assert (found.ok, problem.column, problem.count) == (False, "conversation_id", 3)
+    assert [(e.value, e.conversation_id) for e in problem.examples] == [
+        ("conversation number 1 and conversation number 2", "a"),
+        ("conversation number 4 and conversation number 5", "c"),
+        ("conversation number 5 and conversation number 6", "c"),
+    ]
+    assert check_source(sorted_rows(from_conversations(made))).ok

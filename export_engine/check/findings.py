@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from export_engine.check.report import Example, Problem
-from export_engine.errors import RowError, SourceError
+from export_engine.errors import GroupingError, RowError, SourceError
 
 __all__ = ["SHOWN", "Findings", "example_of"]
 
 #: How many values of one kind are shown, how much of each, and how many are counted in a column of one batch.
 SHOWN, _LONGEST_SHOWN, _COUNTED = 3, 160, 2_000
+
+
+_ONE = "give all messages in one, give each an id of its own, or sort with --sort"
 
 
 @dataclass(slots=True)
@@ -36,6 +39,10 @@ class Findings:
 
     def refuse(self, error: SourceError) -> bool:
         """Take a value that a source refuses; whether more of its column are wanted."""
+        if isinstance(error, GroupingError):
+            example = Example(" and ".join(error.places), None, error.conversation_id, None)
+            self.add("conversation_id", "is that of two whole conversations, one after the other", _ONE, 1, [example])
+            return True
         if not isinstance(error, RowError):
             self.add(
                 None, "cannot be read", "mend the line, or leave it out", 1, [Example(str(error), None, None, None)]

@@ -90,6 +90,9 @@ class SourceContext:
     then is not raised: the value is null, an id empty, a line left out, and reading goes on. It returns whether to look
     for more in that column of the batch; if not, what follows there is null.
 
+    `last_whole` is the last conversation of those sources that give whole ones, and where it stands: the next must be
+    another (see `sources.whole`), unless rows are sorted afterwards and it may come `in_parts`.
+
     A source that knows how much it has to read sets `share`, which tells how much of it has been read, from 0 to 1.
     """
 
@@ -101,6 +104,8 @@ class SourceContext:
     naive_times: int = 0
     refused: Callable[[SourceError], bool] | None = None
     share: Callable[[], float | None] | None = None
+    last_whole: tuple[str, str] | None = None
+    in_parts: bool = False
 
     def counts(self) -> tuple[int, int]:
         """What has been counted, to go back to by `recount` where values are read again."""

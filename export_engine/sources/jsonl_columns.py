@@ -16,6 +16,7 @@ from export_engine.schema import CREATED_AT, MAX_BATCH_ROWS, ROW_SCHEMA, TIMES
 from export_engine.sources import SourceContext
 from export_engine.sources.jsonl_lines import INTEGER, NUMBER, Lines, in_columns
 from export_engine.sources.values import BadValue, column, named
+from export_engine.sources.whole import each_once, line_place
 
 __all__ = ["columnar"]
 
@@ -34,8 +35,11 @@ _MESSAGE = {
 _TEXT = pa.string()
 
 
-def columnar(lines: Lines, context: SourceContext) -> list[pa.RecordBatch] | None:
-    """The rows of whole lines, in `ROW_SCHEMA` and bounded; None where another road is taken."""
+def columnar(lines: Lines, name: str, context: SourceContext) -> list[pa.RecordBatch] | None:
+    """The rows of whole lines of the file `name`, in `ROW_SCHEMA` and bounded; None where another road is taken.
+
+    Raises GroupingError for a conversation that the line before has, too.
+    """
     usual = dict.fromkeys(("conversation_id", "contact_phone", "message_id", "message_time", CREATED_AT), _TEXT)
     found = in_columns(lines, _options(**usual))
     if found is None:
@@ -43,12 +47,14 @@ def columnar(lines: Lines, context: SourceContext) -> list[pa.RecordBatch] | Non
         found = in_columns(lines, _options(**kinds)) if kinds != usual else None
     counts = context.counts()
     try:
-        rows = None if found is None else _rows(found, context)
+        made = None if found is None else _rows(found, context)
     except BadValue:
-        rows = None
-    if rows is None:
+        made = None
+    if made is None:
         context.recount(counts)  # the other road counts them again
         return None
+    ids, rows = made
+    each_once(ids, lambda at: line_place(lines.number + at, name), context)  # no line is blank here
     return list(_bounded(rows))
 
 
@@ -91,8 +97,8 @@ def _kinds(lines: Lines) -> dict[str, pa.DataType]:
     }
 
 
-def _rows(conversations: pa.RecordBatch, context: SourceContext) -> pa.RecordBatch | None:
-    """One row a message; None at the least doubt, BadValue for a value that breaks a rule."""
+def _rows(conversations: pa.RecordBatch, context: SourceContext) -> tuple[pa.StringArray, pa.RecordBatch] | None:
+    """The conversations' ids, and one row a message; None at the least doubt, BadValue for what breaks a rule."""
     lists, contact = conversations.column("messages"), conversations.column("contact")
     lengths = pc.list_value_length(lists)
     if lists.null_count or contact.null_count or pc.min(lengths).as_py() == 0:
@@ -109,9 +115,11 @@ def _rows(conversations: pa.RecordBatch, context: SourceContext) -> pa.RecordBat
     }
     of_row = pa.array(np.repeat(np.arange(len(lists)), lengths.to_numpy()))
     columns = {name: column(name, given, context, sound=True) for name, given in found.items()}
-    columns |= {name: column(name, given, context, sound=True).take(of_row) for name, given in of_conversation.items()}
+    shared = {name: column(name, given, context, sound=True) for name, given in of_conversation.items()}
+    columns |= {name: given.take(of_row) for name, given in shared.items()}
     columns["speaker_name"] = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
-    return pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
+    rows = pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
+    return shared["conversation_id"], rows
 
 
 def _bounded(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -82,7 +82,8 @@ def read_nested_jsonl(given: Given) -> Source:
     one whole line is held, decoded, at a time (several times its size).
 
     Errors while reading: OSError of the file itself; SourceError for a line that is not JSON or damaged compressed
-    data; RowError for a missing, unknown or doubled key and wherever `from_conversations` raises it; `row` is the line.
+    data; RowError for a missing, unknown or doubled key, and RowError and GroupingError wherever `from_conversations`
+    raises them; `row` is the line.
     """
     return FileSource(given, nested_batches)
 
@@ -103,11 +104,11 @@ def nested_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBat
 
     def careful(lines: Lines) -> Iterator[list[pa.RecordBatch]]:
         conversations = read_lines(lines, lambda number, line: _conversation(line, number, file.name), context)
-        for batch in gather(conversations, context, _line_of):
+        for batch in gather(conversations, context, _line_of, file.name):
             yield [batch]
 
     for lines in line_blocks(file, _BLOCK):
-        for batches in by_two_roads(lines, lambda lines: columnar(lines, context), careful):
+        for batches in by_two_roads(lines, lambda lines: columnar(lines, file.name, context), careful):
             yield from batches
 
 

@@ -27,6 +27,7 @@ from export_engine.model import Conversation, Message
 from export_engine.schema import CREATED_AT, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.values import BadValue, column_of, converted, named, row_error
+from export_engine.sources.whole import each_once, line_place
 from export_engine.times import EPOCH
 
 __all__ = ["from_conversations", "gather"]
@@ -65,8 +66,8 @@ def from_conversations(conversations: Iterable[Conversation]) -> Source:
 
     Errors while reading: RowError for a value of the wrong type, a missing id, time, direction or speaker type, an
     empty id, a time outside `times.MIN_US` to `times.MAX_US`, an empty conversation without `created_at`, and, with
-    `strict`, a lone surrogate; SchemaError for an object without one of the attributes. The iterables' own exceptions
-    are not wrapped.
+    `strict`, a lone surrogate; GroupingError for two conversations with one id; SchemaError for an object without one
+    of the attributes. The iterables' own exceptions are not wrapped.
     """
     return _Conversations(conversations)
 
@@ -85,8 +86,11 @@ class _Held:
 
     context: SourceContext
     line_of: Callable[[Any], int] | None
-    #: Number, in the source, of the first message.
+    #: The file that lines are of.
+    name: str
+    #: Numbers, in the source, of the first message and the first conversation.
     number: int = 1
+    nth: int = 1
     #: Messages to pull at a time: fewer while they are huge, and first of all while it is not known whether they are.
     pull: int = 1
     conversations: list[Conversation] = field(default_factory=list)
@@ -105,16 +109,19 @@ class _Held:
 
 
 def gather(
-    conversations: Iterable[Conversation], context: SourceContext, line_of: Callable[[Any], int] | None = None
+    conversations: Iterable[Conversation],
+    context: SourceContext,
+    line_of: Callable[[Any], int] | None = None,
+    name: str = "",
 ) -> Generator[pa.RecordBatch, None, None]:
     """Yield the batches of `conversations`, as `from_conversations` describes.
 
-    `line_of` gives the line a conversation was read from, which then is the `row` of its errors; without it `row` is
-    the 1-based number of the message in the source.
+    `line_of` gives the line of the file `name` a conversation was read from, which then is the `row` of its errors;
+    without it `row` is the 1-based number of the message in the source.
     """
     source = iter(conversations)
     messages: Iterator[Message] = iter(())
-    held = _Held(context, line_of)
+    held = _Held(context, line_of, name)
     try:
         for conversation in source:
             given = _messages(conversation)
@@ -136,7 +143,7 @@ def gather(
                 if len(held.messages) >= rows or held.size >= size:
                     yield _batch(held)
                     number = held.number + len(held.messages) - len(held.empty)
-                    held = _Held(context, line_of, number, held.pull)
+                    held = _Held(context, line_of, name, number, held.nth + len(held.conversations), held.pull)
             del conversation, given  # a huge one need not wait for the next
         if held.messages:
             yield _batch(held)
@@ -190,7 +197,9 @@ def _hold(held: _Held, conversation: Conversation, messages: Iterable[Message], 
     if begun and held.counts:
         held.counts[-1] += count
     elif count or not begun:
-        held.continued |= begun
+        if begun:
+            held.continued = True
+            held.nth -= 1
         held.conversations.append(conversation)
         held.counts.append(count or 1)
     if len(held.messages) - len(held.texts) >= held.pull:
@@ -254,13 +263,14 @@ def _batch(held: _Held) -> pa.RecordBatch:
     rows, conversations = held.messages, held.conversations
     of_row = pa.array(np.repeat(np.arange(len(conversations)), held.counts))
     try:
+        conversation_id = _column(held, "conversation_id", [c.id for c in conversations])
         contacts = [c.contact for c in conversations]
         contact_name = _column(held, "contact_name", [c.name for c in contacts]).take(of_row)
         speaker_type = _column(held, "speaker_type", [m.speaker_type for m in rows])
         speaker_name = _column(held, "speaker_name", [m.speaker_name for m in rows])
         columns = [
             _column(held, "message_id", [m.id for m in rows]),
-            _column(held, "conversation_id", [c.id for c in conversations]).take(of_row),
+            conversation_id.take(of_row),
             contact_name,
             _column(held, "contact_phone", [c.phone for c in contacts]).take(of_row),
             _column(held, "direction", [m.direction for m in rows]),
@@ -275,7 +285,15 @@ def _batch(held: _Held) -> pa.RecordBatch:
         ]
     except AttributeError as error:
         _lacks(error)
+    each_once(conversation_id, lambda at: _place(held, at), held.context, continued=held.continued)
     return pa.RecordBatch.from_arrays(columns, schema=ROW_SCHEMA)
+
+
+def _place(held: _Held, at: int) -> str:
+    """Where a conversation stands, for an error."""
+    if held.line_of is None:
+        return f"conversation number {held.nth + at}"
+    return line_place(held.line_of(held.conversations[at]), held.name)
 
 
 def _created(held: _Held) -> pa.TimestampArray:

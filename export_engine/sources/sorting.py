@@ -46,6 +46,8 @@ def sorted_rows(
     The order is conversation_id, message_time, message_id, the ids as text and bytewise. The whole of `source` is read
     before the first row is handed on. With `dedupe` rows that are alike in every column are one row.
 
+    Conversation objects and lines of nested JSON may have an id in common: their messages are one conversation's.
+
     DuckDB holds at most `memory_limit` (256MB) and spills what is more to a private folder inside `spill_folder`, which
     is removed whatever happens.
 
@@ -70,6 +72,7 @@ class _Sorted:
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         query = f"SELECT * FROM rows ORDER BY {_ORDER}"  # noqa: S608  # of names alone
+        context.in_parts = True
         # UTC, not the export's zone: what goes through here has no local times.
         read = _Counted()
         with (

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_engine.errors import RowError, SourceError
+from export_engine.errors import GroupingError, RowError, SourceError
 from export_engine.model import Contact, Conversation, Message
-from export_engine.schema import ROW_SCHEMA
-from export_engine.sources import SourceContext, inputs
+from export_engine.schema import ROW_SCHEMA, joined_pairs
+from export_engine.sources import SourceContext, inputs, jsonl_nested, open_source
 from export_engine.sources.inputs import opened
 from export_engine.sources.jsonl_nested import looks_nested, read_nested_jsonl
 from export_engine.sources.objects import from_conversations
@@ -53,6 +53,11 @@ def written(path: Path, *lines: dict[str, Any] | bytes) -> Path:
     return path
 
 
+def numbered(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines with ids of their own."""
+    return [line | {"id": f"n{number}"} for number, line in enumerate(lines)]
+
+
 def rows(path: str | os.PathLike[str], **options: Any) -> list[dict[str, Any]]:
     batches = read_nested_jsonl(path).batches(SourceContext(**{"timezone": TAIPEI, **options}))
     return [row for batch in batches for row in batch.to_pylist()]
@@ -60,7 +65,7 @@ def rows(path: str | os.PathLike[str], **options: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None)
-@given(st.lists(conversations, max_size=4), st.booleans())
+@given(st.lists(conversations, max_size=4, unique_by=lambda c: joined_pairs(c.id)), st.booleans())
 def test_file_equals_the_objects_in_it(
     tmp_path_factory: pytest.TempPathFactory, given_ones: list[Conversation], escaped: bool
 ) -> None:
@@ -208,7 +213,7 @@ def test_key_that_is_there_twice_is_refused(
 ) -> None:
     """In any object of any line, also where one of the two is escaped: which value is meant nobody knows."""
     with pytest.raises(RowError, match="twice; keep one") as caught:
-        rows(written(tmp_path / "a", *[LINE] * good_lines, bad, LINE))
+        rows(written(tmp_path / "a", *numbered([LINE] * good_lines), bad, LINE))
     error = caught.value
     assert (error.row, error.column) == (good_lines + 1, column)
     assert (error.conversation_id, error.message_id) == (conversation_id, message_id)
@@ -263,7 +268,7 @@ def test_file_is_closed(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(inputs, "open", noted, raising=False)
     long = LINE | {"messages": [MESSAGE] * 30_000}
-    path = written(tmp_path / "a", long, long, LINE, *([b"{"] if end == "error" else []))
+    path = written(tmp_path / "a", *numbered([long, long, LINE]), *([b"{"] if end == "error" else []))
     batches = read_nested_jsonl(path).batches(SourceContext(UTC))
     next(batches)
     assert not files[0].closed
@@ -279,7 +284,7 @@ def test_file_is_closed(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatc
 
 def test_lines_are_read_as_they_are_needed(tmp_path: Path) -> None:
     """A bad line far behind does not keep the batches before it from coming."""
-    path = written(tmp_path / "a", *[LINE | {"messages": [MESSAGE] * 100}] * 100, b"{")
+    path = written(tmp_path / "a", *numbered([LINE | {"messages": [MESSAGE] * 100}] * 100), b"{")
     batches = read_nested_jsonl(path).batches(SourceContext(UTC))
     assert isinstance(next(batches), pa.RecordBatch)
     with pytest.raises(SourceError, match="line 101"):
@@ -313,3 +318,40 @@ def test_fractions_of_a_microsecond_are_cut(tmp_path: Path) -> None:
 def test_nested_is_told_by_the_first_line(tmp_path: Path, first: bytes, answer: bool) -> None:
     """A `messages` key of the first object that is not blank, and nothing else."""
     assert is_nested(written(tmp_path / "a", first)) is answer
+
+
+# --- one id, one line ---------------------------------------------------------------------------------------------
+
+ODD = {"contact": {"name": "J\ud800"}}  # takes the careful road
+
+
+@pytest.mark.parametrize("block", [1, 300, 2 << 20])
+@pytest.mark.parametrize("blank", [b"", b"\n \n"])
+@pytest.mark.parametrize("odd", [(), (3,), (4,), (3, 4), (1, 6)])
+@pytest.mark.parametrize("same", [2, 3, 4, 5])
+def test_two_lines_of_one_id_are_refused_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, blank: bytes, odd: tuple[int, ...], same: int
+) -> None:
+    """In whatever blocks and by whichever road the lines are read; a blank line parts nothing."""
+    monkeypatch.setattr(jsonl_nested, "_BLOCK", block)
+    lines = [LINE | {"id": f"c{n - (n > same)}"} | (ODD if n in odd else {}) for n in range(1, 8)]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\n".join(json.dumps(line).encode() + blank * (n == same) for n, line in enumerate(lines, 1)))
+    with pytest.raises(GroupingError) as caught:
+        rows(path)
+    assert caught.value.conversation_id == f"c{same}"
+    assert caught.value.places == (f"line {same} of {path}", f"line {same + 1 + blank.count(10)} of {path}")
+
+
+def test_integer_and_its_digits_are_one_id(tmp_path: Path) -> None:
+    """As they are in the CSV."""
+    with pytest.raises(GroupingError, match=r"'7' comes back: line 1 of .* and line 2 of "):
+        rows(written(tmp_path / "a", LINE | {"id": 7}, LINE | {"id": "7"}))
+
+
+def test_last_line_of_a_file_and_first_of_the_next(tmp_path: Path) -> None:
+    """A conversation that two files have is refused where one follows the other, too, and both files are named."""
+    paths = [written(tmp_path / f"{name}.jsonl", LINE) for name in "ab"]
+    with pytest.raises(GroupingError) as caught:
+        list(open_source(*paths).batches(SourceContext(TAIPEI)))
+    assert caught.value.places == tuple(f"line 1 of {path}" for path in paths)

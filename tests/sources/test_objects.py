@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_engine.errors import RowError, SchemaError
+from export_engine.errors import GroupingError, RowError, SchemaError
 from export_engine.model import Contact, Conversation, Message
 from export_engine.schema import MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import SourceContext, objects
 from export_engine.sources.objects import from_conversations
+from export_engine.sources.sorting import sorted_rows
 from export_engine.times import MAX_US, MIN_US
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -108,7 +109,8 @@ shapes: list[Callable[[list[Message]], Iterable[Message]]] = [list, tuple, iter,
 def one_conversation(draw: st.DrawFn) -> Conversation:
     messages = draw(st.lists(one_message, max_size=12))
     created_at = draw(years if not messages else st.none() | years)
-    return Conversation(draw(ids), draw(st.builds(Contact, maybe, maybe)), messages, created_at)
+    id_ = draw(ids | st.sampled_from("ab"))
+    return Conversation(id_, draw(st.builds(Contact, maybe, maybe)), messages, created_at)
 
 
 def rows_of(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
@@ -148,13 +150,24 @@ def read(*conversations: Any, **options: Any) -> list[dict[str, Any]]:
 def test_rows_equal_the_reference_however_batches_are_cut(
     conversations: list[Conversation], data: st.DataObject
 ) -> None:
-    """Rows and the count of surrogates depend on the conversations only, not on batches or the kind of iterable."""
+    """Rows, the count of surrogates and what is refused depend on the conversations only.
+
+    Not on batches or the kind of iterable. Two conversations in a row that have one id are refused.
+    """
+    named = [plain(c.id, []) for c in conversations]
+    twice = next((at for at in range(1, len(named)) if named[at] == named[at - 1]), None)
     wanted, count = reference(conversations, NEW_YORK)
     rows, block = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 8))
     shape = data.draw(st.sampled_from(shapes))
     given_ones = (dataclasses.replace(c, messages=shape(list(c.messages))) for c in conversations)
     with cut(rows, data.draw(st.integers(1, 4000)), block):
         context = SourceContext(NEW_YORK)
+        if twice is not None:
+            with pytest.raises(GroupingError) as caught:
+                list(from_conversations(given_ones).batches(context))
+            assert caught.value.conversation_id == named[twice]
+            assert caught.value.places == (f"conversation number {twice}", f"conversation number {twice + 1}")
+            return
         batches = list(from_conversations(given_ones).batches(context))
     assert rows_of(batches) == [{name: row[name] for name in ROW_SCHEMA.names} for row in wanted]
     assert context.replaced_surrogates == count
@@ -260,7 +273,7 @@ def test_surrogates_of_a_contact_are_counted_once() -> None:
     context = SourceContext(UTC)
     long = conversation(contact=Contact("J\ud800"), messages=(message(n) for n in range(100)))
     with cut(7, 1 << 20, 3):
-        rows = rows_of(from_conversations([long, conversation(message(text="\ud83d\ude00"))]).batches(context))
+        rows = rows_of(from_conversations([long, conversation(message(text="\ud83d\ude00"), id="c2")]).batches(context))
     assert {row["contact_name"] for row in rows} == {"J\ufffd", "Jane"}
     assert {row["speaker_name"] for row in rows} == {"J\ufffd", "Jane"}
     assert rows[-1]["message_text"] == "😀"  # a pair is the character that it stands for
@@ -505,3 +518,41 @@ def test_callers_own_exception_is_not_wrapped(error: BaseException, of_messages:
         list(from_conversations(conversations).batches(SourceContext(UTC)))
     assert caught.value is error
     assert caught.value.__cause__ is None
+
+
+# --- one id, one conversation -------------------------------------------------------------------------------------
+
+
+def test_two_conversations_of_one_id_are_refused_by_name_and_place() -> None:
+    """Merged, they would be a CSV that nobody wrote; the error says where both stand and how to mend it."""
+    given_ones = [conversation(message(), id="c0"), conversation(message()), conversation(message(2))]
+    with pytest.raises(GroupingError) as caught:
+        read(*given_ones)
+    assert str(caught.value) == (
+        "conversation 'c1' comes back: conversation number 2 and conversation number 3 are whole conversations with "
+        "this one id; give each its own, or give all messages in one, or put their rows together with --sort (in "
+        "Python sorted_rows(source))"
+    )
+
+
+@pytest.mark.parametrize("second", [7, "7", b"7", Decimal(7)])
+def test_ids_are_compared_as_they_are_written(second: Any) -> None:
+    """An integer and its digits are one id."""
+    with pytest.raises(GroupingError, match="conversation '7' comes back"):
+        read(conversation(message(), id="7"), conversation(message(2), id=second))
+
+
+@pytest.mark.parametrize("messages", [0, 1, MAX_BATCH_ROWS - 1, MAX_BATCH_ROWS, MAX_BATCH_ROWS + 1, 2 * MAX_BATCH_ROWS])
+def test_conversation_of_the_same_id_in_the_next_batch_is_refused(messages: int) -> None:
+    """Wherever the batches end."""
+    long = conversation(*[message(n) for n in range(messages)], created_at=NOON)
+    assert len({row["conversation_id"] for row in read(long)}) == 1
+    with pytest.raises(GroupingError) as caught:
+        read(conversation(message(), id="c0"), long, conversation(message(-1)))
+    assert caught.value.places == ("conversation number 2", "conversation number 3")
+
+
+def test_sorted_conversations_of_one_id_are_one() -> None:
+    """Who sorts puts rows together by their id: that is what the error advises."""
+    source = sorted_rows(from_conversations([conversation(message(2)), conversation(message(1))]))
+    assert [row["message_id"] for row in rows_of(source.batches(SourceContext(UTC)))] == ["m1", "m2"]
