@@ -8,15 +8,18 @@ against. Nothing here fails because of a time: targets that are missed are shown
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-__all__ = ["Check", "at_least", "at_most", "interleaved", "note", "record"]
+__all__ = ["Check", "at_least", "at_most", "interleaved", "note", "record", "without"]
 
 #: A contender that has taken this many seconds altogether is left out of the rounds that follow.
 PATIENCE = 60.0
@@ -120,3 +123,15 @@ def record(benchmark: BenchmarkFixture, *checks: Check, **facts: Any) -> None:
         for check in checks
     ]
     benchmark.extra_info.update(facts)
+
+
+@contextmanager
+def without(*modules: str) -> Iterator[None]:
+    """As if these were not installed: what the engine is where its kernel was not built, or ISA-L has no wheel.
+
+    An export looks for them as it begins, and again from batch to batch: this has to hold until its end.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in modules:
+            patch.setitem(sys.modules, module, None)  # import's own way to say "not there"
+        yield

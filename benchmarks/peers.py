@@ -5,12 +5,13 @@ helps them is left outside the timing: names are given (the engine makes them it
 engine is given instants), and each peer gets the rows in the shape that it takes fastest: tuples of `str` for `csv`,
 one data frame or table for the others, cut by themselves where slicing beforehand would not be an honest part of
 the job. The fastest of them come once more, as they would replace the engine: from the same table or the same objects
-(`given`), names alone made beforehand. DuckDB's files are on a RAM disk where there is one. Bytes go to a sink that
-drops them.
+(`given`), names alone made beforehand. Files of DuckDB and hayazip are on a RAM disk where there is one. Bytes go to a
+sink that drops them.
 
 Where a peer cannot do exactly the same: `csv` before Python 3.12, pandas and polars write null as `""`
 (`tells_null` is False); DuckDB ends lines with LF, quotes the header and does not keep the rows of a file in order;
-some builds of `zip` do not flag names as UTF-8.
+hayazip does not keep the files in order (`keeps_order` is False for both); some builds of `zip` do not flag names as
+UTF-8.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +34,18 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from benchmarks import data
+from benchmarks.archivers import (
+    Text,
+    by_hayazip,
+    by_isal,
+    by_isal_on_threads,
+    by_stream_zip,
+    by_zipfile,
+    isal_object,
+    ram_folder,
+    through_zipstream,
+    zlib_object,
+)
 from benchmarks.job import Member, Sink, Work
 from export_engine import Conversation
 from export_engine.schema import COLUMN_NAMES
@@ -55,7 +65,9 @@ class Peer:
     """One way to do it: `prepare`, outside the timing, makes of the work what `write` takes.
 
     `given` is what it starts from: rows in the shape that it likes best, or what the engine gets too: `"Arrow"` or
-    `"objects"`. `tells_null` is whether null and `""` differ in its CSV, `keeps_order` whether rows stay in order.
+    `"objects"`. `tells_null` is whether null and `""` differ in its CSV, `keeps_order` whether rows and members stay in
+    order. `leads` says that it is among the fastest of its kind, or that something is measured by it: it is run with
+    every set, the others with two of them.
     """
 
     name: str
@@ -64,21 +76,10 @@ class Peer:
     tells_null: bool = True
     keeps_order: bool = True
     given: str = "its best"
+    leads: bool = False
 
 
-# --- into zipfile --------------------------------------------------------------------------------------------------
-
-
-def _zip(members: Iterable[tuple[Member, bytes]], sink: Sink, level: int) -> None:
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
-        for member, text in members:
-            created = member.created
-            # The tuple by hand: `timetuple()` costs five times as much.
-            moment = (created.year, created.month, created.day, created.hour, created.minute, created.second)
-            archive.writestr(zipfile.ZipInfo(member.name, moment), text, zipfile.ZIP_DEFLATED, level)
-
-
-# --- csv, into each of the three -----------------------------------------------------------------------------------
+# --- csv --------------------------------------------------------------------------------------------------------
 
 
 def _tuples(job: Work) -> list[tuple[Member, list[Cells]]]:
@@ -97,22 +98,12 @@ def _csvs(members: Iterable[tuple[Member, list[Cells]]]) -> Iterator[tuple[Membe
 
 
 def _csv_zipfile(members: list[tuple[Member, list[Cells]]], sink: Sink, level: int) -> None:
-    _zip(_csvs(members), sink, level)
-
-
-def _zipstream(members: Iterable[tuple[Member, Any]]) -> Iterator[bytes]:
-    from zipstream import ZipStream  # noqa: PLC0415  # a peer is loaded when it is used
-
-    archive = ZipStream(compress_type=zipfile.ZIP_DEFLATED)
-    for member, content in members:
-        archive.add(content, member.name)
-        yield from archive.file()
-    yield from archive.finalize()
+    by_zipfile(_csvs(members), sink, level)
 
 
 def _csv_zipstream_whole(members: list[tuple[Member, list[Cells]]], sink: Sink) -> None:
     # For bytes zipstream-ng knows the size, as with `size=` for an iterable: no zip64.
-    sink.writelines(_zipstream(_csvs(members)))
+    sink.writelines(through_zipstream(_csvs(members)))
 
 
 class _Echo:
@@ -132,25 +123,11 @@ def _lines(rows: list[Cells]) -> Iterator[bytes]:
 
 
 def _csv_zipstream_rows(members: list[tuple[Member, list[Cells]]], sink: Sink) -> None:
-    sink.writelines(_zipstream((member, _lines(rows)) for member, rows in members))
+    sink.writelines(through_zipstream((member, _lines(rows)) for member, rows in members))
 
 
 def _csv_stream_zip(members: list[tuple[Member, list[Cells]]], sink: Sink, deflate: Callable[[], Any]) -> None:
-    from stream_zip import ZIP_32, stream_zip  # noqa: PLC0415  # a peer is loaded when it is used
-
-    files = ((member.name, member.created, 0o100644, ZIP_32, (text,)) for member, text in _csvs(members))
-    # ZIP_32 and no extended times write the least; whole members as one chunk, and large chunks out, cost the least.
-    sink.writelines(stream_zip(files, chunk_size=1 << 20, get_compressobj=deflate, extended_timestamps=False))
-
-
-def _zlib_object(level: int) -> Any:
-    return zlib.compressobj(level, zlib.DEFLATED, -15)
-
-
-def _isal_object() -> Any:
-    from isal import isal_zlib  # noqa: PLC0415  # a peer is loaded when it is used
-
-    return isal_zlib.compressobj(2, zlib.DEFLATED, -15)
+    by_stream_zip(_csvs(members), sink, deflate)
 
 
 def _csv_of_objects(prepared: tuple[Work, list[Conversation]], sink: Sink, level: int) -> None:
@@ -181,30 +158,39 @@ def _csv_of_objects(prepared: tuple[Work, list[Conversation]], sink: Sink, level
                 ],
             )
 
-    _zip(_csvs(tuples()), sink, level)
+    by_zipfile(_csvs(tuples()), sink, level)
 
 
 # --- pyarrow and data frames ---------------------------------------------------------------------------------------
 
 
-def _arrow_zipfile(job: Work, sink: Sink, level: int) -> None:
-    _arrow_csvs(job.text, job.members, sink, level)
+#: How CSVs that are made one by one get into an archive.
+Into = Callable[[list[Member], Callable[[Member], Text], Sink], None]
 
 
-def _arrow_csvs(text: pa.RecordBatch, members: list[Member], sink: Sink, level: int) -> None:
+def _into(archiver: Callable[..., None], **options: int) -> Into:
+    """An archiver that takes the CSVs as they are made."""
+    return lambda members, csv, sink: archiver(((member, csv(member)) for member in members), sink, **options)
+
+
+def _arrow(job: Work, sink: Sink, into: Into) -> None:
+    _arrow_csvs(job.text, job.members, sink, into)
+
+
+def _arrow_csvs(text: pa.RecordBatch, members: list[Member], sink: Sink, into: Into) -> None:
     options = pacsv.WriteOptions(include_header=False, eol="\r\n", quoting_style="all_valid")
     header = HEADER.encode()
 
-    def csvs() -> Iterator[tuple[Member, bytes]]:
-        for member in members:
-            csv = pa.BufferOutputStream()
-            pacsv.write_csv(text.slice(member.start, member.stop - member.start), csv, options)
-            yield member, b"".join((header, csv.getvalue()))
+    def csv(member: Member) -> Text:
+        made = pa.BufferOutputStream()
+        made.write(header)
+        pacsv.write_csv(text.slice(member.start, member.stop - member.start), made, options)
+        return made.getvalue()
 
-    _zip(csvs(), sink, level)
+    into(members, csv, sink)
 
 
-def _arrow_of_table(job: Work, sink: Sink, level: int) -> None:
+def _arrow_of_table(job: Work, sink: Sink, into: Into) -> None:
     """From instants, and without being told where conversations end."""
     (rows,) = job.rows.table.combine_chunks().to_batches()
     stops = pc.run_end_encode(rows["conversation_id"]).run_ends.to_pylist()
@@ -216,14 +202,18 @@ def _arrow_of_table(job: Work, sink: Sink, level: int) -> None:
     text = rows["message_time"].cast(pa.timestamp("us")).cast(pa.string())
     times = pc.binary_join_element_wise(pc.binary_replace_slice(text, 10, 11, "T"), "Z", "")
     columns = [times if name == "message_time" else rows[name] for name in COLUMN_NAMES]
-    _arrow_csvs(pa.RecordBatch.from_arrays(columns, list(COLUMN_NAMES)), members, sink, level)
+    _arrow_csvs(pa.RecordBatch.from_arrays(columns, list(COLUMN_NAMES)), members, sink, into)
+
+
+def _same(job: Work) -> Work:
+    return job
 
 
 def _objects(job: Work) -> tuple[Work, list[Conversation]]:
     return job, data.conversations(job.rows.table)
 
 
-def _arrow_of_objects(prepared: tuple[Work, list[Conversation]], sink: Sink, level: int) -> None:
+def _arrow_of_objects(prepared: tuple[Work, list[Conversation]], sink: Sink, into: Into) -> None:
     """A list for each column, the fastest way from objects to a table."""
     job, talks = prepared
     messages = [message for talk in talks for message in talk.messages]
@@ -244,7 +234,7 @@ def _arrow_of_objects(prepared: tuple[Work, list[Conversation]], sink: Sink, lev
         "sender_account": pa.array([m.sender_account for m in messages], pa.string()),
     }
     rows = replace(job.rows, table=pa.table(columns))
-    _arrow_of_table(replace(job, rows=rows), sink, level)
+    _arrow_of_table(replace(job, rows=rows), sink, into)
 
 
 def _frame(job: Work) -> tuple[Work, Any]:
@@ -260,7 +250,7 @@ def _pandas_zipfile(prepared: tuple[Work, Any], sink: Sink, level: int) -> None:
             text = rows.to_csv(index=False, header=False, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
             yield member, (HEADER + text).encode()
 
-    _zip(csvs(), sink, level)
+    by_zipfile(csvs(), sink, level)
 
 
 def _polars(job: Work) -> tuple[Work, Any]:
@@ -281,7 +271,7 @@ def _polars_zipfile(prepared: tuple[Work, Any], sink: Sink, level: int) -> None:
             rows.write_csv(text, include_header=False, quote_style="always", line_terminator="\r\n")
             yield member, text.getvalue()
 
-    _zip(csvs(), sink, level)
+    by_zipfile(csvs(), sink, level)
 
 
 # --- DuckDB and zip ------------------------------------------------------------------------------------------------
@@ -302,7 +292,7 @@ def _duckdb(job: Work) -> tuple[Work, Any]:
 
 def _duckdb_zip(prepared: tuple[Work, Any], sink: Sink, level: int) -> None:
     job, connection = prepared
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:  # noqa: PTH112, S108  # a RAM disk
+    with ram_folder() as folder:
         connection.execute(
             f"COPY messages TO '{folder}/parts' (FORMAT csv, PARTITION_BY (number), HEADER, FORCE_QUOTE *)"
         )
@@ -322,31 +312,42 @@ def _duckdb_zip(prepared: tuple[Work, Any], sink: Sink, level: int) -> None:
         assert run.returncode == 0
 
 
-#: Every peer; those that come with a level of zlib, at 1 (their fastest) and 6 (the usual).
+_ZLIB_1, _ZLIB_6 = (_into(by_zipfile, level=level) for level in (1, 6))
+_ISAL_0, _ISAL_1, _ISAL_2 = (_into(by_isal, level=level) for level in range(3))
+_ISAL_ON_THREADS: Into = partial(by_isal_on_threads, level=1)
+_HAYAZIP = _into(by_hayazip)
+
+
+def _replacing(how: str, into: Into, *, keeps_order: bool = True) -> Iterator[Peer]:
+    """A peer of pyarrow.csv in the engine's place: from the same table, and from the same objects."""
+    for given, prepare, write in (("Arrow", _same, _arrow_of_table), ("objects", _objects, _arrow_of_objects)):
+        name = f"pyarrow.csv + {how}, from the same {'table' if given == 'Arrow' else given}"
+        yield Peer(name, prepare, partial(write, into=into), keeps_order=keeps_order, given=given, leads=True)
+
+
+#: Every peer. Those that come with a level of zlib have 1 (its fastest) and 6 (the usual); of ISA-L's, 1 is as small as
+#: 2 and hardly slower than 0, which makes archives a quarter larger.
 PEERS = (
     Peer("csv + zipfile, level 1", _tuples, partial(_csv_zipfile, level=1), _TELLS_NULL),
     Peer("csv + zipfile, level 6", _tuples, partial(_csv_zipfile, level=6), _TELLS_NULL),
-    Peer("csv + zipstream-ng, whole members", _tuples, _csv_zipstream_whole, _TELLS_NULL),
+    Peer("csv + zipstream-ng, whole members", _tuples, _csv_zipstream_whole, _TELLS_NULL, leads=True),
     Peer("csv + zipstream-ng, row by row", _tuples, _csv_zipstream_rows, _TELLS_NULL),
-    Peer("csv + stream-zip, level 1", _tuples, partial(_csv_stream_zip, deflate=partial(_zlib_object, 1)), _TELLS_NULL),
-    Peer("csv + stream-zip, isal", _tuples, partial(_csv_stream_zip, deflate=_isal_object), _TELLS_NULL),
-    Peer("pyarrow.csv + zipfile, level 1", lambda job: job, partial(_arrow_zipfile, level=1)),
-    Peer("pyarrow.csv + zipfile, level 6", lambda job: job, partial(_arrow_zipfile, level=6)),
+    Peer("csv + stream-zip, level 1", _tuples, partial(_csv_stream_zip, deflate=partial(zlib_object, 1)), _TELLS_NULL),
+    Peer("csv + stream-zip, isal 2", _tuples, partial(_csv_stream_zip, deflate=partial(isal_object, 2)), _TELLS_NULL),
+    Peer("pyarrow.csv + zipfile, level 1", _same, partial(_arrow, into=_ZLIB_1)),
+    Peer("pyarrow.csv + zipfile, level 6", _same, partial(_arrow, into=_ZLIB_6), leads=True),
+    Peer("pyarrow.csv + zipfile with isal, level 0", _same, partial(_arrow, into=_ISAL_0)),
+    Peer("pyarrow.csv + zipfile with isal, level 1", _same, partial(_arrow, into=_ISAL_1), leads=True),
+    Peer("pyarrow.csv + zipfile with isal, level 2", _same, partial(_arrow, into=_ISAL_2)),
+    Peer("pyarrow.csv + zipfile, isal 1 on threads", _same, partial(_arrow, into=_ISAL_ON_THREADS), leads=True),
+    Peer("pyarrow.csv + hayazip", _same, partial(_arrow, into=_HAYAZIP), keeps_order=False),
     Peer("polars + zipfile, level 1", _polars, partial(_polars_zipfile, level=1), tells_null=False),
     Peer("pandas + zipfile, level 1", _frame, partial(_pandas_zipfile, level=1), tells_null=False),
     Peer("DuckDB + zip, level 1", _duckdb, partial(_duckdb_zip, level=1), keeps_order=False),
-    Peer(
-        "pyarrow.csv + zipfile, level 1, from the same table",
-        lambda job: job,
-        partial(_arrow_of_table, level=1),
-        given="Arrow",
-    ),
-    Peer(
-        "pyarrow.csv + zipfile, level 1, from the same objects",
-        _objects,
-        partial(_arrow_of_objects, level=1),
-        given="objects",
-    ),
+    *_replacing("zipfile, level 1", _ZLIB_1),
+    *_replacing("zipfile with isal, level 1", _ISAL_1),
+    *_replacing("zipfile, isal 1 on threads", _ISAL_ON_THREADS),
+    *_replacing("hayazip", _HAYAZIP, keeps_order=False),
     Peer(
         "csv + zipfile, level 1, from the same objects",
         _objects,

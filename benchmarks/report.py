@@ -99,7 +99,7 @@ def _peers(info: dict[str, Any], charts: dict[str, str]) -> Iterator[str]:
     rows, seconds, sizes = info["rows"], {n: t["median"] for n, t in info["seconds"].items()}, info["sizes"]
     order = sorted(seconds, key=seconds.__getitem__)
     ours = seconds["ours, fast, from Arrow"]
-    file = f"peers-{info['set']}.svg"
+    file = f"peers-{info['set'].replace(' ', '-')}.svg"
     charts[file] = bars(
         f"Messages a second: {info['set']}",
         f"{rows:,} messages in {info['conversations']:,} conversations, into one ZIP of CSVs",
@@ -116,10 +116,11 @@ def _peers(info: dict[str, Any], charts: dict[str, str]) -> Iterator[str]:
     yield f"## Peers: {info['set']}\n"
     yield f"{rows:,} messages in {info['conversations']:,} conversations; every archive was read back and compared.\n"
     yield f"![Messages a second]({file})\n"
-    yield (
-        f"From the same table `fast` is {info['same']['Arrow']:.1f} times as fast as the best of the others, from the "
-        f"same objects {info['same']['objects']:.1f} times; the rest of them start from rows made ready for them.\n"
+    same = ", ".join(
+        f"from {kind} {seconds[peer] / seconds[f'ours, fast, from {kind}']:.1f} times ({peer.partition(', from')[0]})"
+        for kind, peer in info["same"].items()
     )
+    yield f"`fast` against the best that starts from the same: {same}. The rest start from rows made ready for them.\n"
     yield _table(
         ("", "seconds", "times slower than `fast`", "archive, MB"),
         *((name, f"{seconds[name]:.3f}", f"{seconds[name] / ours:.1f}", f"{sizes[name] / 1e6:.2f}") for name in order),

@@ -24,9 +24,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import data, raw
+from benchmarks.archivers import by_isal
 from benchmarks.charts import Axis, Bar, Series, bars, plot
 from benchmarks.job import Null, Work, check, work
-from benchmarks.measure import Check, interleaved
+from benchmarks.measure import Check, interleaved, without
 from benchmarks.peers import PEERS, Peer
 from export_engine.pipeline.deflate import PIECE
 
@@ -35,7 +36,7 @@ BENCHMARK = r"^(@pytest\.mark\.scale\n)?(?:@.*\n)*def (test_\w+)"
 ROOT = Path(__file__).parent.parent
 
 #: What the peers need that the engine does not.
-BESIDES = ("stream_zip", "polars", "pandas", "duckdb")
+BESIDES = ("stream_zip", "polars", "pandas", "duckdb", "hayazip")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,42 @@ def test_the_check_sees_a_missing_member(job: Work) -> None:
     fewer = job.rows.table.slice(0, job.members[-1].start)
     with pytest.raises(AssertionError):
         check(job, b"".join(data.export(fewer, job.rows.days)))
+
+
+def test_a_peer_with_isal_leaves_zipfile_as_it_was(job: Work) -> None:
+    """What comes after it deflates with zlib again."""
+    before = zipfile._get_compressor  # type: ignore[attr-defined]  # that is what is looked at
+    by_isal([(job.members[0], b"text")], Null(), level=1)
+    assert zipfile._get_compressor is before  # type: ignore[attr-defined]  # the same
+
+
+def test_a_peer_may_write_members_in_another_order_but_none_twice(job: Work) -> None:
+    """Where order is not asked for, the members still are these, each once."""
+    reordered = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(ours(job))) as old, zipfile.ZipFile(reordered, "w") as new:
+        for name in reversed(old.namelist()):
+            new.writestr(name, old.read(name))
+    check(job, reordered.getvalue(), keeps_order=False)
+    with pytest.raises(AssertionError):
+        check(job, reordered.getvalue())
+    with zipfile.ZipFile(reordered, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(job.members[0].name, archive.read(job.members[0].name))
+    with pytest.raises(AssertionError):
+        check(job, reordered.getvalue(), keeps_order=False)
+
+
+@pytest.mark.parametrize(
+    ("gone", "backend"),
+    [((), "native"), (("export_engine._native",), "isal 2"), (("export_engine._native", "isal"), "zlib 1")],
+)
+def test_fallbacks_are_what_they_are_called(job: Work, gone: tuple[str, ...], backend: str) -> None:
+    """The figures beside the kernel's come from what their names say; afterwards it is there again."""
+    if backend == "native":
+        pytest.importorskip("export_engine._native", reason="built where there is a compiler")
+    before = data.drain(job.rows.table, job.rows.days).report.backend
+    with without(*gone):
+        assert data.drain(job.rows.table, job.rows.days).report.backend.startswith(backend)
+    assert data.drain(job.rows.table, job.rows.days).report.backend == before
 
 
 # --- data ----------------------------------------------------------------------------------------------------------
