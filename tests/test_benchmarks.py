@@ -75,6 +75,7 @@ def test_a_peer_writes_the_same_archive(job: Work, peer: Peer) -> None:
     peer.write(prepared, Null())
 
 
+@pytest.mark.slow
 def test_the_engine_passes_the_same_check(job: Work) -> None:
     """What peers are held to, the engine is."""
     check(job, ours(job))
@@ -181,6 +182,7 @@ def test_chitchat_is_exported_whole() -> None:
 # --- measuring -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_contenders_take_turns() -> None:
     """A round to warm up, then A B A B; what a contender leaves behind is tidied up before the next begins."""
     events: list[str] = []

@@ -115,6 +115,7 @@ def roads(made: Sequence[dict[str, Any]], folder: Path) -> Iterator[Any]:
         yield lambda: open_source(folder / "a.csv")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     tables(),
@@ -138,6 +139,7 @@ def test_it_says_yes_exactly_when_the_export_succeeds(
             assert found.replaced_surrogates == report.replaced_surrogates
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.sampled_from(["message_time", "created_at"]), st.sampled_from([0, 500, 8 << 20]))
 def test_long_conversations(data: st.DataObject, range_by: Any, spool_limit: int) -> None:
@@ -198,6 +200,7 @@ def test_all_bad_values_are_counted() -> None:
     assert (found.messages, found.ok) == (5, False)
 
 
+@pytest.mark.slow
 def test_a_column_that_is_wrong_throughout() -> None:
     """It is counted up to a bound in each batch, and the other columns are looked at all the same."""
     found = check(*[{"message_time": "11/06/2026", "direction": "in"}] * 5000)

@@ -631,6 +631,7 @@ def test_a_download_whose_source_fails(loop: str) -> None:
     until(lambda: not ours())
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its shutdown cancels the download, and the export ends with it."""
     if os.name == "nt":

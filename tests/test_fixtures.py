@@ -79,6 +79,7 @@ def listing() -> list[list[str]]:
     return [line.split("\t") for line in (FIXTURES / "golden/listing.txt").read_text("utf-8").split("\n")[:-1]]
 
 
+@pytest.mark.slow
 def test_committed_files_are_as_built() -> None:
     """`build.py --check`, run as a script, finds no difference."""
     done = subprocess.run(
@@ -272,6 +273,7 @@ def test_written_parquet_is_the_flat_table(tmp_path: Path, monkeypatch: pytest.M
     assert pq.read_table(tmp_path / "three.parquet").equals(flat_table(conversations_of_three()))
 
 
+@pytest.mark.slow
 def test_written_nested_has_the_fixtures_shape(tmp_path: Path) -> None:
     """The lines flatten, as the fixture's do, to the rows of `flat_table`."""
     some = list(islice(chitchat(), 20))

@@ -178,6 +178,7 @@ def test_the_core_alone_helps(tmp_path: Path) -> None:
         assert with_core_alone(command, "--help", cwd=tmp_path)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "extra"),
     [

@@ -111,6 +111,7 @@ def test_each_recipe_has_a_command() -> None:
             assert f"\n-- {part} " in head
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", SHAPES)
 def test_a_shape_in_one_command(recipe: str, clone: Path) -> None:
     """The page's, word for word: the rows that must come of it, and an archive without problems."""
@@ -123,6 +124,7 @@ def test_a_shape_in_one_command(recipe: str, clone: Path) -> None:
     assert not verify_archive(clone / "out.zip").problems
 
 
+@pytest.mark.slow
 def test_chatwoot_in_one_command(chatwoot: tuple[str, list[Row]], clone: Path) -> None:
     """The page's, with another URL."""
     url, rows = chatwoot

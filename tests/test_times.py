@@ -111,6 +111,7 @@ def test_offsets_of_any_times(zone: tzinfo, year: int, data: st.DataObject) -> N
         assert len(utc_offsets(np.array(us), zone)) == 1
 
 
+@pytest.mark.slow
 @given(st.sampled_from(NAMES), st.data())
 @FEW
 def test_stray_years(name: str, data: st.DataObject) -> None:

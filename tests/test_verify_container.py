@@ -39,6 +39,7 @@ def small(folder: Path, compression: Compression, spool_limit: int) -> Made:
     return make(folder, [talk(1, ["a"]), talk(3, [])], compression=compression, spool_limit=spool_limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compression", "spool_limit"),
     [("store", 8 << 20), ("fast", 8 << 20), ("fast", 0)],
@@ -72,6 +73,7 @@ def test_any_bit(tmp_path: Path, compression: Compression, spool_limit: int) -> 
             assert [archive.read(info) for info in archive.infolist()] == texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spool_limit", [8 << 20, 0], ids=["whole", "streamed"])
 def test_any_length(tmp_path: Path, spool_limit: int) -> None:
     """A beginning of an archive is never taken for one, nor is one with a byte less anywhere else."""
@@ -102,6 +104,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ENDS = 56 + 20 + 22
 
 
+@pytest.mark.slow
 def test_any_bit_of_the_zip64_end(many: Path) -> None:
     """Every bit of the zip64 end record, its locator and the end record is found by what they say of the members.
 
@@ -127,6 +130,7 @@ def test_any_bit_of_the_zip64_end(many: Path) -> None:
     assert unnoticed == []
 
 
+@pytest.mark.slow
 def test_fields_of_the_zip64_end(many: Path) -> None:
     """A field of each kind, through the whole of verify; as it is, the archive has no problem."""
     data = bytearray(many.read_bytes())

@@ -78,6 +78,7 @@ ROW = b'"m","c","Ann","","inbound","customer","Ann","2026-06-03T09:15:00.000000Z
 MIB = 96
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "filling"),
     [
@@ -168,6 +169,7 @@ def test_an_end_that_claims_too_much(tmp_path: Path, end: tuple[int, int, int]) 
     assert "no whole ZIP archive" in problems(path)
 
 
+@pytest.mark.slow
 def test_a_directory_of_nothing_but_signatures(tmp_path: Path) -> None:
     """Damage everywhere is given up, not searched to the end."""
     path = tmp_path / "a.zip"
@@ -193,6 +195,7 @@ def test_a_damaged_parquet_manifest(tmp_path: Path, spoil: Callable[[bytes], byt
     assert "manifest: record 1 cannot be read" in problems(made.path, made.manifest)
 
 
+@pytest.mark.slow
 def test_any_byte_of_a_parquet_manifest(tmp_path: Path) -> None:
     """A byte that is changed in a manifest raises nothing."""
     made = make(tmp_path, [talk(1, ["a"])], ending=".parquet")

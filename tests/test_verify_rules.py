@@ -122,6 +122,7 @@ OPTIONS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(conversations=talks(), options=OPTIONS, channel=st.builds(Channel, TEXT, st.none() | TEXT, st.none() | TEXT))
 def test_whatever_the_engine_writes_passes(

@@ -87,6 +87,7 @@ def lakes(draw: st.DrawFn) -> pa.Table:
     return pa.Table.from_pylist(table, schema)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     lakes(),
@@ -423,6 +424,7 @@ def test_a_full_spill_disk(large: str, plan: BatchPlan, tmp_path: Path) -> None:
     assert len(archives(plan.target)) * 2 == len(everything(plan.target))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="tmpfs")
 def test_a_full_target_disk(plan: BatchPlan, tmp_path: Path) -> None:
     """What does not fit fails with that reason; what is there is whole, and another run with room makes the rest."""

@@ -61,6 +61,7 @@ def test_a_lake_becomes_archives(lake: Path, tmp_path: Path) -> None:
     assert told.startswith(b"9 archives: 0 done, 9 kept, 0 failed\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_the_same_archives_from_any_flat_files(ending: str, lake: Path, tmp_path: Path) -> None:
     """And from a query; ids keep their zeros."""
@@ -78,6 +79,7 @@ def test_the_same_archives_from_any_flat_files(ending: str, lake: Path, tmp_path
     assert archives(tmp_path / "other") == archives(tmp_path / "query") == expected
 
 
+@pytest.mark.slow
 def test_columns_and_conditions(lake: Path, tmp_path: Path) -> None:
     """--map and --where are those of the single export, over files and over a query's rows."""
     out = tmp_path / "out"
@@ -129,6 +131,7 @@ def test_a_file_that_is_none_of_channels(text: str, said: str, lake: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_some_fail(lake: Path, tmp_path: Path) -> None:
     """They are told with their reasons, the exit code is 4, and the results say what became of each."""
     words = ["inbound"] * ROWS
@@ -165,6 +168,7 @@ def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -198,6 +202,7 @@ def test_options_from_the_environment(lake: Path, tmp_path: Path) -> None:
         assert b"+08:00" in opened.read(opened.namelist()[0])
 
 
+@pytest.mark.slow
 def test_verify_finds_each_kind_of_damage(lake: Path, tmp_path: Path) -> None:
     """What is missing, too much, other, and another key's."""
     out = tmp_path / "out"
@@ -225,6 +230,7 @@ def test_verify_finds_each_kind_of_damage(lake: Path, tmp_path: Path) -> None:
     assert len(problems) >= 5
 
 
+@pytest.mark.slow
 def test_verify_deep_looks_into_archives(lake: Path, tmp_path: Path) -> None:
     """An archive that its receipt was made to fit is still found out."""
     out = tmp_path / "out"

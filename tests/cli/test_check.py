@@ -58,6 +58,7 @@ def test_input_that_is_right(path: Path) -> None:
     assert lines[-1] == "  grouped        the messages of each conversation stand together"
 
 
+@pytest.mark.slow
 def test_input_that_is_wrong(bad: Path) -> None:
     """It says everything that is wrong, and exits with 1, as the export does."""
     assert run("check", bad) == (1, SUMMARY.encode(), "")
@@ -101,6 +102,7 @@ def test_json(bad: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_options_of_the_export(bad: Path) -> None:
     """Conditions, mappings and sorting are the export's, and so is the answer."""
     options = ["--where", "direction = 'outbound' AND speaker_type = 'agent' AND message_time LIKE '2026%'", "--sort"]
@@ -121,6 +123,7 @@ def test_standard_input(bad: Path) -> None:
         assert run("check", "-", "--format", "csv", stdin=stdin.fileno())[:2] == (1, SUMMARY.encode())
 
 
+@pytest.mark.slow
 def test_wrong_usage(tmp_path: Path) -> None:
     """It has an exit code of its own."""
     assert run("check")[0] == 2

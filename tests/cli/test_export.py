@@ -134,6 +134,7 @@ def test_bad_input(tmp_path: Path, text: str, says: str) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

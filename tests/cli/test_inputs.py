@@ -104,6 +104,7 @@ def test_a_fifo(tmp_path: Path, expected: bytes) -> None:
     writer.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "data", "code", "says"),
     [
@@ -213,6 +214,7 @@ def test_a_script_that_goes_on_ends_well(how: str, runs: int, tmp_path: Path) ->
         assert (b"row 501" in done.stdout) is (how == "catch")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.timeout(120)
 def test_interrupted_while_it_waits_for_a_pipe() -> None:

@@ -109,6 +109,7 @@ def odd_names(tmp_path: Path) -> Path:
     return export_conversations(talks, channel=Channel("Desk"), date_range=days).write_to(tmp_path)
 
 
+@pytest.mark.slow
 @needs_posix
 @pytest.mark.parametrize("width", [30, 60, 80, 100, 140])
 def test_every_line_fits(odd_names: Path, width: int) -> None:
@@ -144,6 +145,7 @@ def test_a_narrow_list(odd_names: Path) -> None:
     assert lines[at + 3].endswith("B deflated")
 
 
+@pytest.mark.slow
 def test_an_empty_conversation_says_so(odd_names: Path) -> None:
     """Its row in the list has no times, and printing it is not silence."""
     _, output, _ = run("inspect", odd_names)
@@ -152,6 +154,7 @@ def test_an_empty_conversation_says_so(odd_names: Path) -> None:
     assert run("inspect", odd_names, "Nobody") == (0, b"no messages\n", "")
 
 
+@pytest.mark.slow
 def test_a_damaged_member(odd_names: Path) -> None:
     """The list goes on behind it and says what is wrong, with exit code 3; the others are found by their ids."""
     with ZipFile(odd_names) as archive:

@@ -63,6 +63,7 @@ def test_a_device_is_never_replaced(tmp_path: Path, kind: str, make: object, opt
     assert [found.name for found in tmp_path.iterdir()] == ["odd"]
 
 
+@pytest.mark.slow
 @needs_posix
 @pytest.mark.parametrize("target", ["in.jsonl", "link", "/dev/stdin"])
 @pytest.mark.parametrize("source", ["in.jsonl", "-", "/dev/stdin"])

@@ -373,6 +373,7 @@ def test_what_is_not_loaded(program: str) -> None:
     assert "export_engine.jobs" not in done.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_missing_library(tmp_path: Path) -> None:
     """Without the extra, the service's commands say what to install."""
     (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError('No module named uvicorn', name='uvicorn')\n")

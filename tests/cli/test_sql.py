@@ -50,6 +50,7 @@ def test_a_log_is_mapped_and_sorted(log: Path, tmp_path: Path) -> None:
     assert rows(tmp_path / NAME) == [*FIRST, ("+1203", "other", "inbound")]
 
 
+@pytest.mark.slow
 def test_what_show_sql_prints_works_with_sql(log: Path, tmp_path: Path) -> None:
     """It is the query that is run, and its parameters are listed before it."""
     code, query, errors = run("export", log, *MAP, "--where", "Body <> 'other'", "--show-sql", *JUNE)
@@ -61,6 +62,7 @@ def test_what_show_sql_prints_works_with_sql(log: Path, tmp_path: Path) -> None:
     assert rows(tmp_path / NAME) == FIRST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [NESTED, FLAT])
 def test_a_condition_is_for_any_input(given: Path, tmp_path: Path) -> None:
     """Nested JSON Lines too, as rows."""
@@ -70,6 +72,7 @@ def test_a_condition_is_for_any_input(given: Path, tmp_path: Path) -> None:
     assert kept == [row for row in rows(tmp_path / NAME) if row[2] == "inbound"] != []
 
 
+@pytest.mark.slow
 def test_without_an_end_the_range_is_open(tmp_path: Path) -> None:
     """It has all from the first day on; the archive is called after its month."""
     assert run("export", NESTED, *CHANNEL, "--start", "2026-06-10", "--id", "x", "--output", tmp_path / "a.zip")[0] == 0
@@ -89,6 +92,7 @@ def test_torn_conversations_are_refused_with_the_way_to_sort(log: Path, tmp_path
     assert "with --sort" in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -79,6 +79,7 @@ def done(harness: Harness, **more: Any) -> Job:
     return harness.current(job)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_mail_server_that_is_silent(harness: Harness) -> None:
     """It takes the connection and says nothing: exports go on all the same, and the worker ends when it is to."""
@@ -96,6 +97,7 @@ def test_a_mail_server_that_is_silent(harness: Harness) -> None:
     assert ("notified", told.id) not in harness.events
 
 
+@pytest.mark.slow
 def test_a_mail_server_that_is_down_for_hours(harness: Harness) -> None:
     """Tries are ever further apart, an hour at most; the mail arrives when the server is back, once."""
     job = done(harness)

@@ -102,6 +102,7 @@ def test_guard(rows: list[tuple[str | None, ...]], bare_e164: bool) -> None:
                 assert stripped(written) == value
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(*[CELLS | NUMBERS] * WIDTH), max_size=6))
 @example([(value,) * WIDTH for value in (None, "", *HARD, *DIGITS)])
 @PATIENT
@@ -116,6 +117,7 @@ def test_digits(rows: list[tuple[str | None, ...]]) -> None:
             assert name in LABELS or written == (value and FORMULA.sub("'", value))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("soffice") is None, reason="needs LibreOffice")
 def test_a_spreadsheet_keeps_the_digits(tmp_path: Path) -> None:
     """LibreOffice opens the CSV and writes each of them again as it was; without the guard it changes most."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 
 from export_engine.service.demo import DEMO_WORKSPACE
 from tests.service.running import JUNE, OTHER_WORKSPACE, Service, serving, until
@@ -28,6 +29,7 @@ def test_a_queued_job(idle: Service) -> None:
     assert idle.trigger(JUNE).status_code == 202
 
 
+@pytest.mark.slow
 def test_a_running_job(tmp_path: Path) -> None:
     """It has failed at once; what its worker had made of it is not kept."""
     source = Endless()
@@ -41,6 +43,7 @@ def test_a_running_job(tmp_path: Path) -> None:
         assert list(service.archives.paths()) == []
 
 
+@pytest.mark.slow
 def test_a_finished_job(tmp_path: Path) -> None:
     """Its archive is gone, and its link dead."""
     with serving(tmp_path) as service:

@@ -83,6 +83,7 @@ def test_answers_leave_at_once() -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("sent", "answered"),
@@ -105,6 +106,7 @@ def test_half_a_request(sent: bytes, answered: bytes, before: bytes) -> None:
         assert answer(connection)[:12] == answered
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_slow_trickle() -> None:
     """Bytes that come one by one do not prolong the time that a request has."""
@@ -139,6 +141,7 @@ def test_running_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     loop.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_out_of_file_descriptors(tmp_path: Path) -> None:

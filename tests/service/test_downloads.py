@@ -40,6 +40,7 @@ def download(service: Service) -> Iterator[Download]:
         yield Download(document["presigned_url"], content, client)
 
 
+@pytest.mark.slow
 def test_the_whole_archive(download: Download) -> None:
     """With its size, name and validators; no cache but the caller's own may keep it."""
     answer = download.get()

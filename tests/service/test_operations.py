@@ -117,6 +117,7 @@ def test_an_unexpected_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     assert "hunter2" in str(record.exc_info[1])
 
 
+@pytest.mark.slow
 def test_an_error_in_the_middle_of_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection breaks, so that what has come is not taken for whole."""
 
@@ -192,6 +193,7 @@ def metrics(service: Service) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
+@pytest.mark.slow
 def test_metrics(tmp_path: Path) -> None:
     """Jobs by status, what was exported, requests by route and status; strangers' paths are one route."""
     with serving(tmp_path) as service:
@@ -292,6 +294,7 @@ class Slow:
         yield Conversation("1", Contact("Jane Doe"), [], NOW - timedelta(days=5))
 
 
+@pytest.mark.slow
 def test_an_export_that_ends_within_the_grace(tmp_path: Path) -> None:
     """It is finished before the service has ended."""
     source = Slow()

@@ -100,6 +100,7 @@ def check_archive(path: Path, channel: str, first_day: str, last_day: str) -> No
     assert first_day <= min(days)[:10] <= max(days)[:10] <= last_day
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [TRIGGER_BY_CHANNEL, TRIGGER_BY_PHONE], ids=["by channel", "by phone number"])
 def test_the_commands_of_the_page(service: Service, tmp_path: Path, command: str) -> None:
     """Trigger, poll and download, word for word but host, key, job and link."""
@@ -118,6 +119,7 @@ def test_the_commands_of_the_page(service: Service, tmp_path: Path, command: str
     check_archive(tmp_path / "conversations.zip", "WhatsApp Sales", "2026-02-01", "2026-02-28")
 
 
+@pytest.mark.slow
 def test_a_finished_job(service: Service, tmp_path: Path) -> None:
     """Field for field as the page has it; the archive is named and filled as it says."""
     document = service.ended(service.trigger(JUNE))
@@ -145,6 +147,7 @@ def test_a_finished_job(service: Service, tmp_path: Path) -> None:
         assert "Jane Doe--2026-04-08_032443--SMS Support (+12025550123).csv" in archive.namelist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "/seax-api"])
 def test_with_and_without_the_prefix(service: Service, prefix: str) -> None:
     """The page's specification has no prefix, its examples have one."""
@@ -294,6 +297,7 @@ class Gate:
         yield Conversation("1", Contact("Jane Doe"), [], NOW - timedelta(days=5))
 
 
+@pytest.mark.slow
 def test_one_export_at_a_time(tmp_path: Path) -> None:
     """409 while the same channel and range is queued or started; other ranges, channels and times are free."""
     gate = Gate()
@@ -327,6 +331,7 @@ class Broken:
         raise RuntimeError("postgresql://user:hunter2@database")
 
 
+@pytest.mark.slow
 def test_a_failed_job(tmp_path: Path) -> None:
     """`error_message` says so, without internals, and there is no link."""
     with serving(tmp_path, source=Broken()) as service:
@@ -376,6 +381,7 @@ def test_ids_in_capitals(idle: Service) -> None:
 # --- the link ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_link_dies_after_24_hours(tmp_path: Path) -> None:
     """A second before, it downloads; from then on it is refused, and the job has none, but still its expiry."""
     with serving(tmp_path) as service:
@@ -392,6 +398,7 @@ def test_the_link_dies_after_24_hours(tmp_path: Path) -> None:
         assert later == {**document, "presigned_url": None}
 
 
+@pytest.mark.slow
 def test_the_mail_has_a_link_that_downloads(tmp_path: Path) -> None:
     """It goes to the address of the request, and needs no key."""
     with mail_server() as mailbox:

@@ -46,6 +46,7 @@ def scraped(service: Service) -> str:
     return answer.text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_sqlite_locked_by_a_writer(tmp_path: Path) -> None:
     """What writes is 503 with Retry-After, health says so, polls and metrics go on; then all is well again."""
@@ -109,6 +110,7 @@ def frozen(cluster: str) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found in /proc")
 def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
@@ -133,6 +135,7 @@ def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
         assert 'export_jobs{status="queued"}' in scraped(service)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_postgresql_with_a_locked_table(tmp_path: Path, cluster: str) -> None:
     """A lock that is not given in time is a 503, and the statement is ended, so that its thread is free again."""

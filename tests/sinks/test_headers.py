@@ -53,7 +53,7 @@ def test_any_name_is_read_back(name: str) -> None:
     }
     extended = re.search(r"filename\*=UTF-8''(.*)$", header)
     if extended is None:
-        assert read.get_filename() == name
+        assert read.get_filename() == name.strip()  # the standard library strips what it has read
     else:
         assert unquote(extended[1], errors="strict") == sound(name)
 

@@ -236,6 +236,7 @@ def test_a_store_that_refuses(bucket: s3.Bucket, request_line: str) -> None:
     assert bucket.keys() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_no_credentials(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     """The variables that would hold them are named; machines in a cloud are asked first, and there is none here."""

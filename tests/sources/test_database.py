@@ -111,6 +111,7 @@ def _text(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 def test_a_database_gives_what_the_file_gives(any_database: str) -> None:
     """Byte for byte, whatever the database."""
     filled(any_database)
@@ -391,6 +392,7 @@ def test_a_file_of_sqlite_is_what_is_read(sqlite: str) -> None:
     assert Path(path).read_bytes().startswith(b"SQLite format 3")
 
 
+@pytest.mark.slow
 def test_the_command_reads_a_database(sqlite: str, tmp_path: Path) -> None:
     """With its parameters, conditions and sorting."""
     query = f"SELECT {TIMED}, :text AS message_text UNION ALL SELECT 'm-0', 'c-1', 'inbound', 'customer', "
@@ -401,6 +403,7 @@ def test_the_command_reads_a_database(sqlite: str, tmp_path: Path) -> None:
     assert (tmp_path / NAME).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

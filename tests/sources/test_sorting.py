@@ -101,6 +101,7 @@ def test_repeated_rows_are_one_and_others_are_refused(rows: list[Row], size: int
         assert read(found, dedupe=True) == sorted(distinct, key=order)
 
 
+@pytest.mark.slow
 def test_a_long_conversation_is_checked_across_batches() -> None:
     """Ids are remembered from one batch to the next, and forgotten with their conversation."""
     rows: list[Row] = [("a", n, f"m{n}", None) for n in range(30_000)]

@@ -98,6 +98,7 @@ def _create(store: SqlJobStore, _: int) -> list[bool]:
     return accepted
 
 
+@pytest.mark.slow
 def test_the_same_export_asked_for_at_once(database_url: str, crowd: Crowd) -> None:
     """Of everyone who asks for the same export one gets it, the others a 409; the database is new to all of them."""
     accepted = crowd(database_url, _create)
