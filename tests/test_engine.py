@@ -490,6 +490,7 @@ def test_a_loop_that_ends_with_an_export_under_way() -> None:
     until(lambda: not ours())
 
 
+@pytest.mark.slow
 def test_the_source_is_read_no_further_than_the_window() -> None:
     """While the consumer waits nothing is read; a chunk asked for reads a bounded part of the source."""
     talks = Talks(4_000)
@@ -619,6 +620,7 @@ def _until_still(talks: Talks) -> None:
             return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_download_whose_source_fails(loop: str) -> None:
     """The client sees that it is not whole: the connection ends before the last chunk."""

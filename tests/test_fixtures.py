@@ -222,6 +222,7 @@ def test_chatterbot_is_whole() -> None:
     assert all(in_june(time) for time in times)
 
 
+@pytest.mark.slow
 def test_chatterbot_languages_can_be_chosen() -> None:
     """A language has the same conversations alone as among all; an unknown one is named."""
     chosen = list(chatterbot(["thai", "hebrew"]))
@@ -284,6 +285,7 @@ def test_written_nested_has_the_fixtures_shape(tmp_path: Path) -> None:
     assert [(*row[:9], row[9] or None, *row[10:]) for row in rows] == [tuple(row.values()) for row in flat]
 
 
+@pytest.mark.slow
 def test_command_line_writes_both_files(tmp_path: Path) -> None:
     """One call writes the nested and the flat file of a data set."""
     assert main(["chatterbot", "--nested", str(tmp_path / "a.jsonl"), "--parquet", str(tmp_path / "a.parquet")]) == 0

@@ -171,6 +171,7 @@ def test_no_import_runs_in_a_circle() -> None:
         left = {name: needs for name, needs in left.items() if name not in ready}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_library_is_known_to_one_place(library: str) -> None:
     """What it does can be exchanged in one place."""

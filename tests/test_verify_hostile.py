@@ -243,6 +243,7 @@ def test_a_time_of_a_manifest_that_is_none(tmp_path: Path) -> None:
         assert "manifest: record 1 cannot be read" in problems(made.path, made.manifest)
 
 
+@pytest.mark.slow
 def test_a_long_text_is_cut_where_it_is_shown(tmp_path: Path) -> None:
     """A text of many MiB does not fill memory to be printed; what is shown says that it was cut."""
     data, size, check = deflated([HEADER.encode() + b"\r\n", ROW % (b'"' + b"x" * (40 << 20) + b'"')])

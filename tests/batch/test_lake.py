@@ -119,6 +119,7 @@ def test_every_archive_is_that_of_a_plain_loop(
         assert sum(result.rows for result in results) + outside == table.num_rows
 
 
+@pytest.mark.slow
 def test_larger_lakes(plan: BatchPlan) -> None:
     """Many conversations, over many batches."""
     table = generated(30_000, 5)
@@ -163,6 +164,7 @@ def test_naive_times_are_the_zone_s_own(plan: BatchPlan) -> None:
     assert archives(plan.target) == expected(table, plan)
 
 
+@pytest.mark.slow
 def test_times_as_text_and_as_numbers(plan: BatchPlan) -> None:
     """As for a single export: numbers need the option epoch."""
     table = generated(2000, 2)

@@ -93,6 +93,7 @@ def test_columns_and_conditions(lake: Path, tmp_path: Path) -> None:
     assert (code, told.splitlines()[0]) == (0, b"3 archives: 3 done, 0 kept, 0 failed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_a_file_of_channels(ending: str, lake: Path, tmp_path: Path) -> None:
     """Gives names and phone numbers; a channel that it lacks has its id."""
@@ -112,6 +113,7 @@ def test_a_file_of_channels(ending: str, lake: Path, tmp_path: Path) -> None:
         assert all(name.endswith("--Zero (+1).csv") for name in opened.namelist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -153,6 +155,7 @@ def test_some_fail(lake: Path, tmp_path: Path) -> None:
     assert lake.exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
     """And makes nothing."""
     out = tmp_path / "out"
@@ -192,6 +195,7 @@ def test_wrong_usage(arguments: list[str], said: str, lake: Path, tmp_path: Path
     assert said in " ".join(errors.split())
 
 
+@pytest.mark.slow
 def test_options_from_the_environment(lake: Path, tmp_path: Path) -> None:
     """As for the other commands that run unattended."""
     environment = {**ENVIRONMENT, "EXPORT_ENGINE_TIMEZONE": "Asia/Taipei", "EXPORT_ENGINE_PERIOD": "range"}
@@ -244,6 +248,7 @@ def test_verify_deep_looks_into_archives(lake: Path, tmp_path: Path) -> None:
     assert f"its receipt says {facts['rows'] + 1}" in told.decode()
 
 
+@pytest.mark.slow
 def test_verify_of_no_target(tmp_path: Path) -> None:
     """A folder without a receipt, or none at all, is an error."""
     for place in (tmp_path, tmp_path / "missing"):

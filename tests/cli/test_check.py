@@ -65,6 +65,7 @@ def test_input_that_is_wrong(bad: Path) -> None:
     assert run("export", bad, *JUNE, "--output", bad.parent)[0] == 1
 
 
+@pytest.mark.slow
 def test_missing_columns_and_the_map_that_makes_them(tmp_path: Path) -> None:
     """The suggested options, once they are filled in, are the mapping."""
     path = tmp_path / "a.csv"

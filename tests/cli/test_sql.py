@@ -43,6 +43,7 @@ def rows(archive: Path) -> list[tuple[str, str, str]]:
     return [(row["conversation_id"], row["message_text"], row["direction"]) for table in tables for row in table]
 
 
+@pytest.mark.slow
 def test_a_log_is_mapped_and_sorted(log: Path, tmp_path: Path) -> None:
     """Columns are made by expressions, and conversations put together."""
     code, _, errors = run("export", log, *MAP, "--sort", *JUNE, "--output", tmp_path)
@@ -82,6 +83,7 @@ def test_without_an_end_the_range_is_open(tmp_path: Path) -> None:
     assert rows(tmp_path / "a.zip") != []
 
 
+@pytest.mark.slow
 def test_torn_conversations_are_refused_with_the_way_to_sort(log: Path, tmp_path: Path) -> None:
     """The message names the option."""
     torn = log.read_text() + "+1202,+1999,again,2026-06-04 10:00:00,SM4,inbound\n"

@@ -348,6 +348,7 @@ def test_a_valid_body_comes_back(body: dict[str, Any]) -> None:
     assert mapping(ExportRequest.from_mapping(body, today=TODAY)) == body
 
 
+@pytest.mark.slow
 @relaxed
 @given(valid_bodies(), st.data())
 def test_a_valid_body_with_one_thing_wrong(body: dict[str, Any], data: st.DataObject) -> None:

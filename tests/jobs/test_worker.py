@@ -324,6 +324,7 @@ def test_a_store_that_is_down_for_too_long(harness: Harness, failures: dict[str,
     assert harness.archive_paths() == [done.archive]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_down_when_the_worker_stops(harness: Harness) -> None:
     """Handing back is tried again too."""
     stop = threading.Event()

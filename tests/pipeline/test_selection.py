@@ -89,6 +89,7 @@ def test_a_conversation_without_messages(by_creation: bool) -> None:
     assert np.diff(got.bounds).tolist() == [1, 0, 1]
 
 
+@pytest.mark.slow
 @PATIENT
 @given(st.lists(TIMES, min_size=1, max_size=20), st.booleans())
 def test_what_a_run_of_rows_adds(times: list[datetime], by_creation: bool) -> None:

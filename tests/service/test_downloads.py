@@ -149,6 +149,7 @@ def test_a_path_that_was_made_up(service: Service, path: str) -> None:
     assert service.client.get(url).status_code == 403
 
 
+@pytest.mark.slow
 def test_an_archive_that_was_swept(service: Service, download: Download) -> None:
     """404 from a link that would still be good."""
     document = service.ended(service.trigger({**JUNE, "end_date": "2026-06-04"}))

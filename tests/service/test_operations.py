@@ -71,6 +71,7 @@ def test_a_body_that_is_not_declared_as_json(service: Service, kind: str | None)
     assert "Content-Type: application/json" in answer.json()["detail"]["message"]
 
 
+@pytest.mark.slow
 def test_today_is_that_of_the_options_time_zone(tmp_path: Path) -> None:
     """When it is tomorrow there already, that day can be exported; elsewhere it is still to come."""
     tomorrow = {**JUNE, "start_date": "2026-06-12", "end_date": "2026-06-12"}

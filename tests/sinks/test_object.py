@@ -267,6 +267,7 @@ def test_a_source_that_reads_from_a_store_itself(place: Place) -> None:
     assert stored(place.store, "a.zip") == b"".join(export(conversations(1)))
 
 
+@pytest.mark.slow
 def test_the_headers_of_an_object(bucket: s3.Bucket) -> None:
     """`attributes` are what a download gets, of an upload in parts too."""
     for size in (1, 6 * MIB):

@@ -56,6 +56,7 @@ def test_csv_of_other_programs(tmp_path: Path) -> None:
     assert context.ignored_columns == ("x\ny",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [900_000, 5 << 20, 20 << 20])
 def test_csv_rows_longer_than_a_block(size: int, tmp_path: Path) -> None:
     """Cells larger than a block are read whole, and no row twice."""

@@ -125,6 +125,7 @@ def test_a_database_gives_what_the_file_gives(any_database: str) -> None:
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
 def test_many_rows_come_in_bounded_pieces(any_database: str) -> None:
     """All of them, in order, by their numbers."""
     query = MANY
@@ -194,6 +195,7 @@ def test_times_that_are_none_are_named_with_their_row(cluster: str) -> None:
     assert (caught.value.row, caught.value.column, caught.value.message_id) == (2, "message_time", "m-1")
 
 
+@pytest.mark.slow
 @given(text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 def test_a_parameter_stays_a_value(text: str, any_database: str) -> None:

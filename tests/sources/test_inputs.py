@@ -158,6 +158,7 @@ def test_a_stream_that_cannot_seek_gives_what_the_file_gives(
     assert read(wrapped(Pipe(data, sizes))) == EXPECTED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packer", [None, *PACKERS])
 @pytest.mark.parametrize("kind", STREAMS)
 def test_files_without_a_telling_name(kind: str, packer: str | None, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_an_object_is_streamed(bucket: Bucket, url: str) -> None:
     assert read(open_source(f"{url}/long.parquet")).num_rows == 100_000
 
 
+@pytest.mark.slow
 def test_queries_read_objects(stored: str) -> None:
     """By DuckDB, without any extension: patterns too, from the text and from parameters."""
     assert conversations(read_sql(everything(f"{stored}/b/*.parquet"))) == ["b/d.parquet"]

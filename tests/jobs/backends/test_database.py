@@ -76,6 +76,7 @@ def test_opening_again_keeps_what_is_there(database_url: str) -> None:
         engine.dispose()
 
 
+@pytest.mark.slow
 def test_opened_for_the_first_time_by_many_at_once(database_url: str) -> None:
     """Everyone finds every table, whoever made it."""
     gate = threading.Barrier(8)

@@ -227,6 +227,7 @@ def test_jobs_and_keys_outlive_the_upgrade(first: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_upgraded_twice(database_url: str) -> None:
     """The second time there is nothing to do."""
     assert upgrade_database(database_url) == (None, migrations.latest())
@@ -362,6 +363,7 @@ def test_processes_that_start_at_once(start: str, database_url: str, request: py
     assert database_revision(database_url) == migrations.latest()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_an_upgrade_in_progress_is_waited_for(plain: Engine, database_url: str) -> None:
     """Whoever comes while another makes the tables neither fails nor makes them again."""

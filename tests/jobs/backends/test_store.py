@@ -276,6 +276,7 @@ LOST: dict[str, Callable[[AnyJobStore, Lease], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", MOVES)
 @pytest.mark.parametrize("how", LOST)
 def test_a_lease_that_is_lost(store: AnyJobStore, how: str, move: str) -> None:
