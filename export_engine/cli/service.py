@@ -77,6 +77,12 @@ _SETTINGS = (
         help="How often an export is begun before it is given up: workers are lost, connections break (default: 5).",
         type=click.IntRange(min=1),
     ),
+    environment_option(
+        "--keep-jobs",
+        help="How long a job is known after its end; then it is forgotten, with its e-mail address (default: 30).",
+        type=click.IntRange(min=2),
+        metavar="DAYS",
+    ),
     export_options(environment=True),
     environment_option(
         "--grace",
@@ -105,6 +111,7 @@ def service_settings(command: _Command) -> _Command:
         public_url: str | None,
         max_queued: int | None,
         max_attempts: int | None,
+        keep_jobs: int | None,
         options: ExportOptions,
         grace: float,
         **others: Any,
@@ -121,6 +128,7 @@ def service_settings(command: _Command) -> _Command:
             public_url=public_url,
             max_queued=max_queued,
             max_attempts=max_attempts,
+            keep_jobs=None if keep_jobs is None else timedelta(days=keep_jobs),
             options=options,
         )
         return command(*arguments, settings=settings, grace=timedelta(seconds=grace), **others)

@@ -31,12 +31,13 @@ def trigger(
     now: datetime,
     timezone: tzinfo = UTC,
     types: Mapping[str, str] = COARSE_TYPES,
+    key_id: str | None = None,
 ) -> Job:
     """Queue the export that a request's body asks for; `accepted_document` of the job is the answer (202).
 
     `now` is aware; the range's days and today are those of `timezone`, as of the workers' options. `types` has the
-    coarse type of each detailed one. Raises InvalidRequestError, FutureStartError, NotFoundError,
-    AmbiguousChannelError or ActiveExportError.
+    coarse type of each detailed one. `key_id`, what `KeyStore.check` returned, is kept with the job. Raises
+    InvalidRequestError, FutureStartError, NotFoundError, AmbiguousChannelError, ActiveExportError or QueueFullError.
     """
     wanted = ExportRequest.from_mapping(body, today=now.astimezone(timezone).date())
     channel = find_channel(directory, workspace_id, wanted, types=types)
@@ -48,6 +49,7 @@ def trigger(
         end_date=wanted.end_date,
         created_time=now,
         notification_email=wanted.notification_email,
+        key_id=key_id,
     )
     store.create(job)
     return job

@@ -16,6 +16,7 @@ from export_engine.jobs.errors import TransitionError
 
 __all__ = [
     "CANCELLED_MESSAGE",
+    "KEEP_JOBS",
     "LINK_LIFE",
     "MAILER_LIFE",
     "MAX_ATTEMPTS",
@@ -32,6 +33,9 @@ __all__ = [
 #: How long a finished job's download link lives.
 LINK_LIFE = timedelta(hours=24)
 
+
+#: How long a job is known by default after its end.
+KEEP_JOBS = timedelta(days=30)
 
 #: For how long after a mailer was last at work e-mails are promised: more than its worker takes to be started anew.
 MAILER_LIFE = timedelta(hours=1)
@@ -83,7 +87,7 @@ class Job:
 
     Times are aware, in UTC. `attempts` counts how often a worker has begun it. `finished_time` is when it ended, well
     or not. `archive` is the archive's path in the archive store while it is there, `file_name` what a download of it is
-    called; both None unless it is finished.
+    called; both None unless it is finished. `key_id` is that of the API key which asked for it, no secret.
     """
 
     id: str
@@ -99,6 +103,12 @@ class Job:
     archive: str | None = None
     file_name: str | None = None
     error_message: str | None = None
+    key_id: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str | None]:
+        """What a log's line says of the job: which it is, whose, and whose key asked for it."""
+        return {"job": self.id, "workspace": self.workspace_id, "key": self.key_id}
 
     @property
     def expires_at(self) -> datetime | None:

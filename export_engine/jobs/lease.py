@@ -81,4 +81,5 @@ class LeaseKeeper:
                 return
             except Exception:  # noqa: BLE001  # whatever a store raises, the lease is worth another try
                 # The next beat asks again; if the lease runs out meanwhile, whoever takes the job makes this one void.
-                _log.warning("the lease of export job %s could not be renewed", self._lease.job.id, exc_info=True)
+                job = self._lease.job
+                _log.warning("the lease of export job %s could not be renewed", job.id, exc_info=True, extra=job.labels)

@@ -100,12 +100,20 @@ class Notices:
             notice.job.id,
             at.isoformat(timespec="seconds"),
             exc_info=error,
+            extra=notice.job.labels,
         )
         self._store.put_off_notice(notice.job.id, at)
         self._told("notification_failed", notice.job)
 
     def _give_up(self, job: Job, why: str, error: Exception | None = None) -> None:
-        _log.error("the notice that export job %s has %s is given up: %s", job.id, job.status, why, exc_info=error)
+        _log.error(
+            "the notice that export job %s has %s is given up: %s",
+            job.id,
+            job.status,
+            why,
+            exc_info=error,
+            extra=job.labels,
+        )
         self._store.close_notice(job.id, self._clock(), given_up=True)
         self._told("notification_given_up", job)
 

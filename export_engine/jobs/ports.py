@@ -177,6 +177,10 @@ class JobStore(Protocol):
         """Whether that path belongs to a live lease: it begins with `<job id>/<token>/`."""
         ...
 
+    def prune(self, before: datetime) -> int:
+        """Forget the jobs that ended before then and have no archive; how many there were."""
+        ...
+
     def counts(self) -> dict[Status, int]:
         """How many jobs there are in each status."""
         ...
@@ -221,12 +225,14 @@ class Mailer(Protocol):
 class KeyStore(Protocol):
     """The API keys of workspaces."""
 
-    def create(self, workspace_id: str, *, now: datetime) -> str:
-        """Make a key that holds for the workspace; it cannot be read again later."""
+    def create(
+        self, workspace_id: str, *, now: datetime, name: str | None = None, expires: datetime | None = None
+    ) -> str:
+        """Make a key that holds for the workspace, until it expires; it cannot be read again later."""
         ...
 
-    def check(self, key: str | None, workspace_id: str) -> None:
-        """Raise UnauthorizedError unless the key holds for the workspace; None means that no key was sent."""
+    def check(self, key: str | None, workspace_id: str, *, now: datetime) -> str:
+        """The key's id, if it holds for the workspace, else UnauthorizedError; None means that no key was sent."""
         ...
 
     def revoke(self, key_id: str) -> bool:

@@ -242,6 +242,18 @@ class MemoryJobStore:
                 for row in self._rows.values()
             )
 
+    def prune(self, before: datetime) -> int:
+        """Forget the jobs that ended before then and have no archive; how many there were."""
+        with self._lock:
+            old = [
+                row.job.id
+                for row in self._rows.values()
+                if row.job.archive is None and row.job.finished_time is not None and row.job.finished_time < before
+            ]
+            for job_id in old:
+                del self._rows[job_id]
+        return len(old)
+
     def check(self) -> None:
         """Nothing: a job can always be kept."""
 

@@ -30,7 +30,7 @@ from export_engine.engine import Export, export_conversations
 from export_engine.errors import ExportError
 from export_engine.jobs.errors import LeaseLostError, NotFoundError
 from export_engine.jobs.failures import failure_message, is_transient
-from export_engine.jobs.job import Job, Status
+from export_engine.jobs.job import KEEP_JOBS, Job, Status
 from export_engine.jobs.lease import LeaseKeeper
 from export_engine.jobs.notices import Notices
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Lease, Mailer
@@ -88,6 +88,7 @@ class Worker:
     - `retry_export`: how long an export that failed of what may pass is left alone; four times as long after each more,
       `LONGEST_RETRY` at most.
     - `sweep_every`, `orphan_age`: how often `run` sweeps, and how old an archive without a job must be to be deleted.
+    - `keep_jobs`: how long a job is known after its end; then it is forgotten, with the address of its e-mail.
     - `observe`: called with each `JobEvent`, see `Observer`; what it raises is logged.
     """
 
@@ -108,6 +109,7 @@ class Worker:
         retry_export: timedelta = timedelta(seconds=10),
         sweep_every: timedelta = timedelta(minutes=5),
         orphan_age: timedelta = timedelta(days=1),
+        keep_jobs: timedelta = KEEP_JOBS,
         observe: Observer | None = None,
     ) -> None:
         self._store, self._archives, self._directory, self._source = store, archives, directory, source
@@ -115,6 +117,7 @@ class Worker:
         self._notices = None if mailer is None else Notices(store, archives, mailer, clock=clock, told=self._emit)
         self._lease, self._poll, self._grace, self._retry_pause = lease, poll, grace, retry_pause
         self._sweep_every, self._orphan_age, self._retry_export = sweep_every, orphan_age, retry_export
+        self._keep_jobs = keep_jobs
 
     def run(self, stop: Event) -> None:
         """Do jobs until `stop` is set, send notices meanwhile, and sweep now and then.
@@ -148,6 +151,8 @@ class Worker:
     def sweep(self) -> None:
         """Delete the archives whose links are dead, those that belong to no job, and what killed uploads have left.
 
+        Forgets the jobs that ended long ago.
+
         An archive that cannot be deleted is logged and tried again next time. Raises what the stores raise when they
         cannot be asked.
         """
@@ -156,6 +161,8 @@ class Worker:
         while swept and (jobs := self._store.expired(now)):
             done = [self._sweep_expired(job) for job in jobs]  # every one is tried, also behind one that fails
             swept = all(done)
+        if pruned := self._store.prune(now - self._keep_jobs):
+            _log.info("%d export jobs that ended long ago are forgotten", pruned)
         old = [path for path, written in self._archives.paths() if written < now - self._orphan_age]
         for path in old:
             # In this order: an attempt that is not active any more either has finished by now, or never will.
@@ -219,7 +226,7 @@ class Worker:
                 self._retried(lambda: self._store.hand_back(lease), _STORE_TRIES, stop)
                 self._emit("handed_back", lease.job)
             else:
-                _log.error("export job %s failed", lease.job.id, exc_info=error)
+                _log.error("export job %s failed", lease.job.id, exc_info=error, extra=lease.job.labels)
                 job = self._retried(lambda: self._failed(lease, error), _STORE_TRIES, stop)
                 self._emit("failed" if job.status is Status.FAILED else "retried", job)
         except LeaseLostError:

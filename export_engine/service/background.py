@@ -22,7 +22,7 @@ def make_worker(components: Components, metrics: Metrics, *, grace: timedelta) -
 
     def observe(event: JobEvent, job: Job, report: ExportReport | None) -> None:
         metrics.count_job_event(event, report)
-        _log.info("export job %s", event.replace("_", " "), extra={"job": job.id, "workspace": job.workspace_id})
+        _log.info("export job %s", event.replace("_", " "), extra=job.labels)
 
     return Worker(
         components.store,
@@ -33,6 +33,7 @@ def make_worker(components: Components, metrics: Metrics, *, grace: timedelta) -
         options=components.options,
         clock=components.clock,
         grace=grace,
+        keep_jobs=components.keep_jobs,
         observe=observe,
     )
 

@@ -32,7 +32,7 @@ from export_engine.jobs.backends.mail import mailer_from_url
 from export_engine.jobs.backends.query import open_query
 from export_engine.jobs.backends.sql import SqlDirectory, open_sql
 from export_engine.jobs.backends.store import SqlJobStore
-from export_engine.jobs.job import MAX_ATTEMPTS, MAX_QUEUED
+from export_engine.jobs.job import KEEP_JOBS, MAX_ATTEMPTS, MAX_QUEUED
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, KeyStore, Mailer
 from export_engine.options import ExportOptions
 from export_engine.service.downloads import ServedArchives
@@ -70,8 +70,8 @@ class Components:
     """The components of one service, ready to use; each is used from several threads at once.
 
     `options` shape the exports; their time zone is also that of the days in requests. `mailer` None means that no
-    e-mail is sent. `downloads` are the archives whose links lead to the service, None if a bucket serves its own.
-    `clock` gives aware times.
+    e-mail is sent. `keep_jobs` is how long an ended job is known. `downloads` are the archives whose links lead to the
+    service, None if a bucket serves its own. `clock` gives aware times.
     """
 
     store: JobStore
@@ -81,6 +81,7 @@ class Components:
     keys: KeyStore
     mailer: Mailer | None = None
     options: ExportOptions = field(default_factory=ExportOptions)
+    keep_jobs: timedelta = KEEP_JOBS
     downloads: ServedArchives | None = None
     clock: Callable[[], datetime] = now
 
@@ -137,6 +138,7 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
             keys=SqlKeys(engine),
             mailer=mailer,
             options=settings.options,
+            keep_jobs=settings.keep_jobs or KEEP_JOBS,
             downloads=archives if served else None,
         )
 

@@ -12,17 +12,20 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
-__all__ = ["REQUEST_ID", "JsonFormatter", "log_to"]
+__all__ = ["KEY_ID", "REQUEST_ID", "JsonFormatter", "log_to"]
 
 #: The id of the request that is being answered; threads that work for it have it too.
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+#: The id of the API key that the request has shown, once it is known to hold; no secret.
+KEY_ID: ContextVar[str | None] = ContextVar("key_id", default=None)
 
 #: What every record has; the rest came by `extra` and is written as it is.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: time (UTC), level, logger, message, the request's id, what `extra` gave."""
+    """A record as one line of JSON: time (UTC), level, logger, message, ids of request and key, what `extra` gave."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
@@ -34,6 +37,8 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request"] = request_id
+        if key_id := KEY_ID.get():
+            line["key"] = key_id
         line |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

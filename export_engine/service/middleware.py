@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from export_engine.service.logs import REQUEST_ID
+from export_engine.service.logs import KEY_ID, REQUEST_ID
 from export_engine.service.metrics import Metrics
 
 __all__ = ["Requests"]
@@ -39,7 +39,7 @@ class Requests:
             await self._app(scope, receive, send)
             return
         request_id = uuid4().hex
-        token = REQUEST_ID.set(request_id)
+        token, key_token = REQUEST_ID.set(request_id), KEY_ID.set(None)
         began = perf_counter()
         status = 0
 
@@ -72,6 +72,7 @@ class Requests:
                     "seconds": round(perf_counter() - began, 6),
                 },
             )
+            KEY_ID.reset(key_token)
             REQUEST_ID.reset(token)
 
 

@@ -21,6 +21,7 @@ from export_engine.jobs.job import Job, accepted_document
 from export_engine.service.components import Components
 from export_engine.service.deadline import in_time
 from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError
+from export_engine.service.logs import KEY_ID
 
 __all__ = ["allowed_methods", "components_of", "router"]
 
@@ -44,7 +45,8 @@ async def _workspace(
     workspace = uuid_of(workspace_id)
     if workspace is None:
         raise UnauthorizedError
-    await in_time(request, lambda: components.keys.check(request.headers.get("X-API-Key"), workspace))
+    given = request.headers.get("X-API-Key")
+    KEY_ID.set(await in_time(request, lambda: components.keys.check(given, workspace, now=components.clock())))
     return workspace
 
 
@@ -91,7 +93,7 @@ async def trigger(
 ) -> JSONResponse:
     """Queue an export."""
     job, mailed = await in_time(request, lambda: _triggered(workspace, body, components))
-    _log.info("export job queued", extra={"job": job.id, "workspace": workspace})
+    _log.info("export job queued", extra=job.labels)
     return JSONResponse(accepted_document(job, mailed=mailed), 202)
 
 
@@ -105,6 +107,7 @@ def _triggered(workspace: str, body: Any, components: Components) -> tuple[Job, 
         directory=components.directory,
         now=now,
         timezone=components.options.tzinfo,
+        key_id=KEY_ID.get(),
     )
     return job, components.mailer is not None or components.store.has_mailer(now)
 

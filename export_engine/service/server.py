@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from export_engine.errors import OptionError
 from export_engine.jobs.backends.agreement import set_options
 from export_engine.jobs.backends.database import database_revision, upgrade_database
-from export_engine.jobs.backends.keys import SqlKeys
+from export_engine.jobs.backends.keys import KeyInfo, SqlKeys
 from export_engine.options import ExportOptions
 from export_engine.service.app import create_app
 from export_engine.service.background import make_worker
@@ -44,6 +44,7 @@ _NOWHERE = "http://localhost"
 __all__ = [
     "change_options",
     "create_key",
+    "list_keys",
     "revision",
     "revoke_key",
     "serve_until_signal",
@@ -89,10 +90,25 @@ def work_until_signal(settings: Settings, *, host: str, metrics_port: int | None
         make_worker(components, metrics, grace=grace).run(_stop_asked_for())
 
 
-def create_key(workspace_id: str, *, database: str | None, data: Path | None) -> str:
-    """Make a key for a workspace. Raises OptionError if the database cannot be used."""
+def create_key(
+    workspace_id: str, *, name: str | None, expires: datetime | None, database: str | None, data: Path | None
+) -> str:
+    """Make a key for a workspace. Raises OptionError if the database cannot be used, and as `SqlKeys.create` does."""
     with open_job_database(database=database, data=data) as engine:
-        return SqlKeys(engine).create(workspace_id, now=now())
+        return SqlKeys(engine).create(workspace_id, now=now(), name=name, expires=expires)
+
+
+def list_keys(*, database: str | None, data: Path | None) -> list[tuple[KeyInfo, str]]:
+    """Every key, and whether it `holds`, is `expired` or `revoked`. Raises OptionError as `create_key` does."""
+    with open_job_database(database=database, data=data) as engine:
+        keys = SqlKeys(engine).all()
+    return [(key, _state(key)) for key in keys]
+
+
+def _state(key: KeyInfo) -> str:
+    if key.revoked:
+        return "revoked"
+    return "expired" if key.expires_time is not None and key.expires_time <= now() else "holds"
 
 
 def revoke_key(key_id: str, *, database: str | None, data: Path | None) -> bool:

@@ -7,6 +7,7 @@ of it stands in `export_engine.service.components`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from export_engine.options import ExportOptions
@@ -29,6 +30,7 @@ class Settings:
     - `public_url`: where clients reach the service.
     - `max_queued`: how many queued jobs a workspace may have (100).
     - `max_attempts`: how often a job is begun before it is given up (5).
+    - `keep_jobs`: how long an ended job is known (30 days); longer than its link lives.
     - `options`: how exports are made; their time zone is also that of the days in requests.
 
     What may hold a password is not in its `repr`.
@@ -45,4 +47,5 @@ class Settings:
     public_url: str | None = None
     max_queued: int | None = None
     max_attempts: int | None = None
+    keep_jobs: timedelta | None = None
     options: ExportOptions = field(default_factory=ExportOptions)

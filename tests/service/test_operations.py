@@ -242,6 +242,31 @@ def test_a_line_of_the_log() -> None:
     }
 
 
+def test_every_line_says_which_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its id, never its secret: of requests, once it is known to hold, and of whatever happens to the job."""
+    caplog.set_level(logging.INFO)
+    lines: list[dict[str, Any]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(json.loads(JsonFormatter().format(record)))  # type: ignore[method-assign]  # a handler of few words
+    logging.getLogger("export_engine").addHandler(handler)
+    try:
+        with serving(tmp_path) as service:
+            service.ended(service.trigger(JUNE))
+            service.client.get(service.path(), headers={"X-API-Key": service.key[:-1] + "!"})
+            service.client.get("/healthz")
+            until(lambda: [line for line in lines if line.get("path") == "/healthz"])
+    finally:
+        logging.getLogger("export_engine").removeHandler(handler)
+    key_id = service.key.split("_")[1]
+    of_jobs = [line for line in lines if "job" in line]
+    assert [line["message"] for line in of_jobs] == [f"export job {what}" for what in ("queued", "started", "finished")]
+    assert {line["key"] for line in of_jobs} == {key_id}
+    keys = {(line["path"].rpartition("/")[2], line["status"]): line.get("key") for line in lines if "path" in line}
+    assert keys["export-conversations", 202] == key_id
+    assert keys["healthz", 200] is None
+    assert service.key.split("_", 2)[2] not in json.dumps(lines)
+
+
 def test_an_error_in_the_log() -> None:
     """Its traceback is part of the line."""
     record = logging.LogRecord("a", logging.ERROR, __file__, 1, "failed", (), (ValueError, ValueError("why"), None))

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -300,6 +301,26 @@ def database_revision(url: str) -> str | None:
 def writing(engine: Engine) -> Engine:
     """The same engine, on the same connections, for transactions that write."""
     return engine.execution_options(writing=True)
+
+
+@contextmanager
+def writing_at_once(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes and waits for nobody's lock: where others have one, DBAPIError is raised instead."""
+    with engine.connect().execution_options(writing=True) as connection:
+        if engine.dialect.name == "postgresql":
+            with connection.begin():
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 1")  # milliseconds; 0 would be for ever
+                yield connection
+            return
+        sqlite = connection.connection.cursor()
+        [waits] = sqlite.execute("PRAGMA busy_timeout").fetchone()
+        sqlite.execute("PRAGMA busy_timeout = 0")
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            sqlite.execute(f"PRAGMA busy_timeout = {waits}")
+            sqlite.close()
 
 
 def storable(value: str) -> bool:

@@ -24,7 +24,7 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Table, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Table, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from export_engine.errors import OptionError
@@ -53,7 +53,10 @@ from export_engine.jobs.job import (
 from export_engine.jobs.ports import Lease, Notice
 from export_engine.report import Progress
 
-__all__ = ["EXPIRED_AT_ONCE", "SqlJobStore"]
+__all__ = ["EXPIRED_AT_ONCE", "PRUNED_AT_ONCE", "SqlJobStore"]
+
+#: How many jobs are forgotten in one transaction.
+PRUNED_AT_ONCE = 500
 
 #: How many jobs one call of `expired` gives at most.
 EXPIRED_AT_ONCE = 100
@@ -251,6 +254,20 @@ class SqlJobStore:
         if not (slash and storable(job_id) and storable(token)):
             return False
         return self._any(_COLUMNS.id == job_id, _COLUMNS.token == token)
+
+    def prune(self, before: datetime) -> int:
+        """Forget the jobs that ended before then and have no archive, with their addresses; how many there were.
+
+        They go some at a time, so that nobody waits long for the lock.
+        """
+        old = select(_COLUMNS.id).where(_COLUMNS.finished_time < before, _COLUMNS.archive.is_(None))
+        some = delete(export_job).where(_COLUMNS.id.in_(old.limit(PRUNED_AT_ONCE))).returning(_COLUMNS.id)
+        pruned, last = 0, PRUNED_AT_ONCE
+        while last == PRUNED_AT_ONCE:
+            with self._writing.begin() as connection:
+                last = len(connection.execute(some).all())
+            pruned += last
+        return pruned
 
     def counts(self) -> dict[Status, int]:
         """How many jobs there are in each status, for metrics."""
