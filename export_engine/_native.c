@@ -37,8 +37,10 @@
 #define KERNEL_VERSION 1
 
 #if defined(__GNUC__) || defined(__clang__)
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #else
+#define LIKELY(condition) (condition)
 #define UNLIKELY(condition) (condition)
 #endif
 
@@ -67,6 +69,19 @@ static inline uint64_t load64(const uint8_t *at) {
 static inline void store64(uint8_t *at, uint64_t value) {
     value = LITTLE64(value);
     memcpy(at, &value, sizeof value);
+}
+
+/* Numbers in the machine's order, as Arrow has them. */
+static inline uint32_t loaded32(const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static inline uint64_t loaded64(const uint8_t *at) {
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
 }
 
 /* The place of the lowest bit that is set; `value` is not 0. */
@@ -830,66 +845,251 @@ typedef struct {
     const uint8_t *offsets;
     const uint8_t *data;
     size_t size;
+    int quoted; /* whether there may be quotes in the text */
 } Column;
+
+/* Where a column's value starts and its size: 1; 0 for a null, -1 where offsets do not rise or leave the text. */
+static inline int cell_of(const Column *column, size_t row, size_t *start, size_t *size) {
+    const size_t bit = column->first_bit + row;
+    if (column->valid != NULL && !(column->valid[bit >> 3] >> (bit & 7) & 1)) return 0;
+    const size_t from = loaded32(column->offsets + 4 * row), to = loaded32(column->offsets + 4 * row + 4);
+    if (UNLIKELY(from > to || to > column->size)) return -1;
+    *start = from;
+    *size = to - from;
+    return 1;
+}
 
 static inline uint64_t quotes_in(uint64_t eight) {
     uint64_t differ = eight ^ 0x2222222222222222u;
     return (differ - 0x0101010101010101u) & ~differ & 0x8080808080808080u;
 }
 
-/* Copy a cell with its quotes doubled, between quotes. It has `size` bytes, of which `readable` may be read at once;
-   there is room for twice as many and ten more. */
-static inline uint8_t *put_cell(uint8_t *to, const uint8_t *from, size_t size, size_t readable) {
+/* Copy a cell with its quotes doubled. It has `size` bytes, of which `readable` may be read at once; there is room for
+   twice as many and 16 more. */
+static inline uint8_t *put_quoted(uint8_t *to, const uint8_t *from, size_t size, size_t readable) {
     size_t done = 0;
-    *to++ = '"';
     while (done < size && done + 8 <= readable) {
         uint64_t eight = load64(from + done);
         if (UNLIKELY(quotes_in(eight))) break; /* or behind the cell's end */
         store64(to + done, eight);
         done += 8;
     }
-    if (done >= size) {
-        to += size;
-    } else {
-        to += done;
-        for (; done < size; done++) {
-            *to++ = from[done];
-            if (from[done] == '"') *to++ = '"';
-        }
+    if (done >= size) return to + size;
+    to += done;
+    for (; done < size; done++) {
+        *to++ = from[done];
+        if (from[done] == '"') *to++ = '"';
     }
-    *to++ = '"';
     return to;
 }
 
+/* The same for one that is known to have no quotes. */
+static inline uint8_t *put_plain(uint8_t *to, const uint8_t *from, size_t size, size_t readable) {
+    if (LIKELY(size + 15 <= readable && size <= 256))
+        for (size_t done = 0; done < size; done += 16) memcpy(to + done, from + done, 16);
+    else if (size)
+        memcpy(to, from, size);
+    return to + size;
+}
+
 /* Write rows as CSV: every value between quotes, a null as nothing. Sets where the rows numbered by `bounds`, which
-   rise, begin. Returns the bytes written, or SIZE_MAX where offsets are wrong or there is no room. */
-static size_t render_csv(const Column *columns, size_t count, size_t rows, const uint8_t *eol, size_t eol_size,
-                         const int64_t *bounds, size_t bounds_count, int64_t *cuts, uint8_t *to, size_t room) {
+   rise, begin, and the bytes of the longest value. Returns the bytes written, or SIZE_MAX where offsets are wrong or
+   there is no room. */
+static size_t render_csv(Column *columns, size_t count, size_t rows, const uint8_t *eol, size_t eol_size,
+                         const int64_t *bounds, size_t bounds_count, int64_t *cuts, size_t *longest, uint8_t *to,
+                         size_t room) {
     uint8_t *const begin = to, *const limit = to + room;
-    size_t next = 0;
+    size_t next = 0, most = 0;
+    for (size_t c = 0; c < count; c++) {
+        const size_t first = loaded32(columns[c].offsets), last = loaded32(columns[c].offsets + 4 * rows);
+        if (first > last || last > columns[c].size) return SIZE_MAX;
+        columns[c].quoted = first < last && memchr(columns[c].data + first, '"', last - first) != NULL;
+        columns[c].size = last; /* so that no value leads to text that was not looked at */
+    }
     for (size_t row = 0; row < rows; row++) {
         while (next < bounds_count && (uint64_t)bounds[next] <= row) cuts[next++] = to - begin;
         for (size_t c = 0; c < count; c++) {
             const Column *column = columns + c;
-            size_t bit = column->first_bit + row, size = 0, start = 0;
-            int valid = column->valid == NULL || (column->valid[bit >> 3] >> (bit & 7) & 1);
-            if (valid) {
-                uint32_t ends[2]; /* Arrow has them in the machine's order */
-                memcpy(ends, column->offsets + 4 * row, sizeof ends);
-                start = ends[0];
-                const size_t stop = ends[1];
-                if (start > stop || stop > column->size) return SIZE_MAX;
-                size = stop - start;
-            }
-            if ((size_t)(limit - to) < 2 * size + 12 + eol_size) return SIZE_MAX;
+            size_t size = 0, start = 0;
+            const int valid = cell_of(column, row, &start, &size);
+            if (UNLIKELY(valid < 0 || (size_t)(limit - to) < 2 * size + 24 + eol_size)) return SIZE_MAX;
             if (c) *to++ = ',';
-            if (valid) to = put_cell(to, column->data + start, size, column->size - start);
+            if (!valid) continue;
+            if (size > most) most = size;
+            *to++ = '"';
+            const uint8_t *from = column->data + start;
+            const size_t readable = column->size - start;
+            to = column->quoted ? put_quoted(to, from, size, readable) : put_plain(to, from, size, readable);
+            *to++ = '"';
         }
         memcpy(to, eol, eol_size);
         to += eol_size;
     }
     while (next < bounds_count) cuts[next++] = to - begin;
+    *longest = most;
     return (size_t)(to - begin);
+}
+
+/* --- words -------------------------------------------------------------------------------------------------------- */
+
+enum { MOST_WORDS = 16 };
+typedef struct {
+    const uint8_t *text;
+    size_t size;
+} Word;
+
+/* Which of `words` each value is, or their number where it is none of them or null. Returns 0, or -1 where offsets are
+   wrong. */
+static int find_words(const Column *column, size_t rows, const Word *words, size_t count, uint8_t *which) {
+    uint64_t begins[MOST_WORDS], masks[MOST_WORDS];
+    for (size_t w = 0; w < count; w++) {
+        const size_t size = words[w].size < 8 ? words[w].size : 8;
+        uint8_t eight[8] = {0};
+        if (size) memcpy(eight, words[w].text, size);
+        begins[w] = load64(eight);
+        masks[w] = size < 8 ? ((uint64_t)1 << 8 * size) - 1 : UINT64_MAX;
+    }
+    for (size_t row = 0; row < rows; row++) {
+        size_t size = 0, start = 0;
+        const int valid = cell_of(column, row, &start, &size);
+        if (UNLIKELY(valid < 0)) return -1;
+        const uint8_t *const from = column->data + start;
+        uint8_t eight[8] = {0};
+        size_t w = valid ? 0 : count;
+        const size_t readable = column->size - start;
+        if (UNLIKELY(valid && readable < 8)) memcpy(eight, from, readable);
+        const uint64_t begin = load64(valid && readable >= 8 ? from : eight);
+        for (; w < count; w++)
+            if (size == words[w].size && (begin & masks[w]) == begins[w] && (size <= 8 || !memcmp(from, words[w].text, size)))
+                break;
+        which[row] = (uint8_t)w;
+    }
+    return 0;
+}
+
+/* --- UTF-8 -------------------------------------------------------------------------------------------------------- */
+
+/* Bytes before the first that is not ASCII. */
+static inline size_t ascii_before(const uint8_t *at, size_t size) {
+    size_t done = 0;
+    for (; size - done >= 32; done += 32)
+        if ((load64(at + done) | load64(at + done + 8) | load64(at + done + 16) | load64(at + done + 24)) &
+            0x8080808080808080u)
+            break;
+    while (done < size && at[done] < 0x80) done++;
+    return done;
+}
+
+#ifdef FOLDING
+/* By registers of 16 bytes: Keiser and Lemire, "Validating UTF-8 In Less Than One Instruction Per Byte", 2021. Three
+   tables are asked about each byte and the one before it, by halves of bytes, for what may be wrong with the two: a bit
+   that all three have is wrong. The last, `TWO`, says no more than that both go on with a character, which is right
+   where the byte two or three before began a long one. */
+__attribute__((target("ssse3"))) static int is_utf8_by_16(const uint8_t *at, size_t size) {
+    enum { SHORT = 1, LONG = 2, OVER_3 = 4, LARGE = 8, SURROGATE = 16, OVER_2 = 32, LARGER = 64, OVER_4 = 64, TWO = 128 };
+    enum { ANY = SHORT | LONG | TWO, FAR = ANY | LARGE | LARGER, GOES_ON = LONG | OVER_2 | TWO };
+#define SAID(...) _mm_setr_epi8(__VA_ARGS__)
+#define BITS(bits) ((char)(bits))
+    const __m128i first_high = SAID(LONG, LONG, LONG, LONG, LONG, LONG, LONG, LONG, BITS(TWO), BITS(TWO), BITS(TWO),
+                                    BITS(TWO), SHORT | OVER_2, SHORT, SHORT | OVER_3 | SURROGATE,
+                                    SHORT | LARGE | LARGER | OVER_4);
+    const __m128i first_low = SAID(BITS(ANY | OVER_2 | OVER_3 | OVER_4), BITS(ANY | OVER_2), BITS(ANY), BITS(ANY),
+                                   BITS(ANY | LARGE), BITS(FAR), BITS(FAR), BITS(FAR), BITS(FAR), BITS(FAR), BITS(FAR),
+                                   BITS(FAR), BITS(FAR), BITS(FAR | SURROGATE), BITS(FAR), BITS(FAR));
+    const __m128i second_high = SAID(SHORT, SHORT, SHORT, SHORT, SHORT, SHORT, SHORT, SHORT,
+                                     BITS(GOES_ON | OVER_3 | OVER_4), BITS(GOES_ON | OVER_3 | LARGE),
+                                     BITS(GOES_ON | SURROGATE | LARGE), BITS(GOES_ON | SURROGATE | LARGE), SHORT, SHORT,
+                                     SHORT, SHORT);
+    const __m128i half = _mm_set1_epi8(15), high = _mm_set1_epi8(BITS(0x80));
+    const __m128i third = _mm_set1_epi8(0xe0 - 0x80), fourth = _mm_set1_epi8(0xf0 - 0x80);
+    __m128i before = _mm_setzero_si128(), wrong = before;
+    for (;;) {
+        uint8_t tail[64] = {0}; /* at least one NUL, with which no character goes on, is looked at in the end */
+        if (size < 64 && size) memcpy(tail, at, size);
+        __m128i here[4];
+        for (size_t i = 0; i < 4; i++)
+            here[i] = _mm_loadu_si128((const __m128i *)(const void *)((size < 64 ? tail : at) + 16 * i));
+        const __m128i any = _mm_or_si128(_mm_or_si128(here[0], here[1]), _mm_or_si128(here[2], here[3]));
+        const int looked_at = _mm_movemask_epi8(any) | _mm_movemask_epi8(before) >> 13;
+        for (size_t i = 0; looked_at && i < 4; i++) {
+            const __m128i one = _mm_alignr_epi8(here[i], before, 15), two = _mm_alignr_epi8(here[i], before, 14);
+            const __m128i three = _mm_alignr_epi8(here[i], before, 13);
+            const __m128i pair = _mm_and_si128(
+                _mm_and_si128(_mm_shuffle_epi8(first_high, _mm_and_si128(_mm_srli_epi16(one, 4), half)),
+                              _mm_shuffle_epi8(first_low, _mm_and_si128(one, half))),
+                _mm_shuffle_epi8(second_high, _mm_and_si128(_mm_srli_epi16(here[i], 4), half)));
+            const __m128i goes_on =
+                _mm_and_si128(_mm_or_si128(_mm_subs_epu8(two, third), _mm_subs_epu8(three, fourth)), high);
+            wrong = _mm_or_si128(wrong, _mm_xor_si128(pair, goes_on));
+            before = here[i];
+        }
+        if (size < 64) break;
+        at += 64;
+        size -= 64;
+    }
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(wrong, _mm_setzero_si128())) == 0xffff;
+#undef SAID
+#undef BITS
+}
+#endif
+
+/* Whether bytes are UTF-8 (Unicode, table 3-7). */
+static int is_utf8(const uint8_t *at, size_t size) {
+#ifdef FOLDING
+    if (__builtin_cpu_supports("ssse3")) return is_utf8_by_16(at, size);
+#endif
+    const uint8_t *const end = at + size;
+    for (at += ascii_before(at, size); at < end;) {
+        const size_t left = (size_t)(end - at);
+        uint8_t tail[4] = {0}; /* no character goes on with NUL */
+        if (left < 4) memcpy(tail, at, left);
+        const uint32_t four = load32(left < 4 ? tail : at);
+        if (!(four & 0x80)) {
+            at += left < 8 ? 1 : ascii_before(at, left);
+        } else if ((four & 0xc0e0) == 0x80c0) {
+            if (!(four & 0x1e)) return 0; /* ASCII in two bytes */
+            at += 2;
+        } else if ((four & 0xc0c0f0) == 0x8080e0) {
+            const uint32_t begins = four & 0x200f;
+            if (begins == 0 || begins == 0x200d) return 0; /* two bytes would do, or a surrogate */
+            at += 3;
+        } else if ((four & 0xc0c0c0f8) == 0x808080f0) {
+            if (!(four & 0x3007)) return 0;                                    /* three bytes would do */
+            if ((four & 7) > 4 || ((four & 7) == 4 && (four & 0x3000))) return 0; /* beyond U+10FFFF */
+            at += 4;
+        } else {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Whether the offsets of strings, `width` bytes each (4 or 8), one more than rows, rise within `size` bytes of text, all
+   of which between the first and the last is UTF-8, and none leads into a character. */
+static inline int are_utf8(const uint8_t *offsets, size_t width, size_t rows, const uint8_t *data, size_t size) {
+#define OFFSET(i) (width == 4 ? (uint64_t)loaded32(offsets + 4 * (i)) : loaded64(offsets + 8 * (i)))
+    const uint64_t first = OFFSET(0), last = OFFSET(rows);
+    if (first > last || last > size) return 0;
+    const uint8_t *const text = data + first;
+    const size_t ascii = ascii_before(text, (size_t)(last - first));
+    uint64_t before = first;
+    int wrong = 0;
+    if (first + ascii == last) {
+        for (size_t i = 1; i < rows; i++) {
+            const uint64_t offset = OFFSET(i);
+            wrong |= offset < before;
+            before = offset;
+        }
+        return !wrong && before <= last;
+    }
+    for (size_t i = 0; i < rows; i++) {
+        const uint64_t offset = OFFSET(i);
+        if (offset < before || offset > last) return 0;
+        wrong |= offset < last && (data[offset] & 0xc0) == 0x80;
+        before = offset;
+    }
+    return !wrong && is_utf8(text + ascii, (size_t)(last - first) - ascii);
+#undef OFFSET
 }
 
 /* --- Python ------------------------------------------------------------------------------------------------------- */
@@ -1015,6 +1215,45 @@ static PyObject *native_deflate_piece(PyObject *module, PyObject *args) {
     return result;
 }
 
+enum { MOST_COLUMNS = 64 };
+
+/* Buffers that are held while a call lasts. */
+typedef struct {
+    size_t count;
+    Py_buffer buffers[3 * MOST_COLUMNS];
+} Held;
+
+static void let_go(Held *held) {
+    while (held->count) PyBuffer_Release(held->buffers + --held->count);
+}
+
+/* Hold the buffers of a column of at least `rows` strings, given as a tuple: a buffer of bits that say which rows are
+   not null, or None; the first row's bit; a buffer of 32-bit offsets; a buffer of the text, or None. Returns 0, or -1
+   with an exception. */
+static int column_from(PyObject *given, Py_ssize_t rows, Column *column, Held *held) {
+    PyObject *valid, *offsets, *data;
+    Py_ssize_t first;
+    if (!PyArg_ParseTuple(given, "OnOO", &valid, &first, &offsets, &data)) return -1;
+    PyObject *const wanted[3] = {valid, offsets, data};
+    const Py_buffer *views[3] = {NULL, NULL, NULL};
+    for (size_t i = 0; i < 3; i++) {
+        if (wanted[i] == Py_None) continue;
+        if (PyObject_GetBuffer(wanted[i], held->buffers + held->count, PyBUF_SIMPLE)) return -1;
+        views[i] = held->buffers + held->count++;
+    }
+    if (rows < 0 || views[1] == NULL || views[1]->len / 4 < rows + 1 || first < 0 ||
+        (views[0] != NULL && (views[0]->len < first / 8 || views[0]->len * 8 - first < rows))) {
+        PyErr_SetString(PyExc_ValueError, "a column's buffers are too short for its rows");
+        return -1;
+    }
+    column->valid = views[0] == NULL ? NULL : views[0]->buf;
+    column->first_bit = (size_t)first;
+    column->offsets = views[1]->buf;
+    column->data = views[2] == NULL ? (const uint8_t *)"" : views[2]->buf;
+    column->size = views[2] == NULL ? 0 : (size_t)views[2]->len;
+    return 0;
+}
+
 PyDoc_STRVAR(render_doc,
              "render_csv(columns, rows, line_end, bounds, out, /)\n--\n\n"
              "Write rows as CSV into `out`: every value between quotes, its own doubled, a null as nothing.\n\n"
@@ -1025,14 +1264,12 @@ PyDoc_STRVAR(render_doc,
              "Raises ValueError where offsets do not rise or leave the text, or `out` may be too small: it takes twice "
              "the text,\nthree bytes a cell, the line ends, and 32 bytes.");
 
-enum { MOST_COLUMNS = 64 };
-
 static PyObject *native_render_csv(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *given, *cuts = NULL, *result = NULL;
     Py_ssize_t rows;
-    Py_buffer eol = {0}, bounds = {0}, out = {0}, held[3 * MOST_COLUMNS];
-    size_t holding = 0;
+    Py_buffer eol = {0}, bounds = {0}, out = {0};
+    Held held = {.count = 0};
     if (!PyArg_ParseTuple(args, "O!ny*y*w*:render_csv", &PyTuple_Type, &given, &rows, &eol, &bounds, &out)) return NULL;
     Column columns[MOST_COLUMNS];
     const Py_ssize_t count = PyTuple_Size(given);
@@ -1041,48 +1278,94 @@ static PyObject *native_render_csv(PyObject *module, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "columns, rows, line_end or bounds are not as they should be");
         goto done;
     }
-    for (Py_ssize_t c = 0; c < count; c++) {
-        PyObject *valid, *offsets, *data;
-        Py_ssize_t first;
-        Column *column = columns + c;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(given, c), "OnOO", &valid, &first, &offsets, &data)) goto done;
-        PyObject *const wanted[3] = {valid, offsets, data};
-        const Py_buffer *views[3] = {NULL, NULL, NULL};
-        for (size_t i = 0; i < 3; i++) {
-            if (wanted[i] == Py_None) continue;
-            if (PyObject_GetBuffer(wanted[i], held + holding, PyBUF_SIMPLE)) goto done;
-            views[i] = held + holding++;
-        }
-        if (views[1] == NULL || views[1]->len / 4 < rows + 1 || first < 0 ||
-            (views[0] != NULL && (views[0]->len < first / 8 || views[0]->len * 8 - first < rows))) {
-            PyErr_SetString(PyExc_ValueError, "a column's buffers are too short for its rows");
-            goto done;
-        }
-        column->valid = views[0] == NULL ? NULL : views[0]->buf;
-        column->first_bit = (size_t)first;
-        column->offsets = views[1]->buf;
-        column->data = views[2] == NULL ? (const uint8_t *)"" : views[2]->buf;
-        column->size = views[2] == NULL ? 0 : (size_t)views[2]->len;
-    }
+    for (Py_ssize_t c = 0; c < count; c++)
+        if (column_from(PyTuple_GetItem(given, c), rows, columns + c, &held)) goto done;
     cuts = PyBytes_FromStringAndSize(NULL, bounds.len);
     if (cuts == NULL) goto done;
     int64_t *to_cuts = (int64_t *)(void *)PyBytes_AsString(cuts);
-    size_t written;
+    size_t written, longest;
     Py_BEGIN_ALLOW_THREADS
     written = render_csv(columns, (size_t)count, (size_t)rows, eol.buf, (size_t)eol.len, bounds.buf,
-                         (size_t)bounds.len / sizeof(int64_t), to_cuts, out.buf, (size_t)out.len);
+                         (size_t)bounds.len / sizeof(int64_t), to_cuts, &longest, out.buf, (size_t)out.len);
     Py_END_ALLOW_THREADS
     if (written == SIZE_MAX)
         PyErr_SetString(PyExc_ValueError, "offsets do not rise or leave the text, or there is not enough room");
     else
-        result = Py_BuildValue("nO", (Py_ssize_t)written, cuts);
+        result = Py_BuildValue("nOn", (Py_ssize_t)written, cuts, (Py_ssize_t)longest);
 done:
-    while (holding) PyBuffer_Release(held + --holding);
+    let_go(&held);
     Py_XDECREF(cuts);
     PyBuffer_Release(&eol);
     PyBuffer_Release(&bounds);
     PyBuffer_Release(&out);
     return result;
+}
+
+PyDoc_STRVAR(words_doc,
+             "find_words(column, rows, words, /)\n--\n\n"
+             "Which of `words`, a tuple of 16 at the most, each value is: a byte a row, their number where it is none of "
+             "them or null.\n\n"
+             "`column` is a tuple as in `render_csv`. Raises ValueError where offsets do not rise or leave the text.");
+
+static PyObject *native_find_words(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *given, *said, *result = NULL;
+    Py_ssize_t rows;
+    Held held = {.count = 0};
+    Column column;
+    Word words[MOST_WORDS];
+    if (!PyArg_ParseTuple(args, "O!nO!:find_words", &PyTuple_Type, &given, &rows, &PyTuple_Type, &said)) return NULL;
+    const Py_ssize_t count = PyTuple_Size(said);
+    if (count > MOST_WORDS) {
+        PyErr_SetString(PyExc_ValueError, "there may be 16 words");
+        return NULL;
+    }
+    for (Py_ssize_t w = 0; w < count; w++) {
+        Py_ssize_t size;
+        words[w].text = (const uint8_t *)PyUnicode_AsUTF8AndSize(PyTuple_GetItem(said, w), &size);
+        if (words[w].text == NULL) return NULL;
+        words[w].size = (size_t)size;
+    }
+    if (column_from(given, rows, &column, &held)) goto done;
+    result = PyBytes_FromStringAndSize(NULL, rows);
+    if (result != NULL &&
+        find_words(&column, (size_t)rows, words, (size_t)count, (uint8_t *)(void *)PyBytes_AsString(result))) {
+        Py_DECREF(result);
+        result = NULL;
+        PyErr_SetString(PyExc_ValueError, "offsets do not rise or leave the text");
+    }
+done:
+    let_go(&held);
+    return result;
+}
+
+PyDoc_STRVAR(utf8_doc,
+             "are_utf8(offsets, width, data, /)\n--\n\n"
+             "Whether the texts between neighbouring `offsets` are UTF-8.\n\n"
+             "`offsets` are one or more native integers of `width` bytes, 4 or 8. False, too, where they do not rise "
+             "or leave the\n`data`, and for bytes between texts that are not UTF-8.");
+
+/* Fewer bytes take less time than it may take to get the interpreter's lock back. */
+enum { SHORT_WORK = 1 << 15 };
+
+static PyObject *native_are_utf8(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer offsets = {0}, data = {0};
+    Py_ssize_t width;
+    if (!PyArg_ParseTuple(args, "y*ny*:are_utf8", &offsets, &width, &data)) return NULL;
+    int sound = -1;
+    if ((width != 4 && width != 8) || offsets.len < width || offsets.len % width) {
+        PyErr_SetString(PyExc_ValueError, "offsets must be one or more integers of 4 or 8 bytes");
+    } else {
+        const size_t rows = (size_t)(offsets.len / width) - 1;
+        PyThreadState *const thread = data.len < SHORT_WORK ? NULL : PyEval_SaveThread();
+        sound = width == 4 ? are_utf8(offsets.buf, 4, rows, data.buf, (size_t)data.len)
+                           : are_utf8(offsets.buf, 8, rows, data.buf, (size_t)data.len);
+        if (thread != NULL) PyEval_RestoreThread(thread);
+    }
+    PyBuffer_Release(&offsets);
+    PyBuffer_Release(&data);
+    return sound < 0 ? NULL : PyBool_FromLong(sound);
 }
 
 PyDoc_STRVAR(interleave_doc,
@@ -1123,8 +1406,7 @@ static size_t interleaved(const Items *columns, size_t count, uint8_t *to, size_
 static PyObject *native_interleave(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *given, *result = NULL;
-    Py_buffer held[3 * MOST_COLUMNS];
-    size_t holding = 0;
+    Held held = {.count = 0};
     if (!PyArg_ParseTuple(args, "O!:interleave", &PyTuple_Type, &given)) return NULL;
     Items columns[MOST_COLUMNS];
     const Py_ssize_t count = PyTuple_Size(given);
@@ -1133,11 +1415,11 @@ static PyObject *native_interleave(PyObject *module, PyObject *args) {
         return NULL;
     }
     for (Py_ssize_t c = 0; c < count; c++) {
-        Py_buffer *views = held + holding;
+        const Py_buffer *views = held.buffers + held.count;
         PyObject *wanted[3];
         if (!PyArg_ParseTuple(PyTuple_GetItem(given, c), "OOO", wanted, wanted + 1, wanted + 2)) goto done;
-        for (size_t i = 0; i < 3; i++, holding++)
-            if (PyObject_GetBuffer(wanted[i], held + holding, PyBUF_SIMPLE)) goto done;
+        for (size_t i = 0; i < 3; i++, held.count++)
+            if (PyObject_GetBuffer(wanted[i], held.buffers + held.count, PyBUF_SIMPLE)) goto done;
         columns[c] = (Items){views[0].buf, views[1].buf, views[2].buf, (size_t)views[0].len,
                              (size_t)views[1].len / sizeof(int64_t)};
         if (views[1].len != views[2].len || columns[c].count != columns->count) {
@@ -1163,7 +1445,7 @@ static PyObject *native_interleave(PyObject *module, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "an item does not lie in its column");
     }
 done:
-    while (holding) PyBuffer_Release(held + --holding);
+    let_go(&held);
     return result;
 }
 
@@ -1186,6 +1468,8 @@ static PyMethodDef methods[] = {
     {"deflate_members", native_deflate_members, METH_VARARGS, members_doc},
     {"deflate_piece", native_deflate_piece, METH_VARARGS, piece_doc},
     {"render_csv", native_render_csv, METH_VARARGS, render_doc},
+    {"find_words", native_find_words, METH_VARARGS, words_doc},
+    {"are_utf8", native_are_utf8, METH_VARARGS, utf8_doc},
     {"interleave", native_interleave, METH_VARARGS, interleave_doc},
     {"crc32", native_crc32, METH_VARARGS, crc32_doc},
     {NULL, NULL, 0, NULL},

@@ -1,18 +1,25 @@
 # What each does is said by its docstring, in _native.c.
 
+from typing import TypeAlias
+
 from typing_extensions import Buffer
 
 VERSION: int
+
+#: A column of strings as Arrow lays it out: which rows are not null, the first row's bit there, offsets, text.
+_Column: TypeAlias = tuple[Buffer | None, int, Buffer, Buffer | None]
 
 def deflate_members(csv: Buffer, cuts: Buffer, header: Buffer, /) -> tuple[bytes, bytes, bytes]: ...
 def deflate_piece(data: Buffer, dictionary: Buffer, last: bool, /) -> bytes: ...
 def crc32(data: Buffer, start: int = 0, /) -> int: ...
 def render_csv(
-    columns: tuple[tuple[Buffer | None, int, Buffer, Buffer | None], ...],
+    columns: tuple[_Column, ...],
     rows: int,
     line_end: Buffer,
     bounds: Buffer,
     out: Buffer,
     /,
-) -> tuple[int, bytes]: ...
+) -> tuple[int, bytes, int]: ...
+def find_words(column: _Column, rows: int, words: tuple[str, ...], /) -> bytes: ...
+def are_utf8(offsets: Buffer, width: int, data: Buffer, /) -> bool: ...
 def interleave(columns: tuple[tuple[Buffer, Buffer, Buffer], ...], /) -> bytes: ...

@@ -1,4 +1,5 @@
-/* libFuzzer's target for the kernel: whatever bytes it makes of any members and pieces, zlib gives them back.
+/* libFuzzer's target for the kernel: whatever bytes it makes of any members and pieces, zlib gives them
+   back; whatever offsets come with texts, nothing outside them is read or written.
    `.ci/fuzz SECONDS` builds it with AddressSanitizer and UBSan and runs it. */
 
 #define KERNEL_ONLY
@@ -85,9 +86,60 @@ static void pieces(const uint8_t *data, size_t size, size_t step) {
     free(out);
 }
 
+/* The code points of UTF-8, read one by one. */
+static int reads_as_utf8(const uint8_t *at, size_t size) {
+    for (size_t i = 0; i < size;) {
+        size_t more = at[i] < 0x80 ? 0 : at[i] >= 0xc0 && at[i] < 0xe0 ? 1 : at[i] >= 0xe0 && at[i] < 0xf0 ? 2 : 3;
+        if ((at[i] >= 0x80 && at[i] < 0xc0) || at[i] >= 0xf8 || more >= size - i) return 0;
+        uint32_t point = more ? at[i] & (0x3fu >> more) : at[i];
+        for (size_t j = 1; j <= more; j++) {
+            if ((at[i + j] & 0xc0) != 0x80) return 0;
+            point = point << 6 | (at[i + j] & 0x3f);
+        }
+        static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+        if (point < least[more] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000)) return 0;
+        i += more + 1;
+    }
+    return 1;
+}
+
+/* Columns of text with offsets that may be wrong, as strings, cells and words. */
+static void texts(const uint8_t *input, size_t size, uint8_t step) {
+    enum { ROWS = 12 };
+    uint32_t given[ROWS + 1];
+    uint64_t wide[ROWS + 1];
+    uint8_t *data = exactly(input, size), which[ROWS];
+    int rise = 1, sound = 1;
+    for (size_t i = 0; i <= ROWS; i++) {
+        wide[i] = given[i] = (uint32_t)(step & 1 && size ? input[i % size] * (size_t)(step >> 1) : i * size / ROWS);
+        rise &= given[i] <= size && (!i || given[i] >= given[i - 1]);
+    }
+    for (size_t i = 0; rise && i < ROWS; i++) sound &= reads_as_utf8(data + given[i], given[i + 1] - given[i]);
+    uint8_t *offsets = exactly((uint8_t *)given, sizeof given);
+    CHECK(are_utf8(offsets, 4, ROWS, data, size) == (rise && sound));
+    CHECK(are_utf8((uint8_t *)wide, 8, ROWS, data, size) == (rise && sound));
+    const uint8_t valid[] = {step, (uint8_t)~step};
+    Column columns[2] = {{NULL, 0, offsets, data, size, 0}, {valid, 3, offsets, data, size, 0}};
+    const Word words[] = {{(const uint8_t *)"", 0}, {data, size < 9 ? size : 9}, {(const uint8_t *)"agent", 5}};
+    CHECK(find_words(columns, ROWS, words, 3, which) == 0 || !rise);
+    for (size_t i = 0; rise && i < ROWS; i++) CHECK(which[i] <= 3);
+    const int64_t bounds[] = {0, step % ROWS, ROWS};
+    int64_t cuts[3];
+    size_t room = 4 * size + ROWS * 8 + 32, longest;
+    if (step & 2) room = room * step / 255;
+    uint8_t *out = malloc(room + 1);
+    CHECK(out != NULL);
+    size_t written = render_csv(columns, 2, ROWS, (const uint8_t *)"\r\n", 2, bounds, 3, cuts, &longest, out, room);
+    CHECK(written == SIZE_MAX ? !rise || step & 2 : written <= room && (size_t)cuts[2] == written && longest <= size);
+    free(out);
+    free(offsets);
+    free(data);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     if (size < 4) return 0;
     uint8_t mode = input[0], step = input[1];
+    texts(input, size, step);
     size_t head_size = (size_t)(input[2] | input[3] << 8) % (LONGEST_HEAD + 1);
     input += 4, size -= 4;
     if (head_size > size) head_size = size;

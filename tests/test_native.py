@@ -6,7 +6,7 @@ import random
 import threading
 import zlib
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from uuid import UUID
 
 import deflate
@@ -213,7 +213,7 @@ def test_csv_is_read_back(rows: list[tuple[str | None, ...]]) -> None:
     """Values between quotes, nulls as nothing; each row begins where its cut says."""
     columns = tuple(column(list(texts)) for texts in zip(*rows, strict=True))
     out, bounds = bytearray(20_000), np.arange(len(rows) + 1)
-    size, cuts = native.render_csv(columns, len(rows), b"\r\n", bounds.data, out)
+    size, cuts, longest = native.render_csv(columns, len(rows), b"\r\n", bounds.data, out)
     lines = []
     for row in rows:
         cells = ("" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in row)
@@ -221,6 +221,7 @@ def test_csv_is_read_back(rows: list[tuple[str | None, ...]]) -> None:
     assert bytes(out[:size]) == b"".join(lines)
     assert np.frombuffer(cuts, np.int64).tolist() == np.cumsum([0, *map(len, lines)]).tolist()
     assert not any(out[size + 32 :])
+    assert longest == max(len((cell or "").encode()) for row in rows for cell in row)
 
 
 @pytest.mark.parametrize(
@@ -240,6 +241,84 @@ def test_bits_that_end_early_are_refused() -> None:
     for valid, first in ((b"\xff", 0), (b"\xff\xff", 8), (b"\xff\xff", -1), (b"", 1 << 62)):
         with pytest.raises(ValueError, match="short"):
             native.render_csv(((valid, first, offsets, None),), 9, b"\n", b"", bytearray(999))
+
+
+WORDS = ("inbound", "out", "", "bot", "a word of many letters", "ünï")
+
+
+@given(st.lists(st.none() | st.sampled_from(WORDS) | st.text("inboutd", max_size=8), max_size=40), st.integers(0, 5))
+@PATIENT
+def test_words_are_found(texts: list[str | None], start: int) -> None:
+    """Each value is one of the words by its number, or none of them, as null is; whatever stands around it."""
+    array = pa.array(texts, pa.string()).slice(start)
+    valid, offsets, data = array.buffers()
+    given = (valid, array.offset, np.frombuffer(offsets or bytes(4), np.int32)[array.offset :].data, data)
+    found = native.find_words(given, len(array), WORDS)
+    assert list(found) == [WORDS.index(text) if text in WORDS else len(WORDS) for text in texts[start:]]
+
+
+def test_odd_words_are_refused() -> None:
+    """Offsets that lead out of the text, too many words, a word that is no text."""
+    offsets = np.array([0, 11], np.int32).data
+    with pytest.raises(ValueError, match="offsets"):
+        native.find_words((None, 0, offsets, b"0123456789"), 1, ("0",))
+    with pytest.raises(ValueError, match="short"):
+        native.find_words((None, 0, offsets, b"0123456789"), -1, ("0",))
+    with pytest.raises(ValueError, match="16"):
+        native.find_words((None, 0, offsets, b""), 1, ("0",) * 17)
+    with pytest.raises(TypeError):
+        native.find_words((None, 0, offsets, b""), 1, (b"0",))
+
+
+def are_utf8(texts: list[bytes], kind: type[np.int32 | np.int64] = np.int32, before: bytes = b"") -> bool:
+    ends = np.cumsum([len(before), *map(len, texts)], dtype=kind)
+    found: bool = native.are_utf8(ends.data, ends.itemsize, before + b"".join(texts) + b"\xff")
+    return found
+
+
+def decodes(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+#: Bytes at the bounds of what may follow what.
+EDGES = bytes.fromhex("00 7f 80 8f 90 9f a0 bf c0 c1 c2 df e0 ed ee ef f0 f1 f3 f4 f5 ff")
+
+
+def test_utf8_at_every_bound() -> None:
+    """Every sequence of up to four bytes that are bounds in Unicode's table 3-7, anywhere in a register."""
+    for count in (1, 2, 3, 4):
+        for number, sequence in enumerate(product(EDGES, repeat=count)):
+            text = b"a" * (number % 67) + bytes(sequence) + b"b" * (number % 3)
+            assert are_utf8([text]) is decodes(text), text
+
+
+@given(st.lists(st.text(max_size=30).map(str.encode) | st.binary(max_size=6), max_size=30), st.integers(0, 90))
+@example(["é".encode()[:1], "é".encode()[1:]], 0)
+@PATIENT
+def test_utf8_is_what_python_decodes(texts: list[bytes], pad: int) -> None:
+    """Each text for itself: none begins or ends inside a character, though together they may be UTF-8."""
+    padded = [b"a" * pad, *texts, b"b" * pad]
+    expected = all(map(decodes, texts))
+    assert are_utf8(padded) is are_utf8(padded, np.int64) is are_utf8(padded, before=b"\x80") is expected
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+@pytest.mark.parametrize("offsets", [[0, 11], [3, 2], [-1, 3], [0, 5, 4, 6], [0, 12, 5]])
+@pytest.mark.parametrize("text", [b"0123456789", "é".encode() * 5])
+def test_offsets_that_do_not_rise_are_not_utf8(text: bytes, offsets: list[int], kind: type[np.int32]) -> None:
+    """Nothing is read outside what was given."""
+    assert native.are_utf8(np.array(offsets, kind).data, np.dtype(kind).itemsize, text) is False
+
+
+def test_no_offsets_are_refused() -> None:
+    """There is one more than there are texts."""
+    for offsets, width in ((b"", 4), (b"1234", 8), (b"12", 2)):
+        with pytest.raises(ValueError, match="offsets"):
+            native.are_utf8(offsets, width, b"")
 
 
 @given(

@@ -1,29 +1,55 @@
-"""Cells that are longer than a spreadsheet can hold."""
+"""What is asked of the cells of a column all at once: how they lie in memory, what they say, how long they are."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from export_engine.schema import COLUMN_NAMES, LONGEST_CELL, ROW_SCHEMA
 
-__all__ = ["long_cells"]
+__all__ = ["given", "long_cells", "offsets", "words"]
 
 
 _TEXTS = [index for index, name in enumerate(COLUMN_NAMES) if ROW_SCHEMA.field(name).type == pa.string()]
 
 
+def offsets(column: pa.Array) -> NDArray[np.int32]:
+    """The offsets of a string array, from its first row on: one more than it has rows."""
+    found = column.buffers()[1]
+    if found is None:
+        return np.zeros(len(column) + 1, np.int32)
+    return np.frombuffer(found, np.int32)[column.offset : column.offset + len(column) + 1]
+
+
+def given(column: pa.Array) -> tuple[pa.Buffer | None, int, memoryview, pa.Buffer | None]:
+    """A string array as the kernel takes it: which rows are not null, the first row's bit there, offsets, text."""
+    valid, _, data = column.buffers()
+    return valid if column.null_count else None, column.offset, offsets(column).data, data
+
+
+def words(column: pa.Array, allowed: Sequence[str]) -> NDArray[np.uint8]:
+    """Which of a few words each cell is, by number; their number where it is none of them or null."""
+    try:
+        from export_engine._native import find_words  # noqa: PLC0415  # optional: built where there is a compiler
+    except ImportError:
+        found = pc.index_in(column, pa.array(allowed, pa.string())).fill_null(len(allowed))
+        return np.asarray(found, np.uint8)
+    return np.frombuffer(find_words(given(column), len(column), tuple(allowed)), np.uint8)
+
+
 def long_cells(batch: pa.RecordBatch) -> tuple[int, int]:
-    """How many cells of rows are longer, and the characters of the longest of these (0 where there is none)."""
+    """How many cells of rows are too long for a spreadsheet, and the characters of the longest of these, else 0."""
     count = longest = 0
     for column in map(batch.column, _TEXTS):
-        lengths = pc.binary_length(column)  # UTF-8 takes at least a byte a unit
-        most = pc.max(lengths).as_py()
-        if most is None or most <= LONGEST_CELL:
+        lengths = np.diff(offsets(column))  # UTF-8 takes at least a byte a unit
+        if not len(lengths) or lengths.max() <= LONGEST_CELL:
             continue
-        texts = column.filter(pc.greater(lengths, LONGEST_CELL)).to_pylist()
+        texts = column.filter(pa.array(lengths > LONGEST_CELL)).drop_null().to_pylist()
         units = np.array([len(text.encode("utf-16-le")) // 2 for text in texts], np.int64)
         count += int(np.count_nonzero(units > LONGEST_CELL))
-        longest = max(longest, int(units.max()))
+        longest = max(longest, int(units.max(initial=0)))
     return (count, longest) if count else (0, 0)

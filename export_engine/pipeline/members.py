@@ -28,7 +28,7 @@ from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.naming import MemberNamer, collision_keys, member_namer
 from export_engine.pipeline.render import Scratch, header, render
 from export_engine.pipeline.selection import Earlier, Selected, Selection, check, earlier, select, selection
-from export_engine.schema import COLUMN_NAMES
+from export_engine.schema import COLUMN_NAMES, LONGEST_CELL
 from export_engine.timetext import created_text, dos_times, time_text
 
 __all__ = ["MEMBER_LIMIT", "MemberBatch", "MemberSpec", "Rendered", "build", "member_spec", "render_rows", "row_cuts"]
@@ -135,21 +135,20 @@ def render_rows(spec: MemberSpec, group: Group) -> Rendered:
     else:
         problem = None
     found = earlier(group, rows)
-    csv, begins = _rendered(spec, rows, found.after, Scratch())
-    places = np.array(begins, np.int64) - ~found.wanted
-    return Rendered(rows, csv, found, places, problem, long_cells(rows.batch)[0])
+    csv, begins, longest = _rendered(spec, rows, found.after, Scratch())
+    return Rendered(rows, csv, found, begins - ~found.wanted, problem, _long_cells(rows, longest))
 
 
 def row_cuts(spec: MemberSpec, group: Group) -> NDArray[np.int64]:
     """The bytes at which the rows of a group of one conversation begin in its CSV, and its size."""
     rows = select(group, spec.selection)
-    return np.array(_rendered(spec, rows, np.arange(len(rows.us) + 1), Scratch())[1], np.int64)
+    return _rendered(spec, rows, np.arange(len(rows.us) + 1), Scratch())[1]
 
 
 def _rendered(
     spec: MemberSpec, rows: Selected, bounds: NDArray[np.int64], scratch: Scratch
-) -> tuple[memoryview, list[int]]:
-    """The rows' CSV without header, and the bytes at which the rows numbered by `bounds` begin."""
+) -> tuple[memoryview, NDArray[np.int64], int]:
+    """The rows' CSV without header, the bytes at which the rows numbered by `bounds` begin, and the longest cell's."""
     columns = [rows.batch.column(index) for index in range(len(COLUMN_NAMES))]
     columns[_TIME] = time_text(rows.us, rows.offsets)
     if spec.dialect.formula_guard:
@@ -157,12 +156,16 @@ def _rendered(
     return render(columns, bounds, spec.dialect, scratch)
 
 
+def _long_cells(rows: Selected, longest: int) -> int:
+    """How many cells are longer than a spreadsheet holds, where the longest has so many bytes at most."""
+    return long_cells(rows.batch)[0] if longest > LONGEST_CELL else 0
+
+
 def build(spec: MemberSpec, group: Group) -> MemberBatch:
     """The members of a group of whole conversations. Raises RowError for a row that breaks a rule."""
     rows = select(group, spec.selection)
     check(group, rows)
-    csv, places = _rendered(spec, rows, rows.bounds, spec.scratch)
-    cuts = np.array(places, np.int64)
+    csv, cuts, longest = _rendered(spec, rows, rows.bounds, spec.scratch)
     csv_bytes = cuts[1:] - cuts[:-1] + len(spec.header)
     deflated, methods = _deflated(csv, cuts, csv_bytes, spec)
     names = list(map(spec.name_of, rows.names, rows.phones, created_text(rows.created)))
@@ -189,8 +192,8 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
         name_digests=digests(collision_keys(names)),
         id_digests=digests(ids),
         all_ids=ids,
-        hashes=_hashes(spec.header, csv, places) if spec.hashed else [None] * len(names),
-        long_cells=long_cells(rows.batch)[0],
+        hashes=_hashes(spec.header, csv, cuts.tolist()) if spec.hashed else [None] * len(names),
+        long_cells=_long_cells(rows, longest),
     )
 
 

@@ -23,6 +23,7 @@ import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from export_engine.options import CsvDialect
+from export_engine.pipeline.cells import given, offsets
 from export_engine.schema import COLUMN_NAMES
 
 __all__ = ["Scratch", "header", "render"]
@@ -66,27 +67,23 @@ class Scratch(threading.local):
 
 def render(
     columns: Sequence[pa.Array], bounds: NDArray[np.int64], dialect: CsvDialect, scratch: Scratch
-) -> tuple[memoryview, list[int]]:
+) -> tuple[memoryview, NDArray[np.int64], int]:
     """Render twelve string columns of equal length, without header.
 
     `bounds` are row numbers in rising order, each from 0 to the number of rows. Returns the CSV, which is good until
-    this thread renders into the same `scratch` again, and, for each bound, the byte at which that row begins (the whole
-    size for the number of rows itself).
+    this thread renders into the same `scratch` again; for each bound, the byte at which that row begins (the whole
+    size for the number of rows itself); and about how many bytes the longest cell has, never fewer.
     """
     try:
         from export_engine._native import render_csv  # noqa: PLC0415  # optional: built where there is a compiler
     except ImportError:
         return _render_by_pyarrow(columns, bounds, dialect, scratch)
     rows, line_end = len(columns[0]), dialect.line_end.encode()
-    text_bytes, given = 0, []
-    for column in columns:
-        offsets, (valid, _, data) = _string_offsets(column), column.buffers()
-        text_bytes += int(offsets[-1] - offsets[0])
-        given.append((valid if column.null_count else None, column.offset, offsets.data, data))
+    texts = tuple(map(given, columns))
+    text_bytes = sum(places[rows] - places[0] for _, _, places, _ in texts)
     memory = memoryview(scratch.of(_room(text_bytes, rows, len(columns), dialect) + 32)).cast("B")
-    size, cuts = render_csv(tuple(given), rows, line_end, bounds.data, memory)
-    places: list[int] = np.frombuffer(cuts, np.int64).tolist()
-    return memory[:size], places
+    size, cuts, longest = render_csv(texts, rows, line_end, bounds.data, memory)
+    return memory[:size], np.frombuffer(cuts, np.int64), longest
 
 
 def _room(text_bytes: int, rows: int, columns: int, dialect: CsvDialect) -> int:
@@ -96,7 +93,7 @@ def _room(text_bytes: int, rows: int, columns: int, dialect: CsvDialect) -> int:
 
 def _render_by_pyarrow(
     columns: Sequence[pa.Array], bounds: NDArray[np.int64], dialect: CsvDialect, scratch: Scratch
-) -> tuple[memoryview, list[int]]:
+) -> tuple[memoryview, NDArray[np.int64], int]:
     """The same without the package's kernel, by pyarrow's CSV writer."""
     texts = [_Text.of(column) for column in columns]
     rows, text_bytes = len(columns[0]), sum(int(text.offsets[-1] - text.offsets[0]) for text in texts)
@@ -107,7 +104,8 @@ def _render_by_pyarrow(
     )
     pacsv.write_csv(pa.RecordBatch.from_arrays([text.column for text in texts], list(COLUMN_NAMES)), sink, options)
     size = sink.tell()
-    return memoryview(memory).cast("B")[:size], _cuts(texts, bounds, len(dialect.line_end), size)
+    longest = max(int(np.diff(text.offsets).max(initial=0)) for text in texts)
+    return memoryview(memory).cast("B")[:size], _cuts(texts, bounds, len(dialect.line_end), size), longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,30 +119,22 @@ class _Text:
     @staticmethod
     def of(column: pa.Array) -> _Text:
         """The column, without bytes under its nulls: Arrow allows them, and they would count as text."""
-        offsets = _string_offsets(column)
+        places = offsets(column)
         if not column.null_count:
-            return _Text(column, offsets, _NONE)
+            return _Text(column, places, _NONE)
         valid = np.unpackbits(
             np.frombuffer(column.buffers()[0], np.uint8), count=column.offset + len(column), bitorder="little"
         )
         nulls = np.flatnonzero(valid[column.offset :] == 0)
-        if (offsets[nulls] != offsets[nulls + 1]).any():
+        if (places[nulls] != places[nulls + 1]).any():
             return _Text.of(column.take(pa.array(np.arange(len(column)))))
-        return _Text(column, offsets, nulls)
+        return _Text(column, places, nulls)
 
 
 _NONE = np.zeros(0, np.int64)
 
 
-def _string_offsets(column: pa.Array) -> NDArray[np.int32]:
-    """The offsets of a string array, from its first row on: one more than it has rows."""
-    offsets = column.buffers()[1]
-    if offsets is None:
-        return np.zeros(len(column) + 1, np.int32)
-    return np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
-
-
-def _cuts(texts: Sequence[_Text], bounds: NDArray[np.int64], line_end: int, size: int) -> list[int]:
+def _cuts(texts: Sequence[_Text], bounds: NDArray[np.int64], line_end: int, size: int) -> NDArray[np.int64]:
     """Where the rows at `bounds` begin in the CSV of the columns, which is `size` bytes long."""
     probe = np.append(bounds, len(texts[0].column))
     cuts = probe * (3 * len(texts) - 1 + line_end)
@@ -169,5 +159,4 @@ def _cuts(texts: Sequence[_Text], bounds: NDArray[np.int64], line_end: int, size
                 break
     if quotes:  # pragma: no cover - a guard against a change in pyarrow's CSV writer
         raise AssertionError(f"the CSV is {quotes} bytes away from its computed size")
-    result: list[int] = cuts[:-1].tolist()
-    return result
+    return cuts[:-1]

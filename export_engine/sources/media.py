@@ -115,13 +115,20 @@ def _check_urls(urls: Sequence[Any], at: int) -> None:
 
 def _unlisted(column: pa.StringArray, context: SourceContext) -> pa.StringArray:
     """The column with JSON arrays of strings as the lists that they are."""
-    if column.null_count == len(column):
+    if column.null_count == len(column) or not _has_brackets(column):
         return column
     begun = pc.starts_with(pc.ascii_ltrim(column, " \t\r\n"), "[").fill_null(False)
     if not begun.true_count:
         return column
     lists = within(begun.to_numpy(zero_copy_only=False), lambda some: _listed(some, context), column)
     return pc.replace_with_mask(column, begun, lists)
+
+
+def _has_brackets(column: pa.StringArray) -> bool:
+    """Whether a `[` is anywhere in the texts, or under nulls: a fraction of looking at the beginning of each."""
+    _, offsets, data = column.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[column.offset :]
+    return bool((np.frombuffer(data, np.uint8)[bounds[0] : bounds[len(column)]] == ord("[")).any())
 
 
 def _listed(column: pa.StringArray, context: SourceContext) -> pa.StringArray:

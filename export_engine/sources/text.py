@@ -16,6 +16,7 @@ from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from export_engine.errors import SourceError
 from export_engine.schema import IDS, REQUIRED, joined_pairs
@@ -225,14 +226,25 @@ def is_sound_utf8(text: pa.Array) -> bool:
         return False
     _, offsets, data = text.buffers()
     bounds = np.frombuffer(offsets, _OFFSETS[text.type])[text.offset : text.offset + len(text) + 1]
+    if data is None:
+        return False
+    try:
+        from export_engine._native import are_utf8  # noqa: PLC0415  # optional: built where there is a compiler
+    except ImportError:
+        return _is_sound_utf8(text.type, bounds, data)
+    return are_utf8(bounds.data, bounds.itemsize, data)
+
+
+def _is_sound_utf8(type_: pa.DataType, bounds: NDArray[Any], data: pa.Buffer) -> bool:
+    """The same without the package's kernel."""
     first, last = int(bounds[0]), int(bounds[-1])
-    if data is None or first < 0 or last > data.size or (bounds[1:] < bounds[:-1]).any():
+    if first < 0 or last > data.size or (bounds[1:] < bounds[:-1]).any():
         return False
     octets = np.frombuffer(data, np.uint8)[first:last]
     if not len(octets) or octets.max() < 0x80:
         return True
     ends = pa.py_buffer(np.array([0, last - first], bounds.dtype))
-    whole = pa.Array.from_buffers(text.type, 1, [None, ends, data.slice(first, last - first)])
+    whole = pa.Array.from_buffers(type_, 1, [None, ends, data.slice(first, last - first)])
     try:
         whole.validate(full=True)
     except pa.ArrowInvalid:

@@ -122,7 +122,10 @@ def named(speaker_name: pa.Array, speaker_type: pa.Array, contact_name: pa.Array
     """The speakers' names: a customer's message without one has the contact's."""
     if not speaker_name.null_count:
         return speaker_name
-    unnamed = pc.and_(speaker_name.is_null(), pc.equal(speaker_type, "customer"))
+    unnamed = pc.and_(speaker_name.is_null(), contact_name.is_valid())
+    if not unnamed.true_count:
+        return speaker_name
+    unnamed = pc.and_(unnamed, pc.equal(speaker_type, "customer"))
     return pc.if_else(unnamed, contact_name, speaker_name)
 
 

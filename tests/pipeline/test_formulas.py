@@ -125,7 +125,7 @@ def test_a_spreadsheet_keeps_the_digits(tmp_path: Path) -> None:
     kept = {}
     for name, form in (("plain", CsvDialect(bom=True)), ("excel", EXCEL)):
         columns = guard(columns_of(rows), form) if form.formula_guard else columns_of(rows)
-        body, _ = render(columns, np.array([0]), form, Scratch())
+        body, *_ = render(columns, np.array([0]), form, Scratch())
         (tmp_path / f"{name}.csv").write_bytes(header(form) + bytes(body))
         subprocess.run(
             [
@@ -172,7 +172,7 @@ def test_no_piece_begins_a_formula(text: str) -> None:
 @PATIENT
 def test_readers_with_another_separator(rows: list[tuple[str | None, ...]], separator: str) -> None:
     """Python's csv, told to separate at `;` or tab, with quotes and without, finds no formula in whole CSVs."""
-    body, _ = render(guard(columns_of(rows), EXCEL), np.array([0]), EXCEL, Scratch())
+    body, *_ = render(guard(columns_of(rows), EXCEL), np.array([0]), EXCEL, Scratch())
     text = bytes(body).decode()
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
         for record in csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting):

@@ -78,7 +78,7 @@ def columns_of(rows: list[Row]) -> list[pa.Array]:
 
 def whole(rows: list[Row], form: CsvDialect) -> bytes:
     """A CSV with its header."""
-    body, _ = render(columns_of(rows), np.array([0, len(rows)]), form, Scratch())
+    body, *_ = render(columns_of(rows), np.array([0, len(rows)]), form, Scratch())
     return header(form) + bytes(body)
 
 
@@ -158,15 +158,16 @@ def test_duckdb_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: list[
 @PATIENT
 def test_rows_and_cuts(rows: list[Row], form: CsvDialect, data: st.DataObject | None) -> None:
     """Every row's bytes are those of plain Python, and lie between its cuts, whatever bounds are asked for."""
-    body, cuts = render(columns_of(rows), np.arange(len(rows) + 1), form, Scratch())
+    body, cuts, longest = render(columns_of(rows), np.arange(len(rows) + 1), form, Scratch())
+    assert longest == max((len((cell or "").encode()) for row in rows for cell in row), default=0)
     pieces = [plain(row, form) for row in rows]
     assert [bytes(body)[start:stop] for start, stop in pairwise(cuts)] == pieces
     assert len(body) == cuts[-1]
     if data is not None:
         bounds = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=8)))
-        same, some = render(columns_of(rows), np.array(bounds, np.int64), form, Scratch())
+        same, some, _ = render(columns_of(rows), np.array(bounds, np.int64), form, Scratch())
         assert bytes(same) == bytes(body)
-        assert some == [cuts[bound] for bound in bounds]
+        assert some.tolist() == [cuts[bound] for bound in bounds]
 
 
 @given(ROWS, FORMS, st.data())
@@ -180,7 +181,7 @@ def test_sliced_columns(rows: list[Row], form: CsvDialect, data: st.DataObject) 
         pad = data.draw(st.integers(0, 3)) if index % 5 == 0 else 0
         padded = pa.concat_arrays([pa.array(['"pad"'] * pad, pa.string()), column])
         columns.append(padded.slice(pad + start, stop - start))
-    body, cuts = render(columns, np.arange(stop - start + 1), form, Scratch())
+    body, cuts, _ = render(columns, np.arange(stop - start + 1), form, Scratch())
     pieces = [plain(row, form) for row in rows[start:stop]]
     assert bytes(body) == b"".join(pieces)
     assert np.diff(cuts).tolist() == list(map(len, pieces))
@@ -197,7 +198,7 @@ def test_null_over_hidden_bytes(hidden: str, place: int) -> None:
     column = pa.Array.from_buffers(pa.string(), 3, [valid, *buffers[1:]])
     rows = [(value if at != place else None, *("k" * (WIDTH - 1))) for at, value in enumerate(values)]
     columns = [column, *columns_of(rows)[1:]]
-    body, cuts = render(columns, np.arange(4), CsvDialect(), Scratch())
+    body, cuts, _ = render(columns, np.arange(4), CsvDialect(), Scratch())
     assert bytes(body) == b"".join(plain(row, CsvDialect()) for row in rows)
     assert np.diff(cuts).tolist() == [len(plain(row, CsvDialect())) for row in rows]
 
