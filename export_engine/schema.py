@@ -62,7 +62,7 @@ COLUMNS = (
 )
 COLUMN_NAMES = tuple(column.name for column in COLUMNS)
 
-#: When the conversation was created, as its first row says; null there means at its earliest message.
+#: When the conversation was created, as all its rows say alike; null in all means at its earliest message.
 CREATED_AT = "created_at"
 
 #: Columns that every message fills.

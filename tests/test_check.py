@@ -26,6 +26,7 @@ from export_engine import (
     ExportError,
     Message,
     OptionError,
+    RowError,
     check_source,
     export_conversations,
     open_source,
@@ -375,3 +376,49 @@ def test_whole_conversations_of_one_id_are_all_told() -> None:
         ("conversation number 5 and conversation number 6", "c"),
     ]
     assert check_source(sorted_rows(from_conversations(made))).ok
+
+
+MAY, JULY = "2026-05-01T00:00:00Z", "2026-07-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("said", [(MAY, JULY, JULY), (None, MAY, MAY), (MAY, None, None)])
+@pytest.mark.parametrize("range_by", ["message_time", "created_at"])
+def test_rows_that_differ_in_creation_are_refused_by_every_road(tmp_path: Path, said: Any, range_by: Any) -> None:
+    """The export names conversation, message, both rows and values; the look finds the same."""
+    made = rows(*({"conversation_id": "c0", "created_at": MAY},), *({"created_at": created} for created in said))
+    shown = [str(value).replace("Z", "+00:00") if value else "null" for value in said]
+    for road in roads(made, tmp_path):
+        with pytest.raises(RowError) as caught:
+            list(export_conversations(road(), channel=CHANNEL, date_range=JUNE, range_by=range_by))
+        # The first line of CSV is the header's; a row is a message there, too.
+        assert str(caught.value) == (
+            f"conversation 'c1', message 'm3', row 3, column 'created_at': is {shown[1]}, and {shown[0]} in row 2, of "
+            "the same conversation; give all rows of a conversation the same, or none any: then it is the time of the "
+            "earliest message"
+        )
+        (problem,) = check_source(road(), date_range=JUNE, range_by=range_by).problems
+        assert (problem.column, problem.rule) == ("created_at", "is not the same in all rows of a conversation")
+        assert (problem.count, problem.examples[0].row, problem.examples[0].conversation_id) == (1, 3, "c1")
+
+
+def test_a_creation_that_cannot_be_read_is_told_once() -> None:
+    """The null that stands for it differs from its neighbours, and is no second problem; a true difference is."""
+    found = check({"created_at": MAY}, {"created_at": "yesterday"}, {"created_at": MAY}, {"created_at": JULY})
+    assert [(p.count, p.examples[0].row) for p in found.problems] == [(1, 2), (1, 4)]
+
+
+def test_creations_of_a_long_conversation_are_told_once_each() -> None:
+    """A difference between two groups of its rows is one, however many groups follow."""
+    count = 60_000
+    table = pa.table(
+        {
+            "message_id": [str(at) for at in range(count)],
+            "conversation_id": ["long"] * count,
+            "direction": ["inbound"] * count,
+            "speaker_type": ["customer"] * count,
+            "message_time": [NOON] * count,
+            "created_at": [NOON] * 12_288 + [None] * 20_000 + [NOON] * (count - 32_288),
+        }
+    )
+    (problem,) = check_source(table).problems
+    assert (problem.count, [example.row for example in problem.examples]) == (2, [12_289, 32_289])

@@ -30,6 +30,8 @@ class Findings:
 
     def __init__(self) -> None:
         self.stopped: str | None = None
+        #: Columns in which a source has refused a value.
+        self.refused: set[str] = set()
         self._found: dict[tuple[str | None, str], _Found] = {}
         # The bad values of a column since the last batch.
         self._recent: dict[str, int] = {}
@@ -48,6 +50,7 @@ class Findings:
                 None, "cannot be read", "mend the line, or leave it out", 1, [Example(str(error), None, None, None)]
             )
             return True
+        self.refused.add(error.column)
         self.add(error.column, error.rule, error.advice, 1, [example_of(error)])
         count = self._recent[error.column] = self._recent.get(error.column, 0) + 1
         if count >= _COUNTED:

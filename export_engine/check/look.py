@@ -17,8 +17,15 @@ from export_engine.errors import ArchiveError, GroupingError, RowError, SchemaEr
 from export_engine.pipeline.cells import long_cells
 from export_engine.pipeline.digests import DigestSet, digests
 from export_engine.pipeline.grouping import Group
-from export_engine.pipeline.selection import Selection, broken_rules, given_creation, select
-from export_engine.schema import COLUMN_NAMES
+from export_engine.pipeline.selection import (
+    Selection,
+    broken_rules,
+    contradiction,
+    contradictions,
+    given_creation,
+    select,
+)
+from export_engine.schema import COLUMN_NAMES, CREATED_AT
 from export_engine.sources import SourceContext
 from export_engine.times import MAX_US, instant
 
@@ -57,6 +64,8 @@ class Look:
         self._torn_examples: list[str] = []
         self._long: _Long | None = None
         self._schema: SchemaError | None = None
+        # What the last row of the group before says.
+        self._last_creation: int | None = None
 
     def until_wrong(self, made: Iterator[Group]) -> Iterator[Group]:
         """Look at groups and hand them on, up to the first in which something is wrong."""
@@ -98,6 +107,7 @@ class Look:
         self._messages += batch.num_rows - ids.null_count
         self._see_times(times.filter(pc.and_(ids.is_valid(), times.is_valid())))
         self._see_conversations(group)
+        self._see_creation(group)
         selected = select(group, self._which)
         if group.begins and not group.whole:
             self._long = _Long(given_creation(group))
@@ -175,6 +185,19 @@ class Look:
                 self._torn_count += 1
                 if len(self._torn_examples) < SHOWN:
                     self._torn_examples.append(names[at])
+
+    def _see_creation(self, group: Group) -> None:
+        """Find the rows that say another creation than the row before."""
+        column = group.batch.column(CREATED_AT)
+        found = [(row, column[row - 1].value) for row in contradictions(group).tolist()]
+        if not group.begins and column[0].value != self._last_creation:
+            found.insert(0, (0, self._last_creation))
+        self._last_creation = column[-1].value
+        if CREATED_AT in self._found.refused:  # where nothing stands, the source may have refused what stood there
+            found = [(row, before) for row, before in found if column[row].is_valid and before is not None]
+        if found:
+            errors = [contradiction(group, row, before) for row, before in found[:SHOWN]]
+            self._found.add(CREATED_AT, errors[0].rule, errors[0].advice, len(found), map(example_of, errors))
 
     def _see_rules(self, batch: pa.RecordBatch, numbers: NDArray[np.int64], findings: Findings) -> None:
         for broken in broken_rules(batch):

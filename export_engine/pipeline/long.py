@@ -9,11 +9,11 @@ writer makes of them, and the writer alone keeps what is held, streamed and name
 arrived; what is left after the last cut is the last piece. Where the CSV would pass `MemberSpec.member_limit`, the
 conversation goes on in another member, at a row's end and with the header again.
 
-**When it was created** is said by its first row, or else by its earliest message, which may be any. So each piece says
-what is known at its end, as `Creation`: the earliest of the messages that begin before that byte, where one that is not
-exported stands at the last byte of the exported one before it. That, too, does not depend on how the rows arrived. A
-name is needed when a header is written, not before: at the spool limit or the member's end. What comes to be known
-after that must not change it; the writer sees to it.
+**When it was created** is said by its rows, all alike, or else by its earliest message, which may be any. So each piece
+says what is known at its end, as `Creation`: the earliest of the messages that begin before that byte, where one that
+is not exported stands at the last byte of the exported one before it. That, too, does not depend on how the rows
+arrived. A name is needed when a header is written, not before: at the spool limit or the member's end. What comes to be
+known after that must not change it; the writer sees to it.
 
 Where the range goes by creation and that is not known, rows are cut and deflated as if they were wanted, until a
 message is earlier than the range: then nothing that follows can bring the conversation back.
@@ -31,7 +31,7 @@ from export_engine.errors import ArchiveError, RowError
 from export_engine.pipeline.deflate import DEFLATED, WINDOW, Backend
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.members import MemberSpec, Rendered, row_cuts
-from export_engine.pipeline.selection import given_creation
+from export_engine.pipeline.selection import contradiction, given_creation
 from export_engine.pipeline.workers import Workers
 from export_engine.schema import COLUMN_NAMES
 from export_engine.times import MAX_US
@@ -129,7 +129,7 @@ class LongConversation:
         self._workers = workers
         self._id = ""
         self._creation = Creation(MAX_US)
-        self._given = False
+        self._given: int | None = None
         # Whether the range goes by creation, and rows yet to come may decide.
         self._undecided = False
         self._left_out = False
@@ -140,13 +140,15 @@ class LongConversation:
         """Append the rows of a group. Raises RowError for a wrong one, ArchiveError for one that no member can hold."""
         if group.begins:
             yield self._begin(group, rendered)
+        elif given_creation(group) != self._given:
+            raise contradiction(group, 0, self._given)
         if self._left_out:
             return
         if rendered.problem is not None:
             if not self._undecided:
                 raise rendered.problem
             yield RowsRefused(rendered.problem)
-        known = _Known(self._creation, group, rendered, given=self._given)
+        known = _Known(self._creation, group, rendered, given=self._given is not None)
         for event in self._cut(group, rendered, known):
             yield event
             if self._undecided and isinstance(event, Piece) and self._spec.selection.is_past(event.creation.us):
@@ -162,7 +164,7 @@ class LongConversation:
     def _begin(self, group: Group, rendered: Rendered) -> ConversationBegins:
         which, given = self._spec.selection, given_creation(group)
         id_, name, phone = (group.batch.column(index)[0].as_py() for index in (_CONVERSATION_ID, _NAME, _PHONE))
-        self._id, self._given = id_, given is not None
+        self._id, self._given = id_, given
         if given is not None:
             self._creation = Creation(given)
         elif len(rendered.earlier.us):  # the first message is always known

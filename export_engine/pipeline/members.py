@@ -27,7 +27,16 @@ from export_engine.pipeline.formulas import guard
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.naming import MemberNamer, collision_keys, member_namer
 from export_engine.pipeline.render import Scratch, header, render
-from export_engine.pipeline.selection import Earlier, Selected, Selection, check, earlier, select, selection
+from export_engine.pipeline.selection import (
+    Earlier,
+    Selected,
+    Selection,
+    check,
+    check_creation,
+    earlier,
+    select,
+    selection,
+)
 from export_engine.schema import COLUMN_NAMES, LONGEST_CELL
 from export_engine.timetext import created_text, dos_times, time_text
 
@@ -126,7 +135,8 @@ class MemberBatch:
 
 
 def render_rows(spec: MemberSpec, group: Group) -> Rendered:
-    """Choose the rows of a group of one conversation and render them."""
+    """Choose the rows of a group of one conversation and render them. Raises RowError for rows of two creations."""
+    check_creation(group)
     rows = select(group, spec.selection)
     try:
         check(group, rows)
@@ -163,6 +173,7 @@ def _long_cells(rows: Selected, longest: int) -> int:
 
 def build(spec: MemberSpec, group: Group) -> MemberBatch:
     """The members of a group of whole conversations. Raises RowError for a row that breaks a rule."""
+    check_creation(group)
     rows = select(group, spec.selection)
     check(group, rows)
     csv, cuts, longest = _rendered(spec, rows, rows.bounds, spec.scratch)

@@ -5,9 +5,10 @@ such a row. With `Selection.by_creation` a conversation is exported whole when i
 without a message id stands for a conversation without messages: it is exported, as a CSV with only the header, when
 it was created in the range.
 
-A conversation was created when the `created_at` of its first row says; where that is null, at its earliest message,
-whatever the order of its rows and whether they are exported. Of a group that is not whole that cannot be known:
-`earlier` gives what it adds, and whoever puts the groups together decides (see `pipeline.long`).
+A conversation was created when the `created_at` of its rows says, which all say the same, exported or not: two that
+differ, or one that is null beside one that is not, are an error. Where all are null, it was created at its earliest
+message, whatever the order of its rows and whether they are exported. Of a group that is not whole that cannot be
+known: `earlier` gives what it adds, and whoever puts the groups together decides (see `pipeline.long`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from export_engine.model import DateRange
 from export_engine.pipeline.cells import words
 from export_engine.pipeline.grouping import Group
 from export_engine.schema import COLUMN_NAMES, CREATED_AT, DIRECTIONS, ROW_SCHEMA, SPEAKER_TYPES
-from export_engine.times import DAY, EPOCH, MAX_US, utc_offsets
+from export_engine.times import DAY, EPOCH, MAX_US, instant, utc_offsets
 
 __all__ = [
     "BrokenRule",
@@ -36,6 +37,9 @@ __all__ = [
     "Selection",
     "broken_rules",
     "check",
+    "check_creation",
+    "contradiction",
+    "contradictions",
     "earlier",
     "given_creation",
     "select",
@@ -120,7 +124,7 @@ def select(group: Group, which: Selection) -> Selected:
     """Take what is exported from a group; `check` holds it against the rules.
 
     Of a group that is not whole, the conversation is always taken, be it with no rows, and `created` is meaningless
-    unless its first row says so. With `by_creation` all its rows are taken unless the first row shows that none is
+    unless its rows say so. With `by_creation` all its rows are taken unless they show that none is
     wanted: the caller knows when it was created, or will.
     """
     batch, starts = group.batch, group.bounds[:-1]
@@ -165,9 +169,49 @@ def _microseconds(column: pa.Array) -> NDArray[np.int64]:
 
 
 def given_creation(group: Group) -> int | None:
-    """When the first row says that its conversation was created (UTC microseconds), None where it does not say."""
+    """When the rows of the only conversation say that it was created (UTC microseconds), None where they do not."""
     column = group.batch.column(_CREATED)
-    return None if column[0].as_py() is None else int(_microseconds(column)[0])
+    return int(_microseconds(column)[0]) if column[0].is_valid else None
+
+
+def contradictions(group: Group) -> NDArray[np.int64]:
+    """The rows whose `created_at` is another than that of the row before, which is of the same conversation."""
+    column = group.batch.column(_CREATED)
+    if column.null_count == len(column):
+        return np.zeros(0, np.int64)
+    us = _microseconds(column)
+    differ = us[1:] != us[:-1]
+    if column.null_count:
+        said = column.is_valid().to_numpy(zero_copy_only=False)
+        differ |= said[1:] != said[:-1]
+    differ[group.bounds[1:-1] - 1] = False
+    return np.flatnonzero(differ) + 1
+
+
+def contradiction(group: Group, row: int, before: int | None) -> RowError:
+    """The error of a row of a group, where the row before it has the `created_at` that is `before`."""
+    batch, number = group.batch, group.before + row + 1
+    now = batch.column(_CREATED)[row]
+    values = [None if us is None else instant(us) for us in (now.value, before)]
+    shown = ["null" if value is None else value.isoformat() for value in values]
+    return RowError(
+        f"is {shown[0]}, and {shown[1]} in row {number - 1}, of the same conversation",
+        column=CREATED_AT,
+        value=values[0],
+        conversation_id=batch.column(_CONVERSATION_ID)[row].as_py(),
+        message_id=batch.column(_MESSAGE_ID)[row].as_py(),
+        row=number,
+        advice="give all rows of a conversation the same, or none any: then it is the time of the earliest message",
+        rule="is not the same in all rows of a conversation",
+    )
+
+
+def check_creation(group: Group) -> None:
+    """Raise RowError for the first row that says another `created_at` than the row before."""
+    rows = contradictions(group)
+    if len(rows):
+        row = int(rows[0])
+        raise contradiction(group, row, group.batch.column(_CREATED)[row - 1].value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +246,7 @@ def earlier(group: Group, selected: Selected) -> Earlier:
 def _created(
     batch: pa.RecordBatch, us: NDArray[np.int64], starts: NDArray[np.int64], real: NDArray[np.bool_] | None
 ) -> NDArray[np.int64]:
-    """When each conversation was created: as its first row says, else at its earliest message."""
+    """When each conversation was created: as its rows say, else at its earliest message."""
     column = batch.column(_CREATED)
     given = _microseconds(column)[starts]
     if not column.null_count:

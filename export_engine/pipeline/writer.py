@@ -255,7 +255,7 @@ class Writer:
             conversation_id=conversation.begun.conversation_id,
             message_id=creation.message_id,
             row=creation.row,
-            advice="give created_at in the conversation's first row, or sort its messages by time, earliest first",
+            advice="give created_at in the conversation's rows, or sort its messages by time, earliest first",
         )
 
     def _refuse(self, error: RowError) -> None:

@@ -36,6 +36,7 @@ from export_engine.pipeline.long import (
 from export_engine.pipeline.members import MemberSpec, member_spec, render_rows
 from export_engine.pipeline.workers import Workers
 from export_engine.pipeline.writer import Writer
+from export_engine.schema import CREATED_AT, ROW_SCHEMA
 from tests import reference
 from tests.pipeline.exporting import CHANNEL, JUNE, cut, exported, members, rows_of
 
@@ -359,7 +360,7 @@ def test_one_that_is_named_too_early(size: int) -> None:
     assert str(caught.value) == (
         "conversation 'c', message 'c100', row 103, column 'message_time': is from 2026-06-01_010000, but its "
         "conversation, too long to hold, had been named as created at 2026-06-02_000000 by then; give created_at in "
-        "the conversation's first row, or sort its messages by time, earliest first"
+        "the conversation's rows, or sort its messages by time, earliest first"
     )
     assert (caught.value.row, caught.value.conversation_id, caught.value.message_id) == (103, "c", "c100")
     assert caught.value.value == times[100]
@@ -423,3 +424,25 @@ def test_what_is_held_of_a_member_is_bounded_by_the_spool_limit() -> None:
     with closing(Workers(1)) as workers:
         next(Pipeline(spec, workers, Writer(spec), 1, max_rows=10).chunks(source()))
     assert read < 200
+
+
+@pytest.mark.parametrize("by_creation", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 10])
+@pytest.mark.parametrize("at", [1, 9, 10, 11, 77, 99])
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [(START, START + timedelta(days=1)), (START, None), (None, START), (START - timedelta(days=99), START)],
+)
+def test_rows_of_a_long_conversation_say_one_creation(
+    first: datetime | None, other: datetime | None, at: int, size: int, by_creation: bool
+) -> None:
+    """Wherever the other stands, whatever was exported so far, and however the rows came: the two rows are named."""
+    table = rows_of([talk(seconds(100), first)], UTC)
+    said = pa.array([first] * at + [other] * (100 - at), ROW_SCHEMA.field(CREATED_AT).type)
+    table = table.set_column(ROW_SCHEMA.get_field_index(CREATED_AT), ROW_SCHEMA.field(CREATED_AT), said)
+    options = ExportOptions(range_by="created_at" if by_creation else "message_time")
+    with pytest.raises(RowError, match="in row") as caught:
+        exported(cut(table, size), options, max_rows=10, piece=500)
+    shown = [value.isoformat() if value else "null" for value in (other, first)]
+    assert f"row {at + 1}, column 'created_at': is {shown[0]}, and {shown[1]} in row {at}, " in str(caught.value)
+    assert (caught.value.conversation_id, caught.value.message_id) == ("c", f"c{at}")

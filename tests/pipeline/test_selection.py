@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from export_engine.errors import RowError
 from export_engine.model import DateRange
 from export_engine.pipeline.grouping import Group
-from export_engine.pipeline.selection import Selected, check, earlier, given_creation, select, selection
+from export_engine.pipeline.selection import (
+    Selected,
+    check,
+    check_creation,
+    contradictions,
+    earlier,
+    given_creation,
+    select,
+    selection,
+)
 from export_engine.schema import CREATED_AT, ROW_SCHEMA
 
 JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
@@ -24,7 +33,7 @@ ZONES = [UTC, ZoneInfo("Asia/Taipei"), ZoneInfo("America/New_York")]
 PATIENT = settings(deadline=None, max_examples=150)
 
 TIMES = st.datetimes(datetime(2026, 5, 30), datetime(2026, 7, 2)).map(lambda time: time.replace(tzinfo=UTC))  # noqa: DTZ001
-#: A conversation: what its first row says of its creation, and its messages' times; none is a row without a message.
+#: A conversation: what its rows say of its creation, and its messages' times; none is a row without a message.
 TALKS = st.lists(st.tuples(st.none() | TIMES, st.lists(TIMES, min_size=1, max_size=6)), min_size=1, max_size=6)
 
 
@@ -41,7 +50,7 @@ def group_of(talks: Any, **flags: bool) -> Group:
                     "direction": None if time is None else "inbound",
                     "speaker_type": None if time is None else "customer",
                     "message_time": time,
-                    CREATED_AT: created if at == 0 else datetime(2000, 1, 1, tzinfo=UTC),
+                    CREATED_AT: created,
                 }
             )
         bounds.append(len(rows))
@@ -60,7 +69,7 @@ def within(time: datetime, zone: Any) -> bool:
 @PATIENT
 @given(TALKS, st.sampled_from(ZONES), st.booleans())
 def test_whole_conversations(talks: Any, zone: Any, by_creation: bool) -> None:
-    """By its messages' days, or whole by its creation: given by the first row, else the earliest message's."""
+    """By its messages' days, or whole by its creation: given by the rows, else the earliest message's."""
     got = select(group_of(talks), selection(JUNE, zone, by_creation=by_creation))
     expected = []
     for number, (given_, times) in enumerate(talks):
@@ -183,3 +192,32 @@ def test_a_row_out_of_the_selection_has_its_number() -> None:
     with pytest.raises(RowError) as caught:
         check(wrong, select(wrong, selection(JUNE, UTC, by_creation=False)))
     assert (caught.value.row, caught.value.value) == (102, "y")
+
+
+# --- one creation --------------------------------------------------------------------------------------------------
+
+CREATIONS = st.none() | st.sampled_from([datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)])
+
+
+@PATIENT
+@given(st.lists(st.lists(CREATIONS, min_size=1, max_size=5), min_size=1, max_size=5), st.booleans())
+def test_rows_of_a_conversation_say_one_creation(said: list[list[datetime | None]], exported: bool) -> None:
+    """One that differs, or is null beside one that is not (1970 is no null), is found, whether rows are exported."""
+    time = datetime(2026, 6 if exported else 1, 5, tzinfo=UTC)
+    group = group_of([(None, [time] * len(rows)) for rows in said])
+    flat = [created for rows in said for created in rows]
+    column = pa.array(flat, ROW_SCHEMA.field(CREATED_AT).type)
+    at = ROW_SCHEMA.get_field_index(CREATED_AT)
+    group = replace(group, batch=group.batch.set_column(at, group.batch.schema.field(at), column))
+    starts = set(group.bounds.tolist())
+    expected = [row for row in range(1, len(flat)) if row not in starts and flat[row] != flat[row - 1]]
+    assert contradictions(group).tolist() == expected
+    if not expected:
+        check_creation(group)
+        return
+    row = expected[0]
+    with pytest.raises(RowError) as caught:
+        check_creation(group)
+    shown = [value.isoformat() if value else "null" for value in (flat[row], flat[row - 1])]
+    assert f"'created_at': is {shown[0]}, and {shown[1]} in row {100 + row}, " in str(caught.value)
+    assert (caught.value.value, caught.value.row) == (flat[row], 101 + row)
