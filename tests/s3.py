@@ -31,12 +31,15 @@ _NUMBERS = count(1)  # moto keeps the buckets of all servers of a process togeth
 class Server:
     """The server. `requests` has a line for each request that came, such as `PUT /bucket/key?partNumber=1&uploadId=x`.
 
-    A request whose line `refused` matches is answered with 403. `stored` is called with a part's size once it is in.
+    A request whose line `refused` matches is answered with 403; see `holding` for `held`. `stored` is called with a
+    part's size once it is in.
     """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.refused: re.Pattern[str] | None = None
+        self.held: re.Pattern[str] | None = None
+        self._go_on = threading.Event()
         self.stored: Callable[[int], object] = lambda _size: None
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True)
@@ -48,6 +51,8 @@ class Server:
         line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}"
         self.requests.append(line)
         size = int(environ.get("CONTENT_LENGTH") or 0)
+        if self.held and self.held.search(line):
+            self._go_on.wait(300)
         if self.refused and self.refused.search(line):
             environ["wsgi.input"].read(size)
             return Response("<Error><Code>AccessDenied</Code></Error>", 403)(environ, start_response)
@@ -74,6 +79,17 @@ class Server:
             yield
         finally:
             self.refused = None
+
+    @contextmanager
+    def holding(self, pattern: str) -> Iterator[None]:
+        """Leave the requests whose line the pattern is found in without an answer while the block runs."""
+        self._go_on.clear()
+        self.held = re.compile(pattern)
+        try:
+            yield
+        finally:
+            self.held = None
+            self._go_on.set()
 
     def new_bucket(self) -> Bucket:
         """A bucket of its own for a test."""

@@ -12,6 +12,8 @@ ExportError
 │   └── QueueFullError          429    the workspace has as many queued jobs as it may have
 ├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
 ├── LeaseLostError                     a job that another worker has taken over meanwhile
+├── LimitError                         an export that took too long, or was silent for too long
+├── RunLostError                       an export whose process has ended
 └── RevisionError                      a database that another release made; has `revision`
 
 A service around this has its own (`export_engine.service.errors`). What the stores of a database or a cloud raise when
@@ -22,7 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
 from export_engine.errors import ExportError
 
@@ -32,14 +35,17 @@ __all__ = [
     "FutureStartError",
     "InvalidRequestError",
     "LeaseLostError",
+    "LimitError",
     "LinkError",
     "NotFoundError",
     "Problem",
     "QueueFullError",
     "RequestError",
     "RevisionError",
+    "RunLostError",
     "TransitionError",
     "UnauthorizedError",
+    "spoken",
 ]
 
 
@@ -146,9 +152,41 @@ class LeaseLostError(ExportError):
     """The job was taken over by another worker, or ended, while this one was at it: what was made of it is void."""
 
 
+class LimitError(ExportError):
+    """An export that was ended: `limit` says which one it passed, `after` how long that is.
+
+    `max_run`: it took too long. `max_silence`: no row was read and no byte written for too long.
+    """
+
+    def __init__(self, limit: Literal["max_run", "max_silence"], after: timedelta) -> None:
+        what = "took longer than" if limit == "max_run" else "has neither read a row nor written a byte for"
+        super().__init__(f"the export {what} {spoken(after)} ({limit}) and was ended")
+        self.limit = limit
+        self.after = after
+
+
+class RunLostError(ExportError):
+    """An export whose process has ended before it: it was killed, or has crashed; `code` is the process's."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"the process of the export has ended by itself (exit code {code})")
+        self.code = code
+
+
 class RevisionError(ExportError):
     """The database's tables are another release's, and were left as they are; `revision` is theirs."""
 
     def __init__(self, message: str, *, revision: str) -> None:
         super().__init__(message)
         self.revision = revision
+
+
+def spoken(time: timedelta) -> str:
+    """A length of time as people say it: 10 minutes, 0.5 seconds."""
+    seconds = time.total_seconds()
+    unit, length = next(
+        ((unit, length) for unit, length in (("hour", 3600), ("minute", 60)) if seconds and seconds % length == 0),
+        ("second", 1),
+    )
+    number = seconds / length
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"

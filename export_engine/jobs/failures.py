@@ -9,12 +9,14 @@ machinery, nor of where the data lie (paths, hosts, queries): errors' own messag
 
 from __future__ import annotations
 
+from functools import partial
 from reprlib import Repr
+from typing import Any
 
 from export_engine.errors import ExportError, GroupingError, RowError, SchemaError, SourceError
-from export_engine.jobs.errors import NotFoundError
+from export_engine.jobs.errors import LimitError, NotFoundError, RunLostError, spoken
 
-__all__ = ["LONGEST_MESSAGE", "failure_message", "is_transient"]
+__all__ = ["LONGEST_MESSAGE", "ForeignError", "failure_message", "is_transient"]
 
 #: Characters of a failed job's message.
 LONGEST_MESSAGE = 1000
@@ -37,8 +39,26 @@ _short = Repr()
 _short.maxstring = 100
 
 
+class ForeignError(Exception):
+    """What is known of an error that could not come out of the process in which it was raised."""
+
+    def __init__(self, text: str, *, transient: bool, message: str) -> None:
+        super().__init__(text)
+        self.transient = transient
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(ForeignError, transient=self.transient, message=self.message), self.args
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether what ended an export may be over the next time: the same export is worth another try."""
+    if isinstance(error, ForeignError):
+        return error.transient
+    if isinstance(error, LimitError):  # a connection that went silent is made anew; what is long stays long
+        return error.limit == "max_silence"
+    if isinstance(error, RunLostError):
+        return True
     if isinstance(error, ExportError):
         # Readers wrap what a file or a server said, if they add where it was.
         return type(error) is SourceError and error.__cause__ is not None and is_transient(error.__cause__)
@@ -52,7 +72,16 @@ def failure_message(error: Exception, job_id: str) -> str:
 
     It tells what may pass (triggering again helps, later) from what stays. At most `LONGEST_MESSAGE` characters.
     """
-    if is_transient(error):
+    if isinstance(error, ForeignError):
+        text = error.message
+    elif isinstance(error, LimitError):
+        text = _of_limit(error, job_id)
+    elif isinstance(error, RunLostError):
+        text = (
+            "The export was interrupted, and trying again did not help. This may pass: trigger the export again later; "
+            f"when asking for help, name the job: {job_id}."
+        )
+    elif is_transient(error):
         text = (
             "The channel's data or the place for archives could not be reached, and trying again did not help. This is "
             f"a fault that passes: trigger the export again later; when asking for help, name the job: {job_id}."
@@ -81,6 +110,20 @@ def failure_message(error: Exception, job_id: str) -> str:
             f"name the job: {job_id}."
         )
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 3]}..."
+
+
+def _of_limit(error: LimitError, job_id: str) -> str:
+    if error.limit == "max_silence":
+        return (
+            f"The export was ended because nothing could be read or written for {spoken(error.after)}, and trying "
+            "again did not help. This is a fault that passes: trigger the export again later; when asking for help, "
+            f"name the job: {job_id}."
+        )
+    return (
+        f"The export was ended because it took longer than {spoken(error.after)}, the longest that one may take. "
+        "Triggering it again will not mend that: ask for a shorter range of dates. When asking for help, name the job: "
+        f"{job_id}."
+    )
 
 
 def _value(value: object) -> str:

@@ -1,9 +1,9 @@
 """A job's lease, kept while its export runs, and whether that export may go on.
 
-A thread of its own renews the lease at a third of its length, so that two renewals may fail before it runs out. The
-export asks after every few thousand rows (`check` as its `on_progress`) and is ended there: when the lease is lost, or
-when the worker has been asked to stop and the grace is over. A source or an archive store that hangs is not
-interrupted: the job stays this worker's as long as the process lives.
+A thread of its own renews the lease at a third of its length, so that two renewals may fail before it runs out, or
+every `BEAT`, if that is sooner: a renewal also notes the export's progress, and finds out that the job was cancelled.
+Whoever runs the export asks again and again whether it may go on (`check`), and ends it if not: when the lease is lost,
+or when the worker has been asked to stop and the grace is over.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from typing import Literal, Self
 
 from export_engine.jobs.errors import LeaseLostError
 from export_engine.jobs.ports import JobStore, Lease
+from export_engine.report import Progress
 
-__all__ = ["EndedEarlyError", "LeaseKeeper"]
+__all__ = ["BEAT", "EndedEarlyError", "LeaseKeeper"]
+
+#: How often a lease is renewed at least.
+BEAT = timedelta(seconds=5)
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ class LeaseKeeper:
         self._store, self._lease, self._length, self._clock = store, lease, length, clock
         self._stop, self._grace = stop, grace
         self._noticed: datetime | None = None
+        self._progress: Progress | None = None
         self._over = Event()
         self._thread = Thread(target=self._keep, name=f"lease-{lease.job.id}", daemon=True)
 
@@ -62,8 +67,9 @@ class LeaseKeeper:
         self._over.set()
         self._thread.join()
 
-    def check(self, _progress: object = None) -> None:
-        """Raise EndedEarlyError if the export must not go on."""
+    def check(self, progress: Progress | None = None) -> None:
+        """Take note of the progress; raise EndedEarlyError if the export must not go on."""
+        self._progress = progress or self._progress
         if self.ended_because is None and self._stop.is_set():
             now = self._clock()
             self._noticed = self._noticed or now
@@ -73,9 +79,9 @@ class LeaseKeeper:
             raise EndedEarlyError(self.ended_because)
 
     def _keep(self) -> None:
-        while not self._over.wait(self._length.total_seconds() / 3):
+        while not self._over.wait(min(self._length / 3, BEAT).total_seconds()):
             try:
-                self._store.renew(self._lease, self._clock(), self._length)
+                self._store.renew(self._lease, self._clock(), self._length, progress=self._progress)
             except LeaseLostError:
                 self.ended_because = "lease_lost"
                 return

@@ -26,14 +26,15 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from typing import Literal, TypeVar
 
-from export_engine.engine import Export, export_conversations
-from export_engine.errors import ExportError
-from export_engine.jobs.errors import LeaseLostError, NotFoundError
+from export_engine.errors import ExportError, OptionError
+from export_engine.jobs.errors import LeaseLostError, RunLostError
+from export_engine.jobs.exporting import Attempt, Made, Parts
 from export_engine.jobs.failures import failure_message, is_transient
 from export_engine.jobs.job import KEEP_JOBS, Job, Status
 from export_engine.jobs.lease import LeaseKeeper
 from export_engine.jobs.notices import Notices
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Lease, Mailer
+from export_engine.jobs.runs import Runs
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
 from export_engine.report import ExportReport
@@ -84,6 +85,9 @@ class Worker:
     - `lease`: how long a job stays with a worker that shows no sign of life; it is renewed at a third of that.
     - `poll`: how long to wait when there is nothing to do.
     - `grace`: how long an export may go on after the worker was asked to stop.
+    - `max_run`: how long an export may take; then it is ended, and its job has failed.
+    - `max_silence`: for how long an export may read no row and write no byte; then it is ended, and tried again as one
+      whose connection was lost. Neither limit ends what hangs in this process, see `export_engine.jobs.runs`.
     - `retry_pause`: how long to wait before the second try of the store; it doubles with each.
     - `retry_export`: how long an export that failed of what may pass is left alone; four times as long after each more,
       `LONGEST_RETRY` at most.
@@ -105,6 +109,8 @@ class Worker:
         lease: timedelta = timedelta(minutes=2),
         poll: timedelta = timedelta(seconds=1),
         grace: timedelta = timedelta(seconds=30),
+        max_run: timedelta = timedelta(hours=6),
+        max_silence: timedelta = timedelta(minutes=10),
         retry_pause: timedelta = timedelta(seconds=1),
         retry_export: timedelta = timedelta(seconds=10),
         sweep_every: timedelta = timedelta(minutes=5),
@@ -112,8 +118,11 @@ class Worker:
         keep_jobs: timedelta = KEEP_JOBS,
         observe: Observer | None = None,
     ) -> None:
-        self._store, self._archives, self._directory, self._source = store, archives, directory, source
-        self._options, self._clock, self._observe = options or ExportOptions(), clock, observe
+        if lease <= timedelta(0):
+            raise OptionError(f"a lease of {lease} has run out at once: give a longer one", option="lease")
+        parts = Parts(directory, source, archives, options or ExportOptions())
+        self._runs = Runs(parts, max_run=max_run, max_silence=max_silence)
+        self._store, self._archives, self._clock, self._observe = store, archives, clock, observe
         self._notices = None if mailer is None else Notices(store, archives, mailer, clock=clock, told=self._emit)
         self._lease, self._poll, self._grace, self._retry_pause = lease, poll, grace, retry_pause
         self._sweep_every, self._orphan_age, self._retry_export = sweep_every, orphan_age, retry_export
@@ -138,6 +147,7 @@ class Worker:
                 self._logged(self.sweep)
             if not self._logged(lambda: self._export_next(stop)):
                 stop.wait(self._poll.total_seconds())
+        self.close()
         if mail is not None:
             mail.join(_LAST_NOTICE.total_seconds())
 
@@ -147,6 +157,10 @@ class Worker:
         An export takes heed of `stop` as `run` does. Raises what the store of jobs raises when it cannot be reached.
         """
         return (self._notices is not None and self._notices.step()) or self._export_next(stop or Event())
+
+    def close(self) -> None:
+        """End the process that is kept for the next export; `run` does so at its end."""
+        self._runs.close()
 
     def sweep(self) -> None:
         """Delete the archives whose links are dead, those that belong to no job, and what killed uploads have left.
@@ -180,49 +194,33 @@ class Worker:
         keeper = LeaseKeeper(self._store, lease, length=self._lease, clock=self._clock, stop=stop, grace=self._grace)
         with keeper:
             try:
-                export = self._open(lease.job, keeper)
-                path = f"{lease.job.id}/{lease.token}/{export.file_name}"
-                self._archives.write(path, export)
+                made = self._runs.make(_attempt(lease), keeper)
             except Exception as error:  # noqa: BLE001  # whatever it is, the job must end
                 self._end_badly(lease, keeper, error, stop)
             else:
-                self._end_well(lease, path, export, stop)
+                self._end_well(lease, made, stop)
         return True
 
-    def _open(self, job: Job, keeper: LeaseKeeper) -> Export:
-        found = self._directory.find(job.workspace_id, channel_id=job.channel_id)
-        if not found:
-            raise NotFoundError("The channel is not there any more.")
-        date_range = DateRange(job.start_date, job.end_date)
-        return export_conversations(
-            self._source.conversations(found[0], date_range, self._options),
-            channel=found[0].channel,
-            date_range=date_range,
-            options=self._options,
-            export_id=job.id[:8],
-            on_progress=keeper.check,
-        )
-
-    def _end_well(self, lease: Lease, path: str, export: Export, stop: Event) -> None:
+    def _end_well(self, lease: Lease, made: Made, stop: Event) -> None:
         try:
             job = self._retried(
-                lambda: self._store.finish(lease, self._clock(), archive=path, file_name=export.file_name),
+                lambda: self._store.finish(lease, self._clock(), archive=made.path, file_name=made.file_name),
                 _STORE_TRIES,
                 stop,
             )
         except LeaseLostError:
             # Unless it was this very worker that finished, and only the answer got lost.
-            if not self._store.keeps(path):
-                self._delete(path)
+            if not self._store.keeps(made.path):
+                self._delete(made.path)
             self._emit("lease_lost", lease.job)
         else:
-            self._emit("finished", job, export.report)
+            self._emit("finished", job, made.report)
 
     def _end_badly(self, lease: Lease, keeper: LeaseKeeper, error: Exception, stop: Event) -> None:
         try:
             if keeper.ended_because == "lease_lost":
                 self._emit("lease_lost", lease.job)
-            elif keeper.ended_because == "stopped":
+            elif keeper.ended_because == "stopped" or (isinstance(error, RunLostError) and stop.is_set()):
                 self._retried(lambda: self._store.hand_back(lease), _STORE_TRIES, stop)
                 self._emit("handed_back", lease.job)
             else:
@@ -281,3 +279,9 @@ class Worker:
         if self._observe is not None:
             observe = self._observe
             self._logged(lambda: observe(event, job, report))
+
+
+def _attempt(lease: Lease) -> Attempt:
+    job = lease.job
+    date_range = DateRange(job.start_date, job.end_date)
+    return Attempt(job.id, lease.token, job.workspace_id, job.channel_id, date_range)

@@ -42,6 +42,8 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
+        elif record.exc_text:  # of another process
+            line["exception"] = record.exc_text
         return json.dumps(line, default=str)
 
 

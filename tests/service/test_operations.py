@@ -7,7 +7,9 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -276,46 +278,45 @@ def test_an_error_in_the_log() -> None:
 # --- the end -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
 class Endless:
-    """A source that does not come to its end, unless it is stopped."""
+    """A source that does not come to its end; it makes the file once it is well under way."""
 
-    def __init__(self) -> None:
-        self.conversations_given = 0
-        self.stop = False
+    begun: Path
 
     def conversations(self, *_: object) -> Iterator[Conversation]:
         """One conversation after the other, slowly."""
         time_of = datetime(2026, 6, 5, tzinfo=UTC)
-        while not self.stop:
-            self.conversations_given += 1
-            number = str(self.conversations_given)
+        for number in count():
+            if number == 20:
+                self.begun.touch()
             messages = [Message(f"{number}-{n}", time_of, "inbound", "customer", "Hello") for n in range(1000)]
-            yield Conversation(number, Contact("Jane Doe"), messages, time_of)
+            yield Conversation(str(number), Contact("Jane Doe"), messages, time_of)
             time.sleep(0.005)
 
 
 @pytest.mark.slow
 def test_an_end_while_an_export_runs(tmp_path: Path) -> None:
     """The job is handed back, for the next worker to begin anew; nothing of the archive is left."""
-    source = Endless()
+    source = Endless(tmp_path / "begun")
     with serving(tmp_path, source=source, grace=timedelta(0)) as service:
         job_id = service.trigger(JUNE).json()["export_job_id"]
-        until(lambda: source.conversations_given > 20)
+        until(source.begun.exists)
     job = service.components.store.get(DEMO_WORKSPACE, job_id)
     assert job is not None
     assert (job.status, job.attempts) == (Status.QUEUED, 0)
     assert list(service.archives.paths()) == []
 
 
+@dataclass(frozen=True)
 class Slow:
-    """A source that ends soon after it was begun."""
+    """A source that ends soon after it was begun, which makes the file."""
 
-    def __init__(self) -> None:
-        self.begun = False
+    begun: Path
 
     def conversations(self, *_: object) -> Iterator[Conversation]:
         """One conversation, in the end."""
-        self.begun = True
+        self.begun.touch()
         time.sleep(1)
         yield Conversation("1", Contact("Jane Doe"), [], NOW - timedelta(days=5))
 
@@ -323,10 +324,10 @@ class Slow:
 @pytest.mark.slow
 def test_an_export_that_ends_within_the_grace(tmp_path: Path) -> None:
     """It is finished before the service has ended."""
-    source = Slow()
+    source = Slow(tmp_path / "begun")
     with serving(tmp_path, source=source) as service:
         job_id = service.trigger(BY_CHANNEL).json()["export_job_id"]
-        until(lambda: source.begun)
+        until(source.begun.exists)
     job = service.components.store.get(DEMO_WORKSPACE, job_id)
     assert job is not None
     assert job.status is Status.FINISHED
