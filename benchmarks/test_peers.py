@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import data
 from benchmarks.job import Null, check, work
-from benchmarks.measure import Check, at_least, at_most, interleaved, record, without
+from benchmarks.measure import KERNEL, Check, at_least, at_most, interleaved, record, without
 from benchmarks.peers import PEERS
 
 #: Each set with the part of `--rows` that it takes, and whether every peer runs or those alone that lead.
@@ -27,7 +27,6 @@ SETS: dict[str, tuple[Callable[[int], data.DataSet], float, bool]] = {
     "200 messages": (partial(data.synthetic, 200), 1, False),
     "chitchat-dataset": (data.chitchat, 1, True),
 }
-KERNEL = "export_engine._native"
 #: What `fast` is where something is not installed.
 FALLBACKS = {"fast without its kernel (isal 2)": (KERNEL,), "fast without both (zlib 1)": (KERNEL, "isal")}
 ZIPSTREAM = "csv + zipstream-ng, whole members"
