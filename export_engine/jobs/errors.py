@@ -8,7 +8,7 @@ ExportError
 │   ├── NotFoundError           404    no such channel or job in this workspace
 │   ├── AmbiguousChannelError   409    a phone number that several channels share; has `candidates`
 │   ├── ActiveExportError       409    the same channel and range is being exported
-│   ├── InvalidRequestError     422    a body that breaks a rule; has `problems`
+│   ├── InvalidRequestError     422    a request that breaks a rule; has `problems`
 │   └── QueueFullError          429    the workspace has as many queued jobs as it may have
 ├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
 ├── LeaseLostError                     a job that another worker has taken over meanwhile
@@ -111,14 +111,15 @@ class ActiveExportError(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a request: the field (None: the body as a whole) and what is wrong with it."""
+    """One thing wrong with a request: the field (None: the body as a whole), what is wrong with it, and where it is."""
 
     field: str | None
     message: str
+    place: Literal["body", "query", "header"] = "body"
 
 
 class InvalidRequestError(RequestError):
-    """The body breaks one rule or more; `problems` names them all. The body is shaped as FastAPI's own 422."""
+    """The request breaks one rule or more; `problems` names them all. The answer is shaped as FastAPI's own 422."""
 
     status = 422
 
@@ -127,7 +128,7 @@ class InvalidRequestError(RequestError):
         self.problems = list(problems)
         self.body = {
             "detail": [
-                {"loc": ["body", *([p.field] if p.field else [])], "msg": p.message, "type": "value_error"}
+                {"loc": [p.place, *([p.field] if p.field else [])], "msg": p.message, "type": "value_error"}
                 for p in problems
             ]
         }

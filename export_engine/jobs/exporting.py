@@ -70,7 +70,7 @@ def make_archive(parts: Parts, attempt: Attempt, heard: Heard) -> Made:
         _heard_source(parts.source.conversations(found[0], attempt.date_range, parts.options), heard),
         channel=found[0].channel,
         date_range=attempt.date_range,
-        options=parts.options,
+        options=replace(parts.options, sha256=True),  # for who downloads it
         export_id=attempt.job_id[:8],
         on_progress=heard,
     )

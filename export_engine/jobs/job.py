@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from export_engine.jobs.errors import TransitionError
+from export_engine.report import ExportReport, Progress
 
 __all__ = [
     "CANCELLED_MESSAGE",
@@ -21,11 +22,15 @@ __all__ = [
     "MAILER_LIFE",
     "MAX_ATTEMPTS",
     "MAX_QUEUED",
+    "NOTHING_KNOWN",
     "TRANSITIONS",
     "Job",
     "Status",
     "accepted_document",
     "advance",
+    "details_document",
+    "facts_of",
+    "facts_so_far",
     "given_up_message",
     "status_document",
 ]
@@ -71,6 +76,29 @@ def advance(status: Status, to: Status) -> Status:
     return to
 
 
+#: What a job knows of its export before it begins, and as each attempt does.
+NOTHING_KNOWN: dict[str, Any] = dict.fromkeys(("rows", "conversations", "bytes"))
+
+
+def facts_so_far(progress: Progress | None) -> dict[str, Any]:
+    """The fields of a job that its export's progress has; a conversation in parts counts for each."""
+    if progress is None:
+        return {}
+    return {"rows": progress.rows_written, "conversations": progress.members, "bytes": progress.bytes_written}
+
+
+def facts_of(report: ExportReport | None) -> dict[str, Any]:
+    """The fields of a job that its export's report has."""
+    if report is None:
+        return {**NOTHING_KNOWN, "sha256": None}
+    return {
+        "rows": report.rows,
+        "conversations": report.conversations,
+        "bytes": report.bytes,
+        "sha256": report.sha256,
+    }
+
+
 #: The `error_message` of a job that was cancelled.
 CANCELLED_MESSAGE = "The export was cancelled."
 
@@ -85,9 +113,13 @@ def given_up_message(attempts: int) -> str:
 class Job:
     """One export job.
 
-    Times are aware, in UTC. `attempts` counts how often a worker has begun it. `finished_time` is when it ended, well
-    or not. `archive` is the archive's path in the archive store while it is there, `file_name` what a download of it is
-    called; both None unless it is finished. `key_id` is that of the API key which asked for it, no secret.
+    Times are aware, in UTC. `attempts` counts how often a worker has begun it. `started_time` is when the last attempt
+    began, `finished_time` when the job ended, well or not. `channel_type` (the detailed one) and `channel_name` are the
+    channel's as it was when the job was made. `rows` (messages), `conversations` and `bytes` (of the archive) say how
+    far the last attempt has come, and once it is finished all that there is; None where that is not known. `archive` is
+    the archive's path in the archive store while it is there, `file_name` what a download of it is called, `sha256`
+    (hex) that of its bytes; all None unless it is finished. `key_id` is that of the API key which asked for it, no
+    secret.
     """
 
     id: str
@@ -104,6 +136,13 @@ class Job:
     file_name: str | None = None
     error_message: str | None = None
     key_id: str | None = None
+    channel_type: str | None = None
+    channel_name: str | None = None
+    started_time: datetime | None = None
+    rows: int | None = None
+    conversations: int | None = None
+    bytes: int | None = None
+    sha256: str | None = None
 
     @property
     def labels(self) -> dict[str, str | None]:
@@ -116,6 +155,15 @@ class Job:
         if self.status is not Status.FINISHED or self.finished_time is None:
             return None
         return self.finished_time + LINK_LIFE
+
+    def downloadable(self, now: datetime) -> bool:
+        """Whether the archive is there and a link to it would live: for a second at least, as links count those."""
+        return (
+            self.archive is not None
+            and self.file_name is not None
+            and self.expires_at is not None
+            and self.expires_at - now >= timedelta(seconds=1)
+        )
 
 
 def accepted_document(job: Job, *, mailed: bool) -> dict[str, Any]:
@@ -145,6 +193,37 @@ def status_document(job: Job, presigned_url: str | None) -> dict[str, Any]:
         "presigned_url_expires_at": _text(job.expires_at),
         "error_message": job.error_message if job.status is Status.FAILED else None,
         "created_time": _text(job.created_time),
+    }
+
+
+def details_document(job: Job, *, now: datetime) -> dict[str, Any]:
+    """All that there is to tell of a job, but for its download link: an entry of the list of jobs.
+
+    `archive` is None unless the archive can be downloaded `now`. Times are written as in the status document.
+    """
+    counts = {"rows": job.rows, "conversations": job.conversations, "bytes": job.bytes}
+    archive = {
+        "file_name": job.file_name,
+        **counts,
+        "sha256": job.sha256,
+        "presigned_url_expires_at": _text(job.expires_at),
+    }
+    return {
+        "export_job_id": job.id,
+        "workspace_id": job.workspace_id,
+        "status": str(job.status),
+        "channel_id": job.channel_id,
+        "channel_type": job.channel_type,
+        "channel_name": job.channel_name,
+        "start_date": job.start_date.isoformat(),
+        "end_date": job.end_date.isoformat(),
+        "created_time": _text(job.created_time),
+        "started_time": _text(job.started_time),
+        "finished_time": _text(job.finished_time),
+        "error_message": job.error_message if job.status is Status.FAILED else None,
+        "attempts": job.attempts,
+        "progress": counts,
+        "archive": archive if job.downloadable(now) else None,
     }
 
 

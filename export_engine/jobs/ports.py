@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from export_engine.jobs.job import Job, Status
 from export_engine.model import Channel, DateRange
-from export_engine.report import Progress
+from export_engine.report import ExportReport, Progress
 from export_engine.sinks import Streamable
 
 if TYPE_CHECKING:  # it needs numpy, which who queues jobs does not
@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # it needs numpy, which who queues jobs does not
 __all__ = [
     "ArchiveStore",
     "ChannelDirectory",
+    "ChannelPlace",
     "ConversationSource",
+    "JobPlace",
     "JobStore",
     "KeyStore",
     "Lease",
@@ -48,6 +50,20 @@ class WorkspaceChannel:
         return Channel(self.name, self.phone_number, self.id)
 
 
+class ChannelPlace(NamedTuple):
+    """Where a channel stands in a list: its name (empty if it has none) and its id."""
+
+    name: str
+    id: str
+
+
+class JobPlace(NamedTuple):
+    """Where a job stands in a list: when it was created (aware), and its id."""
+
+    created_time: datetime
+    id: str
+
+
 class ChannelDirectory(Protocol):
     """Which channels a workspace has."""
 
@@ -55,6 +71,13 @@ class ChannelDirectory(Protocol):
         self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
     ) -> list[WorkspaceChannel]:
         """The workspace's channels with that id, or with that phone number; exactly one of the two is given."""
+        ...
+
+    def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:
+        """The first `limit` of the workspace's channels, of those behind `after`, by their `ChannelPlace`.
+
+        Texts are ordered by their code points.
+        """
         ...
 
 
@@ -102,6 +125,21 @@ class JobStore(Protocol):
         """The job, if the workspace has it."""
         ...
 
+    def page(
+        self,
+        workspace_id: str,
+        *,
+        limit: int,
+        before: JobPlace | None = None,
+        channel_id: str | None = None,
+        status: Status | None = None,
+    ) -> list[Job]:
+        """The youngest `limit` of the workspace's jobs, of those before `before`, the youngest first.
+
+        That is by `JobPlace`, backwards. With `channel_id` or `status` those alone that have it.
+        """
+        ...
+
     def cancel(self, workspace_id: str, job_id: str, now: datetime) -> Job | None:
         """End a job that has not ended, its lease with it, and close its notice; the job, or None if there is none.
 
@@ -122,8 +160,10 @@ class JobStore(Protocol):
         """Keep a job for another `length`, and note how far its export has come. Raises LeaseLostError."""
         ...
 
-    def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:
-        """The archive is there. Raises LeaseLostError, and then changes nothing."""
+    def finish(
+        self, lease: Lease, now: datetime, *, archive: str, file_name: str, report: ExportReport | None = None
+    ) -> Job:
+        """The archive is there; the report has its counts. Raises LeaseLostError, and then changes nothing."""
         ...
 
     def fail(self, lease: Lease, now: datetime, error_message: str) -> Job:

@@ -26,14 +26,18 @@ from export_engine.jobs.job import (
     MAILER_LIFE,
     MAX_ATTEMPTS,
     MAX_QUEUED,
+    NOTHING_KNOWN,
     Job,
     Status,
     advance,
+    facts_of,
+    facts_so_far,
     given_up_message,
 )
-from export_engine.jobs.ports import Lease, Notice, WorkspaceChannel
+from export_engine.jobs.paging import sorted_page
+from export_engine.jobs.ports import ChannelPlace, JobPlace, Lease, Notice, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
-from export_engine.report import Progress
+from export_engine.report import ExportReport, Progress
 from export_engine.sinks import Streamable
 
 if TYPE_CHECKING:
@@ -49,7 +53,6 @@ class _Row:
     job: Job
     token: str | None = None
     lease_until: datetime | None = None
-    progress: Progress | None = None
     notified_time: datetime | None = None
     retry_time: datetime | None = None
     notice_time: datetime | None = None
@@ -99,6 +102,30 @@ class MemoryJobStore:
         row = self._rows.get(job_id)
         return row.job if row is not None and row.job.workspace_id == workspace_id else None
 
+    def page(
+        self,
+        workspace_id: str,
+        *,
+        limit: int,
+        before: JobPlace | None = None,
+        channel_id: str | None = None,
+        status: Status | None = None,
+    ) -> list[Job]:
+        """The youngest `limit` of the workspace's jobs, of those before `before`, the youngest first.
+
+        That is by `JobPlace`, backwards. With `channel_id` or `status` those alone that have it.
+        """
+        with self._lock:
+            found = [
+                row.job
+                for row in self._rows.values()
+                if row.job.workspace_id == workspace_id
+                and (before is None or _place(row.job) < before)
+                and channel_id in (None, row.job.channel_id)
+                and status in (None, row.job.status)
+            ]
+        return sorted(found, key=_place, reverse=True)[:limit]
+
     def cancel(self, workspace_id: str, job_id: str, now: datetime) -> Job | None:
         """End a job that has not ended, its lease with it, and close its notice; the job, or None if there is none.
 
@@ -137,10 +164,10 @@ class MemoryJobStore:
                     _end(row, Status.FAILED, finished_time=now, error_message=message)
                     continue
                 queued = row.job.status if row.job.status is Status.QUEUED else advance(row.job.status, Status.QUEUED)
-                row.job = replace(row.job, status=advance(queued, Status.STARTED), attempts=row.job.attempts + 1)
+                begun = {"status": advance(queued, Status.STARTED), "started_time": now, **NOTHING_KNOWN}
+                row.job = replace(row.job, attempts=row.job.attempts + 1, **begun)
                 self._turns[row.job.workspace_id] = max(self._turns.values(), default=0) + 1
                 row.token, row.lease_until, row.retry_time = secrets.token_hex(16), now + lease, None
-                row.progress = None
                 return Lease(row.job, row.token)
         return None
 
@@ -148,13 +175,16 @@ class MemoryJobStore:
         """Keep a job until `now + length`, and note how far its export has come. Raises LeaseLostError."""
         with self._lock:
             row = self._leased(lease)
-            row.lease_until, row.progress = now + length, progress or row.progress
+            row.lease_until, row.job = now + length, replace(row.job, **facts_so_far(progress))
 
-    def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:
-        """The archive is there. Raises LeaseLostError, and then changes nothing."""
+    def finish(
+        self, lease: Lease, now: datetime, *, archive: str, file_name: str, report: ExportReport | None = None
+    ) -> Job:
+        """The archive is there; the report has its counts. Raises LeaseLostError, and then changes nothing."""
         with self._lock:
             row = self._leased(lease)
-            return _end(row, Status.FINISHED, finished_time=now, archive=archive, file_name=file_name)
+            ended = {"finished_time": now, "archive": archive, "file_name": file_name}
+            return _end(row, Status.FINISHED, **ended, **facts_of(report))
 
     def fail(self, lease: Lease, now: datetime, error_message: str) -> Job:
         """The export has failed for good. Raises LeaseLostError, and then changes nothing.
@@ -181,7 +211,7 @@ class MemoryJobStore:
         """The worker has to stop: queue the job again, its attempt not counted. Raises LeaseLostError."""
         with self._lock:
             row = self._leased(lease)
-            _end(row, Status.QUEUED, attempts=row.job.attempts - 1)
+            _end(row, Status.QUEUED, attempts=row.job.attempts - 1, started_time=None, **NOTHING_KNOWN)
 
     def take_notice(self, now: datetime, held: timedelta) -> Notice | None:
         """The job that ended first of those whose e-mail is due; nobody else is given it before `now + held`."""
@@ -283,6 +313,10 @@ def _untold(row: _Row) -> bool:
     return not _active(row) and row.job.notification_email is not None and row.notified_time is None
 
 
+def _place(job: Job) -> JobPlace:
+    return JobPlace(job.created_time, job.id)
+
+
 def _export(job: Job) -> tuple[object, ...]:
     return job.workspace_id, job.channel_id, job.start_date, job.end_date
 
@@ -359,6 +393,10 @@ class MemoryDirectory:
             if channel.workspace_id == workspace_id
             and (channel.id == channel_id if phone_number is None else channel.phone_number == phone_number)
         ]
+
+    def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:
+        """The first `limit` of the workspace's channels, of those behind `after`, by name and id."""
+        return sorted_page(self.channels, workspace_id, limit, after)
 
 
 @dataclass

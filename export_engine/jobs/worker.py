@@ -204,7 +204,9 @@ class Worker:
     def _end_well(self, lease: Lease, made: Made, stop: Event) -> None:
         try:
             job = self._retried(
-                lambda: self._store.finish(lease, self._clock(), archive=made.path, file_name=made.file_name),
+                lambda: self._store.finish(
+                    lease, self._clock(), archive=made.path, file_name=made.file_name, report=made.report
+                ),
                 _STORE_TRIES,
                 stop,
             )

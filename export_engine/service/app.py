@@ -3,6 +3,9 @@
     POST /api/v1/workspace/{workspace_id}/export-conversations                    trigger an export
     GET  /api/v1/workspace/{workspace_id}/export-conversations/{export_job_id}    poll its job
     DELETE  the same                                                              cancel it
+    GET  /api/v1/workspace/{workspace_id}/export-conversations/{export_job_id}/details    all of it
+    GET  /api/v1/workspace/{workspace_id}/export-conversations                    list jobs
+    GET  /api/v1/workspace/{workspace_id}/channels                                list channels
     GET  /downloads/...                                                           an archive that is kept here
     GET  /healthz, /metrics, /docs, /openapi.json
 
@@ -19,11 +22,12 @@ from datetime import timedelta
 from uuid import UUID
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from export_engine.jobs.errors import RequestError
+from export_engine.jobs.errors import InvalidRequestError, Problem, RequestError
 from export_engine.service.background import Background, make_worker
 from export_engine.service.components import UNREACHABLE, Components
 from export_engine.service.connections import report_running_out_once
@@ -73,6 +77,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     app.state.components = components
     app.state.lanes = Lanes()
     app.add_exception_handler(RequestError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
     for error in UNREACHABLE:
         app.add_exception_handler(error, _unreachable)
     app.add_exception_handler(HTTPException, _no_route)
@@ -151,6 +156,13 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     elif error.status in RETRY_AFTER:
         headers["Retry-After"] = RETRY_AFTER[error.status]
     return JSONResponse(error.body, error.status, headers)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """Parameters of a query that break a rule, told as all that is wrong with a request; no value is echoed."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for it alone; Starlette's type is wider
+    problems = [Problem(str(found["loc"][1]), str(found["msg"]), "query") for found in error.errors()]
+    return await _refused(request, InvalidRequestError(problems))
 
 
 async def _unreachable(request: Request, error: Exception) -> JSONResponse:

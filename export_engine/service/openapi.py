@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from export_engine import __version__
+from export_engine.jobs.api import CHANNELS_AT_MOST, EXPORTS_AT_MOST
 from export_engine.jobs.errors import (
     ActiveExportError,
     AmbiguousChannelError,
@@ -28,11 +29,16 @@ from export_engine.jobs.request import ExportRequest
 from export_engine.service.errors import BodyTooLargeError, MediaTypeError, UnavailableError
 from export_engine.service.schemas import (
     AmbiguousChannel,
+    ChannelList,
+    ChannelListQuery,
     Error,
     ExportAccepted,
+    ExportDetails,
+    ExportList,
+    ExportListQuery,
     ExportStatus,
     InternalError,
-    InvalidBody,
+    InvalidRequest,
 )
 
 __all__ = ["openapi_document"]
@@ -42,9 +48,13 @@ _JOB = "79f13adf-f7dc-4744-8ad9-a16b4913e52c"
 _WHATSAPP = "a1b2c3d4-1111-2222-3333-444455556666"
 _SMS = "b2c3d4e5-7777-8888-9999-000011112222"
 
+_CHANNELS = "/api/v1/workspace/{workspace_id}/channels"
 _EXPORTS = "/api/v1/workspace/{workspace_id}/export-conversations"
 _REQUEST = "ExportConversationsRequest"  # the page's name
-_RESPONSE_MODELS = (ExportAccepted, ExportStatus, Error, AmbiguousChannel, InvalidBody, InternalError)
+_RESPONSE_MODELS = (
+    *(ExportAccepted, ExportStatus, ExportDetails, ExportList, ChannelList),
+    *(Error, AmbiguousChannel, InvalidRequest, InternalError),
+)
 
 _DAYS = {"start_date": "2026-02-01", "end_date": "2026-02-28", "notification_email": "agent@example.com"}
 _CANDIDATES = [
@@ -71,6 +81,34 @@ _FINISHED = _RUNNING | {
 }
 
 
+_PROGRESS = {"rows": 18_204, "conversations": 911, "bytes": 2_094_113}
+_DETAILS = {
+    "export_job_id": _JOB,
+    "workspace_id": _WORKSPACE,
+    "status": "started",
+    "channel_id": _SMS,
+    "channel_type": "LOCAL",
+    "channel_name": "SMS Support",
+    "start_date": "2026-06-01",
+    "end_date": "2026-06-10",
+    "created_time": "2026-06-11T06:50:43.861185",
+    "started_time": "2026-06-11T06:50:44.102933",
+    "finished_time": None,
+    "error_message": None,
+    "attempts": 1,
+    "progress": _PROGRESS,
+    "archive": None,
+}
+_ARCHIVE = {
+    "file_name": "SMS_Support_2026-06_1c4639da.zip",
+    **_PROGRESS,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "presigned_url_expires_at": "2026-06-12T06:50:47.847864",
+}
+_ENDED = {"status": "finished", "finished_time": "2026-06-11T06:50:47.847864"}
+_CURSOR = "WyIyMDI2LTA2LTExVDA2OjUwOjQzLjg2MTE4NSswMDowMCIsICI3OWYxM2FkZiJd"
+
+
 def openapi_document() -> dict[str, Any]:
     """The document, as `/openapi.json` serves it."""
     _, answers = models_json_schema(
@@ -86,11 +124,16 @@ def openapi_document() -> dict[str, Any]:
             "version": __version__,
         },
         "paths": {
-            _EXPORTS: {"post": _trigger() | {"parameters": [workspace]}},
+            _EXPORTS: {
+                "post": _trigger() | {"parameters": [workspace]},
+                "get": _list_exports() | {"parameters": [workspace, *_query_parameters(ExportListQuery)]},
+            },
             f"{_EXPORTS}/{{export_job_id}}": {
                 "get": _poll() | {"parameters": [workspace, job]},
                 "delete": _cancel() | {"parameters": [workspace, job]},
             },
+            f"{_EXPORTS}/{{export_job_id}}/details": {"get": _details() | {"parameters": [workspace, job]}},
+            _CHANNELS: {"get": _list_channels() | {"parameters": [workspace, *_query_parameters(ChannelListQuery)]}},
         },
         "components": {
             "schemas": {_REQUEST: ExportRequest.model_json_schema(), **answers["$defs"]},
@@ -155,23 +198,14 @@ def _trigger() -> dict[str, Any]:
                 "progress.",
                 AmbiguousChannel,
                 Error,
-                several_channels=AmbiguousChannelError(
-                    [
-                        {
-                            "channel_id": _WHATSAPP,
-                            "channel_type": "WHATSAPP_BUSINESS_PLATFORM",
-                            "name": "WhatsApp Sales",
-                        },
-                        {"channel_id": _SMS, "channel_type": "LOCAL", "name": "SMS Support"},
-                    ]
-                ).body,
+                several_channels=AmbiguousChannelError(_CANDIDATES).body,
                 in_progress=ActiveExportError().body,
             ),
             "413": _refusal("The request body is too large.", BodyTooLargeError()),
             "415": _refusal("The request body is not declared as application/json.", MediaTypeError()),
             "422": _response(
                 "Request body validation failed.",
-                InvalidBody,
+                InvalidRequest,
                 refused=InvalidRequestError([Problem(None, "either channel_id or phone_number must be provided")]).body,
             ),
             "429": _refusal(
@@ -197,9 +231,65 @@ def _poll() -> dict[str, Any]:
         "responses": {
             "200": _response("The job", ExportStatus, running=_RUNNING, finished=_FINISHED),
             "401": _unauthorized(),
-            "404": _refusal(
-                "No such export job in this workspace.", NotFoundError("No such export job in this workspace.")
+            "404": _no_job(),
+            "500": _failure(),
+            "503": _unavailable(),
+        },
+    }
+
+
+def _details() -> dict[str, Any]:
+    link = {"presigned_url": _FINISHED["presigned_url"]}
+    return {
+        "tags": ["Export Conversations"],
+        "operationId": "get_export_job_details",
+        "summary": "Get Export Job Details",
+        "description": "All that there is to tell of an export job: what it exports, how far it is, and once it is "
+        "finished its archive, as long as that can be downloaded.",
+        "security": [{"X-API-Key": []}],
+        "responses": {
+            "200": _response(
+                "The job", ExportDetails, running=_DETAILS, finished=_DETAILS | _ENDED | {"archive": _ARCHIVE | link}
             ),
+            "401": _unauthorized(),
+            "404": _no_job(),
+            "500": _failure(),
+            "503": _unavailable(),
+        },
+    }
+
+
+def _list_exports() -> dict[str, Any]:
+    jobs = [_DETAILS, _DETAILS | _ENDED | {"export_job_id": _WHATSAPP, "archive": _ARCHIVE}]
+    return {
+        "tags": ["Export Conversations"],
+        "operationId": "list_export_jobs",
+        "summary": "List Export Jobs",
+        "description": "The workspace's export jobs, the youngest first, in pages. Jobs that are there all along are "
+        "listed once each, whatever is added meanwhile. Download URLs are in the details of each job alone.",
+        "security": [{"X-API-Key": []}],
+        "responses": {
+            "200": _response("A page of jobs", ExportList, page={"export_jobs": jobs, "next_cursor": _CURSOR}),
+            "401": _unauthorized(),
+            "422": _invalid_query(EXPORTS_AT_MOST),
+            "500": _failure(),
+            "503": _unavailable(),
+        },
+    }
+
+
+def _list_channels() -> dict[str, Any]:
+    channels = [{**candidate, "phone_number": "+12025550123"} for candidate in reversed(_CANDIDATES)]
+    return {
+        "tags": ["Channels"],
+        "operationId": "list_channels",
+        "summary": "List Channels",
+        "description": "The workspace's channels, by name and ID, in pages.",
+        "security": [{"X-API-Key": []}],
+        "responses": {
+            "200": _response("A page of channels", ChannelList, page={"channels": channels, "next_cursor": None}),
+            "401": _unauthorized(),
+            "422": _invalid_query(CHANNELS_AT_MOST),
             "500": _failure(),
             "503": _unavailable(),
         },
@@ -217,9 +307,7 @@ def _cancel() -> dict[str, Any]:
         "responses": {
             "204": {"description": "Cancelled, now or before."},
             "401": _unauthorized(),
-            "404": _refusal(
-                "No such export job in this workspace.", NotFoundError("No such export job in this workspace.")
-            ),
+            "404": _no_job(),
             "500": _failure(),
             "503": _unavailable(),
         },
@@ -231,6 +319,16 @@ def _path_parameter(name: str, description: str, example: str) -> dict[str, Any]
     return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
 
 
+def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The parameters of a query, from the model that checks it."""
+    parameters = []
+    for name, schema in model.model_json_schema(ref_template=_reference("{model}")["$ref"])["properties"].items():
+        described = {key: value for key, value in schema.items() if (key, value) != ("default", None)}
+        description = described.pop("description")
+        parameters.append({"name": name, "in": "query", "description": description, "schema": described})
+    return parameters
+
+
 def _response(description: str, *models: type[BaseModel], **examples: Any) -> dict[str, Any]:
     references = [_reference(model.__name__) for model in models]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
@@ -240,6 +338,16 @@ def _response(description: str, *models: type[BaseModel], **examples: Any) -> di
 
 def _refusal(description: str, error: RequestError) -> dict[str, Any]:
     return _response(description, Error, refused=error.body)
+
+
+def _no_job() -> dict[str, Any]:
+    message = "No such export job in this workspace."
+    return _refusal(message, NotFoundError(message))
+
+
+def _invalid_query(most: int) -> dict[str, Any]:
+    problem = Problem("limit", f"must be from 1 to {most}, not 0", "query")
+    return _response("A parameter breaks a rule.", InvalidRequest, refused=InvalidRequestError([problem]).body)
 
 
 def _unauthorized() -> dict[str, Any]:

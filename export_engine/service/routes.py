@@ -1,6 +1,6 @@
-"""The routes of the API: trigger an export, poll its job, cancel it. All rules are in `export_engine.jobs`.
+"""The routes of the API: exports and channels of a workspace. All rules are in `export_engine.jobs`.
 
-A request is checked in one order, the same for every error: the key (401), the body's form (413, 415, 422), the day
+A request is checked in one order, the same for every error: the key (401), the form (413, 415, 422), the day
 (400), the channel and what runs already (404, 409).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
@@ -22,6 +22,7 @@ from export_engine.service.components import Components
 from export_engine.service.deadline import in_time
 from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError
 from export_engine.service.logs import KEY_ID
+from export_engine.service.schemas import ChannelListQuery, ExportListQuery
 
 __all__ = ["allowed_methods", "components_of", "router"]
 
@@ -81,10 +82,10 @@ async def _bounded(request: Request) -> bytearray:
     return body
 
 
-router = APIRouter(prefix="/api/v1/workspace/{workspace_id}/export-conversations")
+router = APIRouter(prefix="/api/v1/workspace/{workspace_id}")
 
 
-@router.post("")
+@router.post("/export-conversations")
 async def trigger(
     request: Request,
     workspace: _Workspace,
@@ -112,7 +113,24 @@ def _triggered(workspace: str, body: Any, components: Components) -> tuple[Job, 
     return job, components.mailer is not None or components.store.has_mailer(now)
 
 
-@router.get("/{export_job_id}")
+@router.get("/export-conversations")
+async def list_exports(
+    request: Request,
+    workspace: _Workspace,
+    query: Annotated[ExportListQuery, Query()],
+    components: Annotated[Components, Depends(components_of)],
+) -> JSONResponse:
+    """Tell of the workspace's exports, a page at a time."""
+    page = await in_time(
+        request,
+        lambda: api.list_exports(
+            workspace_id=workspace, store=components.store, now=components.clock(), **query.model_dump()
+        ),
+    )
+    return JSONResponse(page)
+
+
+@router.get("/export-conversations/{export_job_id}")
 async def poll(
     request: Request,
     workspace: _Workspace,
@@ -133,7 +151,28 @@ async def poll(
     return JSONResponse(document)
 
 
-@router.delete("/{export_job_id}")
+@router.get("/export-conversations/{export_job_id}/details")
+async def details(
+    request: Request,
+    workspace: _Workspace,
+    export_job_id: str,
+    components: Annotated[Components, Depends(components_of)],
+) -> JSONResponse:
+    """Tell all of an export: how far it is, and what has come of it."""
+    document = await in_time(
+        request,
+        lambda: api.details(
+            export_job_id,
+            workspace_id=workspace,
+            store=components.store,
+            archives=components.archives,
+            now=components.clock(),
+        ),
+    )
+    return JSONResponse(document)
+
+
+@router.delete("/export-conversations/{export_job_id}")
 async def cancel(
     request: Request,
     workspace: _Workspace,
@@ -153,6 +192,21 @@ async def cancel(
     )
     _log.info("export job cancelled", extra={"job": export_job_id, "workspace": workspace})
     return Response(status_code=204)
+
+
+@router.get("/channels")
+async def list_channels(
+    request: Request,
+    workspace: _Workspace,
+    query: Annotated[ChannelListQuery, Query()],
+    components: Annotated[Components, Depends(components_of)],
+) -> JSONResponse:
+    """Tell of the workspace's channels, a page at a time."""
+    page = await in_time(
+        request,
+        lambda: api.list_channels(workspace_id=workspace, directory=components.directory, **query.model_dump()),
+    )
+    return JSONResponse(page)
 
 
 def allowed_methods(path: str) -> str:

@@ -10,17 +10,25 @@ from datetime import date
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
+from export_engine.jobs.api import CHANNELS_AT_MOST, EXPORTS_AT_MOST
 from export_engine.jobs.job import Status
+from export_engine.jobs.paging import CURSOR_PATTERN
 
 __all__ = [
     "AmbiguousChannel",
+    "ChannelList",
+    "ChannelListQuery",
     "Error",
     "ExportAccepted",
+    "ExportDetails",
+    "ExportList",
+    "ExportListQuery",
     "ExportStatus",
     "InternalError",
-    "InvalidBody",
+    "InvalidRequest",
 ]
 
 #: UTC without an offset, with microseconds: no `date-time` of JSON Schema, which has an offset.
@@ -56,6 +64,106 @@ class ExportStatus(BaseModel):
     created_time: _Time = Field(description="When the export job was created.")
 
 
+class Progress(BaseModel):
+    """How far the export has come; once it has ended, how far it came. Null while that is not known."""
+
+    rows: int | None = Field(description="Messages.")
+    conversations: int | None
+    bytes: int | None = Field(description="Bytes of the archive.")
+
+
+class Archive(Progress):
+    """The archive of a finished export."""
+
+    file_name: str = Field(description="What a download of it is called.")
+    sha256: str | None = Field(description="SHA-256 of its bytes, in hexadecimal.")
+    presigned_url_expires_at: _Time = Field(description="When its download URL expires.")
+
+
+class LinkedArchive(Archive):
+    """The archive of a finished export, and where it is downloaded."""
+
+    presigned_url: str = Field(description="Download URL for the ZIP.")
+
+
+class ExportEntry(BaseModel):
+    """All that there is to tell of a job, but for its download URL."""
+
+    export_job_id: UUID = Field(description="The export job ID.")
+    workspace_id: UUID = Field(description="Workspace ID.")
+    status: Status
+    channel_id: UUID = Field(description="The channel/phone UUID.")
+    channel_type: str | None = Field(description="The channel's detailed type when the export was asked for.")
+    channel_name: str | None = Field(description="The channel's name when the export was asked for.")
+    start_date: date = Field(description="Start of the exported range (YYYY-MM-DD).")
+    end_date: date = Field(description="End of the exported range (YYYY-MM-DD).")
+    created_time: _Time = Field(description="When the export job was created.")
+    started_time: _Time | None = Field(description="When its last attempt began.")
+    finished_time: _Time | None = Field(description="When it ended, well or not.")
+    error_message: str | None = Field(description="Failure detail when status is failed.")
+    attempts: int = Field(description="How often the export was begun.")
+    progress: Progress
+    archive: Archive | None = Field(description="The archive while it can be downloaded.")
+
+
+class ExportDetails(ExportEntry):
+    """All that there is to tell of a job."""
+
+    archive: LinkedArchive | None = Field(description="The archive while it can be downloaded.")
+
+
+class ExportList(BaseModel):
+    """A page of the workspace's jobs, the youngest first."""
+
+    export_jobs: list[ExportEntry]
+    next_cursor: str | None = Field(description="What to ask for as `cursor` for the next page; null on the last one.")
+
+
+class Channel(BaseModel):
+    """A channel; `channel_type` is its detailed type."""
+
+    channel_id: str
+    channel_type: str
+    name: str | None
+    phone_number: str | None
+
+
+class ChannelList(BaseModel):
+    """A page of the workspace's channels, by name and id."""
+
+    channels: list[Channel]
+    next_cursor: str | None = Field(description="What to ask for as `cursor` for the next page; null on the last one.")
+
+
+# Its pattern is for the document alone: it is checked with all else that a cursor has to be.
+_Cursor = Annotated[
+    str | SkipJsonSchema[None],
+    Field(description="The `next_cursor` of the page before.", json_schema_extra={"pattern": CURSOR_PATTERN}),
+]
+
+
+class ExportListQuery(BaseModel):
+    """Which page of the jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=EXPORTS_AT_MOST, description="How many jobs at most.")
+    cursor: _Cursor = None
+    channel_id: str | SkipJsonSchema[None] = Field(
+        None, description="Those of this channel alone.", json_schema_extra={"format": "uuid"}
+    )
+    status: Status | SkipJsonSchema[None] = Field(None, description="Those with this status alone.")
+
+
+class ChannelListQuery(BaseModel):
+    """Which page of the channels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(200, ge=1, le=CHANNELS_AT_MOST, description="How many channels at most.")
+    cursor: _Cursor = None
+
+
 class ErrorDetail(BaseModel):
     """What is wrong."""
 
@@ -89,15 +197,18 @@ class AmbiguousChannel(BaseModel):
 
 
 class FieldProblem(BaseModel):
-    """One thing wrong with the body: where (`["body", <field>]`, or `["body"]` for the whole) and what."""
+    """One thing wrong with the request: what, and where.
+
+    That is `["body", <field>]`, or `["body"]` for the whole; `["query", <parameter>]`, or `["header", <name>]`.
+    """
 
     loc: list[str]
     msg: str
     type: str
 
 
-class InvalidBody(BaseModel):
-    """All that is wrong with a request's body."""
+class InvalidRequest(BaseModel):
+    """All that is wrong with a request."""
 
     detail: list[FieldProblem]
 

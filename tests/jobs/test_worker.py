@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import threading
@@ -60,9 +61,16 @@ def test_from_queued_to_finished(harness: Harness) -> None:
     assert done.archive.split("/")[::2] == [job.id, done.file_name]
     assert harness.source.asked == [(CHANNEL.id, DATE_RANGE)]
     expected = export_conversations(
-        reference.some(20, JUNE), channel=CHANNEL.channel, date_range=DATE_RANGE, export_id=job.id[:8]
+        reference.some(20, JUNE),
+        channel=CHANNEL.channel,
+        date_range=DATE_RANGE,
+        export_id=job.id[:8],
+        options=ExportOptions(sha256=True),
     )
-    assert harness.bytes_of(done) == b"".join(expected)
+    archive = b"".join(expected)
+    assert harness.bytes_of(done) == archive
+    assert (done.rows, done.conversations) == (expected.report.rows, expected.report.conversations)
+    assert (done.bytes, done.sha256) == (len(archive), hashlib.sha256(archive).hexdigest())
     assert harness.events == [("started", job.id), ("finished", job.id)]
     assert replace(harness.reports[0], elapsed=0) == replace(expected.report, elapsed=0)
     assert harness.archive_paths() == [done.archive]

@@ -23,6 +23,8 @@ from tests.service.running import BY_CHANNEL, BY_PHONE, NOW, Service
 ROOT = Path(__file__).parents[2]
 POST = "/api/v1/workspace/{workspace_id}/export-conversations"
 GET = "/api/v1/workspace/{workspace_id}/export-conversations/{export_job_id}"
+DETAILS = f"{GET}/details"
+CHANNELS = "/api/v1/workspace/{workspace_id}/channels"
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +41,12 @@ def operation(document: dict[str, Any], method: str, path: str) -> dict[str, Any
 
 
 def test_the_paths_of_the_page(document: dict[str, Any]) -> None:
-    """Its two operations, and cancelling, each with its key and its statuses."""
+    """Its two operations, and those beyond it, each with its key and its statuses."""
     assert {path: list(operations) for path, operations in document["paths"].items()} == {
-        POST: ["post"],
+        POST: ["post", "get"],
         GET: ["get", "delete"],
+        DETAILS: ["get"],
+        CHANNELS: ["get"],
     }
     assert set(operation(document, "post", POST)["responses"]) == {
         *("202", "400", "401", "404", "409", "422"),
@@ -50,8 +54,11 @@ def test_the_paths_of_the_page(document: dict[str, Any]) -> None:
     }
     assert set(operation(document, "get", GET)["responses"]) == {"200", "401", "404", "500", "503"}
     assert set(operation(document, "delete", GET)["responses"]) == {"204", "401", "404", "500", "503"}
-    for method, path in (("post", POST), ("get", GET), ("delete", GET)):
-        assert operation(document, method, path)["security"] == [{"X-API-Key": []}]
+    assert set(operation(document, "get", DETAILS)["responses"]) == {"200", "401", "404", "500", "503"}
+    for path in (POST, CHANNELS):
+        assert set(operation(document, "get", path)["responses"]) == {"200", "401", "422", "500", "503"}
+    for operations in document["paths"].values():
+        assert all(found["security"] == [{"X-API-Key": []}] for found in operations.values())
     assert document["components"]["securitySchemes"]["X-API-Key"] | {"description": ""} == {
         "type": "apiKey",
         "in": "header",
@@ -75,15 +82,13 @@ def test_the_fields_of_the_page(document: dict[str, Any]) -> None:
 
 
 def test_the_examples_of_the_page(document: dict[str, Any]) -> None:
-    """Its requests and responses are there, and are what their schemas allow."""
+    """Its requests and responses are there; they and all others are what their schemas allow."""
     post, get = operation(document, "post", POST), operation(document, "get", GET)
     requests = post["requestBody"]["content"]["application/json"]
     assert [example["value"] for example in requests["examples"].values()] == [BY_CHANNEL, BY_PHONE]
-    media = [
-        requests,
-        *(found["content"]["application/json"] for one in (post, get) for found in one["responses"].values()),
-    ]
-    for one in media:
+    everything = [one for operations in document["paths"].values() for one in operations.values()]
+    answers = [found for one in everything for found in one["responses"].values() if "content" in found]
+    for one in [requests, *(found["content"]["application/json"] for found in answers)]:
         assert one["examples"]
         for example in one["examples"].values():
             schema = {"components": document["components"], **one["schema"]}
@@ -163,4 +168,4 @@ def test_schemathesis(idle: Service, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 selected / 3 total" in done.stdout
+    assert "6 selected / 6 total" in done.stdout

@@ -90,7 +90,7 @@ def test_unknown_paths_and_methods(service: Service) -> None:
     assert (answer := service.client.get("/nowhere")).status_code == 404
     assert answer.json() == {"detail": {"message": "Not Found"}}
     assert (answer := service.client.delete(service.path())).status_code == 405
-    assert (answer.json(), answer.headers["Allow"]) == ({"detail": {"message": "Method Not Allowed"}}, "POST")
+    assert (answer.json(), answer.headers["Allow"]) == ({"detail": {"message": "Method Not Allowed"}}, "GET, POST")
 
 
 # --- errors of the service's own -----------------------------------------------------------------------------------

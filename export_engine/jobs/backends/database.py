@@ -172,6 +172,9 @@ export_job = Table(
     Column("conversations", BigInteger),
     Column("bytes", BigInteger),
     Column("sha256", String),
+    # The channel as it was when the job was made.
+    Column("channel_type", String),
+    Column("channel_name", String),
     # The API key that asked for it, and the name that the client gave its request.
     Column("key_id", String),
     Column("idempotency_key", String),

@@ -31,7 +31,8 @@ import pyarrow.parquet as pq
 
 from export_engine.errors import OptionError, SourceError
 from export_engine.jobs.identifiers import is_e164, uuid_of
-from export_engine.jobs.ports import WorkspaceChannel
+from export_engine.jobs.paging import sorted_page
+from export_engine.jobs.ports import ChannelPlace, WorkspaceChannel
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
 from export_engine.sources.open import open_source
@@ -82,6 +83,13 @@ class FileDirectory:
             if channel.workspace_id == workspace_id
             and (channel.id == channel_id if phone_number is None else channel.phone_number == phone_number)
         ]
+
+    def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:
+        """The first `limit` of the workspace's channels, of those behind `after`, by name and id.
+
+        Raises as `open_files` does if the file has changed for the worse.
+        """
+        return sorted_page(self.channels(), workspace_id, limit, after)
 
     def channels(self) -> list[WorkspaceChannel]:
         """All channels of all workspaces, read again if the file has changed. Raises as `open_files` does."""

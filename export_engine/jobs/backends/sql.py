@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from export_engine.errors import OptionError, RowError, SourceError
 from export_engine.jobs.backends.database import storable
 from export_engine.jobs.backends.sql_schema import CHANNEL, CONVERSATION, MESSAGE, SCHEMA, has_instants
-from export_engine.jobs.ports import WorkspaceChannel
+from export_engine.jobs.ports import ChannelPlace, WorkspaceChannel
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
 from export_engine.schema import CREATED_AT, ROW_SCHEMA
@@ -134,7 +134,30 @@ class SqlDirectory:
         statement = sa.select(CHANNEL).where(CHANNEL.c.workspace_id == workspace_id, column == value)
         with self.engine.connect() as connection:
             rows = connection.execute(statement.order_by(CHANNEL.c.id))
-            return [WorkspaceChannel(r.id, r.workspace_id, r.type, r.name, r.phone_number) for r in rows]
+            return [_channel(row) for row in rows]
+
+    def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:
+        """The first `limit` of the workspace's channels, of those behind `after`, by name and id."""
+        if not storable(workspace_id):
+            return []
+        # By bytes, whatever the collations are of a table or a view that others made.
+        name, id_ = (
+            _bytewise(column, self.engine.dialect) for column in (sa.func.coalesce(CHANNEL.c.name, ""), CHANNEL.c.id)
+        )
+        statement = sa.select(CHANNEL).where(CHANNEL.c.workspace_id == workspace_id)
+        if after is not None:
+            statement = statement.where(sa.tuple_(name, id_) > sa.tuple_(*after, types=[sa.Text(), sa.Text()]))
+        with self.engine.connect() as connection:
+            return [_channel(row) for row in connection.execute(statement.order_by(name, id_).limit(limit))]
+
+
+def _channel(row: sa.Row[Any]) -> WorkspaceChannel:
+    return WorkspaceChannel(row.id, row.workspace_id, row.type, row.name, row.phone_number)
+
+
+def _bytewise(text: sa.ColumnElement[str], dialect: sa.Dialect) -> sa.ColumnElement[str]:
+    """Text that is compared by its bytes, which in UTF-8 is by its code points."""
+    return sa.collate(text, "C" if dialect.name == "postgresql" else "BINARY")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,20 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Table, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    Table,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from export_engine.errors import OptionError
@@ -45,13 +58,16 @@ from export_engine.jobs.job import (
     MAILER_LIFE,
     MAX_ATTEMPTS,
     MAX_QUEUED,
+    NOTHING_KNOWN,
     Job,
     Status,
     advance,
+    facts_of,
+    facts_so_far,
     given_up_message,
 )
-from export_engine.jobs.ports import Lease, Notice
-from export_engine.report import Progress
+from export_engine.jobs.ports import JobPlace, Lease, Notice
+from export_engine.report import ExportReport, Progress
 
 __all__ = ["EXPIRED_AT_ONCE", "PRUNED_AT_ONCE", "SqlJobStore"]
 
@@ -126,6 +142,34 @@ class SqlJobStore:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _job(row)
 
+    def page(
+        self,
+        workspace_id: str,
+        *,
+        limit: int,
+        before: JobPlace | None = None,
+        channel_id: str | None = None,
+        status: Status | None = None,
+    ) -> list[Job]:
+        """The youngest `limit` of the workspace's jobs, of those before `before`, the youngest first.
+
+        That is by `JobPlace`, backwards. With `channel_id` or `status` those alone that have it. Any text may be
+        asked for.
+        """
+        if not (storable(workspace_id) and storable(channel_id or "")):
+            return []
+        place = tuple_(_COLUMNS.created_time, _COLUMNS.id)
+        query = select(*_JOB).where(_COLUMNS.workspace_id == workspace_id)
+        if before is not None:
+            query = query.where(place < tuple_(*before, types=[_COLUMNS.created_time.type, _COLUMNS.id.type]))
+        if channel_id is not None:
+            query = query.where(_COLUMNS.channel_id == channel_id)
+        if status is not None:
+            query = query.where(_COLUMNS.status == status)
+        query = query.order_by(_COLUMNS.created_time.desc(), _COLUMNS.id.desc()).limit(limit)
+        with self._engine.begin() as connection:
+            return [_job(row) for row in connection.execute(query).mappings()]
+
     def cancel(self, workspace_id: str, job_id: str, now: datetime) -> Job | None:
         """End a job that has not ended, its lease with it, and close its notice; the job, or None if there is none.
 
@@ -158,13 +202,15 @@ class SqlJobStore:
 
     def renew(self, lease: Lease, now: datetime, length: timedelta, *, progress: Progress | None = None) -> None:
         """Keep a job until `now + length`, and note how far its export has come. Raises LeaseLostError."""
-        self._move(lease, {"lease_until": now + length} | ({} if progress is None else _so_far(progress)))
+        self._move(lease, {"lease_until": now + length} | facts_so_far(progress))
 
-    def finish(self, lease: Lease, now: datetime, *, archive: str, file_name: str) -> Job:
-        """The archive is there. Raises LeaseLostError, and then changes nothing."""
+    def finish(
+        self, lease: Lease, now: datetime, *, archive: str, file_name: str, report: ExportReport | None = None
+    ) -> Job:
+        """The archive is there; the report has its counts. Raises LeaseLostError, and then changes nothing."""
         status = advance(Status.STARTED, Status.FINISHED)
         ended = {"status": status, "finished_time": now, "archive": archive, "file_name": file_name}
-        return self._move(lease, ended | _NO_LEASE)
+        return self._move(lease, ended | facts_of(report) | _NO_LEASE)
 
     def fail(self, lease: Lease, now: datetime, error_message: str) -> Job:
         """The export has failed for good. Raises LeaseLostError, and then changes nothing.
@@ -185,7 +231,7 @@ class SqlJobStore:
     def hand_back(self, lease: Lease) -> None:
         """The worker has to stop: queue the job again, its attempt not counted. Raises LeaseLostError."""
         status = advance(Status.STARTED, Status.QUEUED)
-        back = {"status": status, "attempts": _COLUMNS.attempts - 1, "started_time": None}
+        back = {"status": status, "attempts": _COLUMNS.attempts - 1, "started_time": None} | NOTHING_KNOWN
         self._move(lease, back | _NO_LEASE)
 
     def take_notice(self, now: datetime, held: timedelta) -> Notice | None:
@@ -349,13 +395,8 @@ def _claimed(status: Status, attempts: int, now: datetime, length: timedelta) ->
         "lease_until": now + length,
         "started_time": now,
         "retry_time": None,
-        **dict.fromkeys(("rows", "conversations", "bytes")),
+        **NOTHING_KNOWN,
     }
-
-
-def _so_far(progress: Progress) -> dict[str, int]:
-    """What an export has written up to now; a conversation in parts counts for each."""
-    return {"rows": progress.rows_written, "conversations": progress.members, "bytes": progress.bytes_written}
 
 
 def _given_up(attempts: int, now: datetime) -> dict[str, Any]:

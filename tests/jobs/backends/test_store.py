@@ -7,15 +7,12 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.database import export_job
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, TransitionError
 from export_engine.jobs.job import LINK_LIFE, MAX_ATTEMPTS, Job, Status
 from export_engine.jobs.ports import JobStore, Lease
-from export_engine.jobs.testing import MemoryJobStore
 from export_engine.report import Progress
 from tests.jobs.samples import MINUTE, NOW, AnyJobStore, claimed, finished, new_job, rows
 
@@ -164,14 +161,9 @@ def test_progress(store: AnyJobStore) -> None:
 
 def so_far(store: AnyJobStore, job: Job) -> tuple[int | None, int | None, int | None]:
     """What the store has of an export's progress: messages, conversations, bytes."""
-    if isinstance(store, MemoryJobStore):
-        told = store._rows[job.id].progress
-        return (None, None, None) if told is None else (told.rows_written, told.members, told.bytes_written)
-    with store._engine.begin() as connection:
-        columns = export_job.c
-        query = select(columns.rows, columns.conversations, columns.bytes).where(columns.id == job.id)
-        row = connection.execute(query).one()
-    return row.rows, row.conversations, row.bytes
+    kept = store.get(job.workspace_id, job.id)
+    assert kept is not None
+    return kept.rows, kept.conversations, kept.bytes
 
 
 def test_finished(store: AnyJobStore) -> None:

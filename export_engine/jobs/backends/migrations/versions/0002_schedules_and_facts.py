@@ -28,6 +28,8 @@ def upgrade() -> None:
         sa.Column("conversations", sa.BigInteger),
         sa.Column("bytes", sa.BigInteger),
         sa.Column("sha256", sa.String),
+        sa.Column("channel_type", sa.String),
+        sa.Column("channel_name", sa.String),
         sa.Column("key_id", sa.String),
         sa.Column("idempotency_key", sa.String),
     ):
