@@ -24,9 +24,12 @@ from hypothesis.stateful import (
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError
 from export_engine.jobs.job import LINK_LIFE, Job, Status
 from export_engine.jobs.ports import Lease, Notice
+from export_engine.report import Progress
 from tests.jobs.samples import NOW, OF_STORE, AnyJobStore, new_job, rows
 
 MAX_ATTEMPTS = 2
+#: What a job has of an export that has told nothing.
+NOTHING_KNOWN: dict[str, Any] = {"rows": None, "conversations": None, "bytes": None}
 LENGTHS = st.sampled_from([timedelta(microseconds=1), timedelta(minutes=1), timedelta(hours=30)])
 
 
@@ -99,7 +102,8 @@ class Lives(RuleBasedStateMachine):
             return multiple()
         assert lease is not None
         assert lease.token not in {kept.token for kept in self.kept.values()}
-        expected.job = replace(expected.job, status=Status.STARTED, attempts=expected.job.attempts + 1)
+        begun: dict[str, Any] = {"status": Status.STARTED, "started_time": self.now, **NOTHING_KNOWN}
+        expected.job = replace(expected.job, attempts=expected.job.attempts + 1, **begun)
         expected.token, expected.lease_until, expected.retry_time = lease.token, self.now + length, None
         assert lease.job == expected.job
         return lease
@@ -128,11 +132,14 @@ class Lives(RuleBasedStateMachine):
             call()
         return None
 
-    @rule(lease=leases, length=LENGTHS)
-    def renew(self, lease: Lease, length: timedelta) -> None:
-        """A worker lives."""
-        if kept := self.move(lease, lambda: self.store.renew(lease, self.now, length)):
+    @rule(lease=leases, length=LENGTHS, rows=st.none() | st.integers(0, 2**40))
+    def renew(self, lease: Lease, length: timedelta, rows: int | None) -> None:
+        """A worker lives, and may tell how far it is."""
+        progress = None if rows is None else Progress(rows_read=9, rows_written=rows, members=8, bytes_written=7)
+        if kept := self.move(lease, lambda: self.store.renew(lease, self.now, length, progress=progress)):
             kept.lease_until = self.now + length
+            if rows is not None:
+                kept.job = replace(kept.job, rows=rows, conversations=8, bytes=7)
 
     @rule(lease=leases)
     def finish(self, lease: Lease) -> None:
@@ -140,7 +147,8 @@ class Lives(RuleBasedStateMachine):
         archive = f"{lease.job.id}/{lease.token}/a.zip"
         finish = partial(self.store.finish, lease, self.now, archive=archive, file_name="a.zip")
         if kept := self.move(lease, finish):
-            kept.end(status=Status.FINISHED, finished_time=self.now, archive=archive, file_name="a.zip")
+            ended = {"finished_time": self.now, "archive": archive, "file_name": "a.zip", **NOTHING_KNOWN}
+            kept.end(status=Status.FINISHED, **ended)
 
     @rule(lease=leases)
     def fail(self, lease: Lease) -> None:
@@ -152,7 +160,7 @@ class Lives(RuleBasedStateMachine):
     def hand_back(self, lease: Lease) -> None:
         """A worker stops."""
         if kept := self.move(lease, lambda: self.store.hand_back(lease)):
-            kept.end(status=Status.QUEUED, attempts=kept.job.attempts - 1)
+            kept.end(status=Status.QUEUED, attempts=kept.job.attempts - 1, started_time=None, **NOTHING_KNOWN)
 
     @rule(lease=leases, length=LENGTHS)
     def retry(self, lease: Lease, length: timedelta) -> None:
