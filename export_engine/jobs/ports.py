@@ -6,7 +6,7 @@ that takes a time is given it, so that none of them has a clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -209,12 +209,11 @@ class JobStore(Protocol):
         """Note that an expired job's archive has been deleted."""
         ...
 
-    def keeps(self, archive: str) -> bool:
-        """Whether some job's archive has that path."""
-        ...
+    def wanted(self, archives: Sequence[str]) -> dict[str, bool]:
+        """Which of some paths are a job's archive, or will be: those below `<job id>/<token>/` of a live lease.
 
-    def active(self, archive: str) -> bool:
-        """Whether that path belongs to a live lease: it begins with `<job id>/<token>/`."""
+        The others are False; what does not begin with a job's id is missing.
+        """
         ...
 
     def prune(self, before: datetime) -> int:
@@ -242,15 +241,15 @@ class ArchiveStore(Protocol):
         ...
 
     def delete(self, path: str) -> None:
-        """Delete an archive; one that is not there is no error."""
+        """Delete an archive, and what an upload of it has left; one that is not there is no error."""
         ...
 
     def paths(self) -> Iterator[tuple[str, datetime]]:
-        """Every archive, with when it was written."""
+        """Every archive, and every one whose upload has not ended, with when it was last written to."""
         ...
 
     def tidy(self, before: datetime) -> None:
-        """Remove what killed uploads begun before then have left."""
+        """Remove what else there may be of uploads that were begun before then."""
         ...
 
 

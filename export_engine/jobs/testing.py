@@ -12,7 +12,7 @@ threads.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -259,18 +259,19 @@ class MemoryJobStore:
             if (row := self._rows.get(job_id)) is not None:
                 row.job = replace(row.job, archive=None)
 
-    def keeps(self, archive: str) -> bool:
-        """Whether some job's archive has that path."""
-        with self._lock:
-            return any(row.job.archive == archive for row in self._rows.values())
+    def wanted(self, archives: Sequence[str]) -> dict[str, bool]:
+        """Which of some paths are a job's archive, or will be: those below `<job id>/<token>/` of a live lease.
 
-    def active(self, archive: str) -> bool:
-        """Whether that path belongs to a live lease: it begins with `<job id>/<token>/`."""
+        The others are False; what does not begin with a job's id is missing.
+        """
         with self._lock:
-            return any(
-                row.token is not None and archive.startswith(f"{row.job.id}/{row.token}/")
-                for row in self._rows.values()
-            )
+            rows = {path: self._rows.get(path.partition("/")[0]) for path in archives if "/" in path}
+            return {
+                path: path == row.job.archive
+                or (row.token is not None and path.startswith(f"{row.job.id}/{row.token}/"))
+                for path, row in rows.items()
+                if row is not None
+            }
 
     def prune(self, before: datetime) -> int:
         """Forget the jobs that ended before then and have no archive; how many there were."""

@@ -6,10 +6,10 @@ What it guarantees, and by what:
   the store of jobs any more, is taken up again when its lease has run out, as often as the store allows.
 - One job, one link. Each attempt writes under a token of its own, and `finish` holds for the token that has the lease
   alone: a worker that was taken for dead finds itself refused and deletes what it wrote.
-- Nothing is left. Archives are deleted when their link is dead; those that belong to no job and no attempt (a worker
-  was killed between writing and finishing) are swept once they are `orphan_age` old.
+- Nothing is left. Archives are deleted when their link is dead; what a worker has left that was killed, in the midst of
+  writing or before it could finish the job, as soon as its lease is another's or nobody's.
 - The loop goes on. A store of jobs that fails is logged and asked again.
-- Mail waits for no export, no export for mail: `run` sends notices in a thread of its own (see `notices`).
+- Mail and sweeping wait for no export, and no export for them: `run` has a thread for each (see also `notices`).
 
 An export that failed of what may pass (a connection lost, a server's own error: see `failures.is_transient`) is tried
 again, later each time, until the store's attempts are used up. Any other would fail the same way again: it has failed,
@@ -21,8 +21,10 @@ Any number of workers, in threads, processes and machines, may share the stores.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from threading import Event, Thread
 from typing import Literal, TypeVar
 
@@ -65,7 +67,9 @@ Observer = Callable[[JobEvent, Job, ExportReport | None], object]
 LONGEST_RETRY = timedelta(minutes=15)
 
 _STORE_TRIES = 5
-#: How long the end of a run waits for the notice at hand: what is not told by then is told again by another.
+#: How many archives the store is asked about at a time.
+_ASKED_AT_ONCE = 500
+#: How long the end of a run waits for the notice at hand, and the sweep: another tells and sweeps again.
 _LAST_NOTICE = timedelta(seconds=5)
 
 _log = logging.getLogger(__name__)
@@ -91,7 +95,8 @@ class Worker:
     - `retry_pause`: how long to wait before the second try of the store; it doubles with each.
     - `retry_export`: how long an export that failed of what may pass is left alone; four times as long after each more,
       `LONGEST_RETRY` at most.
-    - `sweep_every`, `orphan_age`: how often `run` sweeps, and how old an archive without a job must be to be deleted.
+    - `sweep_every`, `orphan_age`: how often `run` sweeps, and how old an archive must be to be deleted that belongs to
+      no job there is.
     - `keep_jobs`: how long a job is known after its end; then it is forgotten, with the address of its e-mail.
     - `observe`: called with each `JobEvent`, see `Observer`; what it raises is logged.
     """
@@ -136,20 +141,19 @@ class Worker:
         Returns after the job at hand has ended or been handed back: at most about `grace` later, if neither its source
         nor its archive store hangs.
         """
-        # A daemon: a mail server that is silent must not keep the process from its end.
-        mail = None if self._notices is None else Thread(target=self._notices.run, args=(stop, self._poll), daemon=True)
-        if mail is not None:
-            mail.start()
-        sweep_at = self._clock()
+        # Daemons: a mail server or an archive store that is silent must not keep the process from its end.
+        beside = [Thread(target=self._sweep_now_and_then, args=(stop,), name="export-sweep", daemon=True)]
+        if self._notices is not None:
+            beside.append(Thread(target=self._notices.run, args=(stop, self._poll), name="export-mail", daemon=True))
+        for thread in beside:
+            thread.start()
         while not stop.is_set():
-            if self._clock() >= sweep_at:
-                sweep_at = self._clock() + self._sweep_every
-                self._logged(self.sweep)
             if not self._logged(lambda: self._export_next(stop)):
                 stop.wait(self._poll.total_seconds())
         self.close()
-        if mail is not None:
-            mail.join(_LAST_NOTICE.total_seconds())
+        last = time.monotonic() + _LAST_NOTICE.total_seconds()
+        for thread in beside:
+            thread.join(max(0, last - time.monotonic()))
 
     def step(self, stop: Event | None = None) -> bool:
         """Send one notice, or else export one job; False if there was neither.
@@ -163,7 +167,9 @@ class Worker:
         self._runs.close()
 
     def sweep(self) -> None:
-        """Delete the archives whose links are dead, those that belong to no job, and what killed uploads have left.
+        """Delete the archives whose links are dead, and what attempts have left whose lease is dead.
+
+        What belongs to no job that there is goes once it is `orphan_age` old.
 
         Forgets the jobs that ended long ago.
 
@@ -177,12 +183,15 @@ class Worker:
             swept = all(done)
         if pruned := self._store.prune(now - self._keep_jobs):
             _log.info("%d export jobs that ended long ago are forgotten", pruned)
-        old = [path for path, written in self._archives.paths() if written < now - self._orphan_age]
-        for path in old:
-            # In this order: an attempt that is not active any more either has finished by now, or never will.
-            if not self._store.active(path) and not self._store.keeps(path):
-                self._delete(path)
-        self._archives.tidy(now - self._orphan_age)
+        oldest = now - self._orphan_age
+        paths = self._archives.paths()
+        while some := dict(islice(paths, _ASKED_AT_ONCE)):
+            # Asked after they were listed: what is not wanted any more by then never will be.
+            wanted = self._store.wanted(list(some))
+            for path, written in some.items():
+                if not wanted.get(path, written >= oldest):
+                    self._delete(path)
+        self._archives.tidy(oldest)
 
     # --- exports ---------------------------------------------------------------------------------------------------
 
@@ -212,7 +221,7 @@ class Worker:
             )
         except LeaseLostError:
             # Unless it was this very worker that finished, and only the answer got lost.
-            if not self._store.keeps(made.path):
+            if not self._store.wanted([made.path]).get(made.path):
                 self._delete(made.path)
             self._emit("lease_lost", lease.job)
         else:
@@ -240,6 +249,14 @@ class Worker:
         return self._store.retry(lease, now, now + pause, message)
 
     # --- sweeping --------------------------------------------------------------------------------------------------
+
+    def _sweep_now_and_then(self, stop: Event) -> None:
+        sweep_at = self._clock()
+        while not stop.is_set():
+            if self._clock() >= sweep_at:
+                sweep_at = self._clock() + self._sweep_every
+                self._logged(self.sweep)
+            stop.wait(self._poll.total_seconds())
 
     def _sweep_expired(self, job: Job) -> bool:
         if job.archive is not None and not self._delete(job.archive):

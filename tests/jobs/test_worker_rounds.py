@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from export_engine import ExportOptions, export_conversations
+from export_engine.jobs.backends.archives import open_archives
 from export_engine.jobs.job import Status
 from tests.jobs.harness import CHANNEL, DATE_RANGE, LEASE, Flaky, Harness, open_harness, run_until
 
@@ -69,7 +70,7 @@ def test_an_archive_that_cannot_be_deleted(harness: Harness, caplog: pytest.LogC
 
 
 def test_an_archive_that_no_job_has(harness: Harness) -> None:
-    """It goes when it is a day old; those of jobs and of running attempts stay."""
+    """An earlier attempt's goes at once, a stranger's when it is a day old; jobs' and running attempts' stay."""
     harness.trigger()
     worker = harness.worker()
     worker.step()
@@ -82,7 +83,7 @@ def test_an_archive_that_no_job_has(harness: Harness) -> None:
         harness.archives.write(path, export_conversations([], channel=CHANNEL.channel, date_range=DATE_RANGE))
     harness.clock.now += timedelta(hours=1)
     worker.sweep()
-    assert len(harness.archive_paths()) == 4
+    assert sorted(harness.archive_paths()) == sorted([kept, running, "nobody/knows/this.zip"])
     harness.worker(orphan_age=timedelta(0)).sweep()
     assert sorted(harness.archive_paths()) == sorted([kept, running])
     harness.clock.now += timedelta(hours=26)
@@ -90,8 +91,34 @@ def test_an_archive_that_no_job_has(harness: Harness) -> None:
     assert harness.archive_paths() == [running]
 
 
-def test_an_attempt_that_finishes_while_it_is_looked_at(harness: Harness) -> None:
-    """Its archive stays: whether it is active is asked before whether it is kept."""
+def test_what_killed_uploads_have_left(harness: Harness, tmp_path: Path) -> None:
+    """It goes with the first sweep after the lease is another's; a stranger's, and a running attempt's, stay."""
+    harness.archives = open_archives(str(tmp_path / "archives"))
+    job = harness.trigger()
+    dead = harness.store.claim(harness.clock(), LEASE)
+    assert dead is not None
+    live = harness.take_over()
+    parts = [f"{job.id}/{dead.token}/a.zip#1", f"{job.id}/{live.token}/a.zip#2", "other/place/a.zip#1"]
+    for part in parts:
+        path = tmp_path / "archives" / part
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"PK")
+    harness.clock.now = datetime.now(UTC)
+
+    def left() -> set[str]:
+        return {str(path.relative_to(tmp_path / "archives")) for path in (tmp_path / "archives").rglob("*.zip#*")}
+
+    harness.worker().sweep()
+    assert left() == set(parts[1:])
+    assert not (tmp_path / "archives" / job.id / dead.token).exists()
+    harness.clock.now += timedelta(days=2)
+    harness.worker().sweep()
+    assert left() == {parts[1]}
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_an_attempt_that_finishes_while_it_is_looked_at(harness: Harness, *, before: bool) -> None:
+    """Its archive stays, whenever it finishes: once it has been listed, it is wanted."""
     harness.trigger()
     lease = harness.take_over()
     path = f"{lease.job.id}/{lease.token}/a.zip"
@@ -99,17 +126,16 @@ def test_an_attempt_that_finishes_while_it_is_looked_at(harness: Harness) -> Non
     harness.clock.now += timedelta(hours=1)
 
     class Finishing(Flaky):
-        """A store at which the attempt ends just after the first question about it."""
-
-        done = False
+        """A store at which the attempt ends just before or after the question about it."""
 
         def __getattr__(self, name: str) -> Any:
             asked = super().__getattr__(name)
 
             def answer(*args: Any, **kwargs: Any) -> Any:
+                if name == "wanted" and before:
+                    harness.store.finish(lease, harness.clock(), archive=path, file_name="a.zip")
                 given = asked(*args, **kwargs)
-                if name in ("active", "keeps") and not self.done:
-                    self.done = True
+                if name == "wanted" and not before:
                     harness.store.finish(lease, harness.clock(), archive=path, file_name="a.zip")
                 return given
 

@@ -20,10 +20,11 @@ import errno
 import hmac
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -167,23 +168,38 @@ class ObjectArchives:
         return iter(obstore.get(self._store, path, options={"range": (start, stop)}).stream(_READ_SIZE))
 
     def delete(self, path: str) -> None:
-        """Delete an archive, and a directory's folders that it leaves empty; one that is not there is no error."""
+        """Delete an archive, a directory's unfinished files of it, and the folders that are left empty.
+
+        One that is not there is no error.
+        """
+        _checked(path)
+        if self._folder is not None:
+            for name in _unfinished(self._folder, path):
+                (self._folder / name).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
-            obstore.delete(self._store, _checked(path))
+            obstore.delete(self._store, path)
+        if self._folder is not None:
+            for folder in list((self._folder / path).parents)[:2]:
+                _remove_empty(folder)
 
     def paths(self) -> Iterator[tuple[str, datetime]]:
-        """Every archive, with when it was written (UTC); listed as it is asked for, page by page."""
+        """Every archive, and in a directory every one that is not finished, with when it was last written to (UTC).
+
+        They are listed as they are asked for, page by page. A bucket's unfinished uploads cannot be listed through
+        obstore: give it a lifecycle rule (see `export_engine.sinks.object`).
+        """
         for page in obstore.list(self._store):
             for meta in page:
                 if _PATH.fullmatch(meta["path"]):
                     yield meta["path"], meta["last_modified"]
+        if self._folder is not None:
+            for name in _unfinished(self._folder):
+                yield name.rpartition("#")[0], datetime.fromtimestamp(_changed(self._folder / name), UTC)
 
     def tidy(self, before: datetime) -> None:
-        """Remove what killed uploads have left in a directory, if it was last written to before then.
+        """Remove a directory's empty folders, last changed before then: failed uploads leave such.
 
-        That is unfinished files, and folders without any; failed uploads leave such folders too.
-        Choose a time that no living upload has been silent for, such as a day ago. A bucket's unfinished uploads cannot
-        be listed through obstore: give it a lifecycle rule (see `export_engine.sinks.object`).
+        Choose a time that no upload needs to make its first file, such as a day ago.
         """
         if self._folder is not None:
             _tidy(self._folder, before.timestamp())
@@ -202,25 +218,27 @@ def _checked(path: str) -> str:
     return path
 
 
-def _tidy(root: Path, limit: float) -> None:
-    """Remove unfinished files and empty folders last changed before `limit` (Unix seconds)."""
-    patterns = ("*/*/*#*", "*/*", "*")  # what is inside before what it is in
+def _unfinished(root: Path, path: str = "*/*/*") -> list[str]:
+    """The names of the unfinished files there, of all archives or of one."""
     # Not pathlib's own, which fails if a folder vanishes meanwhile.
-    names = [name for pattern in patterns for name in glob(pattern, root_dir=root)]  # noqa: PTH207  # see above
+    return [name for name in glob(f"{path}#*", root_dir=root) if _UNFINISHED.fullmatch(name)]  # noqa: PTH207  # see above
+
+
+def _tidy(root: Path, limit: float) -> None:
+    """Remove empty folders last changed before `limit` (Unix seconds)."""
+    # What is inside before what it is in.
+    names = [name for pattern in ("*/*", "*") for name in glob(pattern, root_dir=root)]  # noqa: PTH207  # as above
     # All times are read before anything is removed, since that changes its folder's.
     for name in [name for name in names if _changed(root / name) < limit]:
-        if _UNFINISHED.fullmatch(name):
-            (root / name).unlink(missing_ok=True)
-        else:
-            _remove_empty(root / name)
+        _remove_empty(root / name)
 
 
 def _changed(path: Path) -> float:
-    """When it was last changed, in Unix seconds; infinitely late if it is gone."""
+    """When it was last changed, in Unix seconds; now, if it is gone."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
-        return float("inf")
+        return time.time()
 
 
 def _remove_empty(folder: Path) -> None:

@@ -19,13 +19,12 @@ a worker that lives; its result is refused, so the job is still exported once), 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     RowMapping,
@@ -289,17 +288,21 @@ class SqlJobStore:
         with self._writing.begin() as connection:
             connection.execute(update(export_job).where(_COLUMNS.id == job_id).values(archive=None))
 
-    def keeps(self, archive: str) -> bool:
-        """Whether some job's archive has that path. Any text may be asked for."""
-        return storable(archive) and self._any(KEPT, _COLUMNS.archive == archive)
+    def wanted(self, archives: Sequence[str]) -> dict[str, bool]:
+        """Which of some paths are a job's archive, or will be: those below `<job id>/<token>/` of a live lease.
 
-    def active(self, archive: str) -> bool:
-        """Whether that path belongs to a live lease: it begins with `<job id>/<token>/`. Any text may be asked for."""
-        job_id, _, rest = archive.partition("/")
-        token, slash, _ = rest.partition("/")
-        if not (slash and storable(job_id) and storable(token)):
-            return False
-        return self._any(_COLUMNS.id == job_id, _COLUMNS.token == token)
+        The others are False; what does not begin with a job's id is missing. At most some thousands may be asked for.
+        """
+        ids = {path: path.partition("/")[0] for path in archives if "/" in path and storable(path)}
+        query = select(_COLUMNS.id, _COLUMNS.token, _COLUMNS.archive).where(_COLUMNS.id.in_(set(ids.values())))
+        with self._engine.begin() as connection:
+            jobs = {row.id: row for row in connection.execute(query)}
+        return {
+            path: path == jobs[id_].archive
+            or (jobs[id_].token is not None and path.startswith(f"{id_}/{jobs[id_].token}/"))
+            for path, id_ in ids.items()
+            if id_ in jobs
+        }
 
     def prune(self, before: datetime) -> int:
         """Forget the jobs that ended before then and have no archive, with their addresses; how many there were.
@@ -375,10 +378,6 @@ class SqlJobStore:
     def _notice(self, job_id: str, values: Mapping[str, Any]) -> None:
         with self._writing.begin() as connection:
             connection.execute(update(export_job).where(_COLUMNS.id == job_id, NOT_NOTIFIED).values(values))
-
-    def _any(self, *conditions: ColumnElement[bool]) -> bool:
-        with self._engine.begin() as connection:
-            return connection.execute(select(_COLUMNS.id).where(*conditions).limit(1)).first() is not None
 
 
 def _job(row: RowMapping) -> Job:

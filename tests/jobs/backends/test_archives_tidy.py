@@ -1,4 +1,4 @@
-"""What uploads leave in a directory that were killed or have failed, and that tidying removes it and nothing else."""
+"""What uploads leave in a directory that were killed or have failed, and that it goes, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ open_archives(sys.argv[1]).write(PATH, Endless())
 
 
 def test_what_a_killed_upload_leaves(tmp_path: Path) -> None:
-    """It is no archive, and is removed by the first tidying that looks past it, folders too."""
+    """It is listed under the archive's path, and deleted with it, folders too."""
     archives = open_archives(str(tmp_path))
     archives.write("job/token/whole.zip", Chunks(b"1"))
     with subprocess.Popen(
@@ -43,12 +43,12 @@ def test_what_a_killed_upload_leaves(tmp_path: Path) -> None:
         upload.send_signal(signal.SIGKILL)
     left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert left.count(f"{NAME}#1") == 1
-    assert [path for path, _ in archives.paths()] == ["job/token/whole.zip"]
-
-    now = datetime.now(UTC)
-    archives.tidy(now - timedelta(hours=1))
+    listed = dict(archives.paths())
+    assert sorted(listed) == sorted(["job/token/whole.zip", PATH])
+    assert abs(datetime.now(UTC) - listed[PATH]) < timedelta(minutes=5)
+    archives.tidy(datetime.now(UTC) + timedelta(hours=1))
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == left
-    archives.tidy(now + timedelta(hours=1))
+    archives.delete(PATH)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
         "job",
         "job/token",
@@ -71,7 +71,9 @@ def test_files_of_others_are_not_tidied(tmp_path: Path) -> None:
     for stray in strays:
         (tmp_path / stray).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / stray).write_bytes(b"theirs")
-    open_archives(str(tmp_path)).tidy(datetime.now(UTC) + timedelta(hours=1))
+    archives = open_archives(str(tmp_path))
+    archives.tidy(datetime.now(UTC) + timedelta(hours=1))
+    assert list(archives.paths()) == []
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(strays)
 
 

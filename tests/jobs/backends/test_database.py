@@ -199,8 +199,7 @@ ASKED: dict[str, Callable[[SqlJobStore], object]] = {
     "claim": lambda store: store.claim(NOW, MINUTE),
     "take_notice": lambda store: store.take_notice(NOW, MINUTE),
     "expired": lambda store: store.expired(NOW + LINK_LIFE),
-    "keeps": lambda store: store.keeps("job/token/a.zip"),
-    "active": lambda store: store.active("job/token/a.zip"),
+    "wanted": lambda store: store.wanted(["job/token/a.zip", "other/token/b.zip"]),
     "get": lambda store: store.get("workspace", "job"),
     "counts": lambda store: store.counts(),
 }

@@ -34,7 +34,8 @@ def test_a_started_job(store: AnyJobStore) -> None:
     ):
         with pytest.raises(LeaseLostError):
             move()
-    assert not store.active(f"{lease.job.id}/{lease.token}/a.zip")
+    path = f"{lease.job.id}/{lease.token}/a.zip"
+    assert store.wanted([path]) == {path: False}
     assert store.take_notice(NOW, MINUTE) is None
 
 

@@ -99,14 +99,15 @@ def test_forgetting_what_is_not_there(store: AnyJobStore) -> None:
 
 
 def test_whose_an_archive_is(store: AnyJobStore) -> None:
-    """A live lease's while it is written, a job's while it is kept, nobody's before and after."""
+    """A live lease's while it is written, a job's while it is kept, nobody's after; of strangers nothing is said."""
     lease = claimed(store)
     path = f"{lease.job.id}/{lease.token}/a.zip"
-    assert (store.active(path), store.keeps(path)) == (True, False)
+    earlier, stranger = f"{lease.job.id}/earlier/a.zip", "nobody/knows/a.zip"
+    assert store.wanted([path, earlier, stranger]) == {path: True, earlier: False}
     job = store.finish(lease, NOW, archive=path, file_name="a.zip")
-    assert (store.active(path), store.keeps(path)) == (False, True)
+    assert store.wanted([path, f"{path}#1", stranger]) == {path: True, f"{path}#1": False}
     store.forget_archive(job.id)
-    assert (store.active(path), store.keeps(path)) == (False, False)
+    assert store.wanted([path]) == {path: False}
 
 
 def test_the_archive_of_a_worker_that_was_replaced(store: AnyJobStore) -> None:
@@ -115,24 +116,23 @@ def test_the_archive_of_a_worker_that_was_replaced(store: AnyJobStore) -> None:
     second = store.claim(NOW + MINUTE, MINUTE)
     assert second is not None
     paths = [f"{first.job.id}/{lease.token}/a.zip" for lease in (first, second)]
-    assert [store.active(path) for path in paths] == [False, True]
+    assert store.wanted(paths) == dict(zip(paths, [False, True], strict=True))
     store.hand_back(second)
-    assert [store.active(path) for path in paths] == [False, False]
+    assert store.wanted(paths) == dict.fromkeys(paths, False)
 
 
 @pytest.mark.parametrize("path", ["", "/", "//", "a", "a/b", "a/b/", "\0/\0/\0", "\ud800/\ud800/x", "../../etc/passwd"])
 def test_an_archive_of_any_name(store: AnyJobStore, path: str) -> None:
     """It is nobody's, and no error."""
     claimed(store)
-    assert not store.active(path)
-    assert not store.keeps(path)
+    assert store.wanted([path]) == {}
 
 
 def test_an_archive_beside_a_lease(store: AnyJobStore) -> None:
     """A path belongs to a lease only below both its names, each of them whole."""
     lease = claimed(store)
     job, token = lease.job.id, lease.token
-    assert store.active(f"{job}/{token}/")
+    assert store.wanted([f"{job}/{token}/"]) == {f"{job}/{token}/": True}
     beside = [
         f"{job}/{token}",
         f"{job}/{token}0/a.zip",
@@ -140,4 +140,4 @@ def test_an_archive_beside_a_lease(store: AnyJobStore) -> None:
         f"{job}//a.zip",
         f"{job}0/{token}/a",
     ]
-    assert not any(map(store.active, beside))
+    assert store.wanted(beside) == dict.fromkeys(beside[:-1], False)
