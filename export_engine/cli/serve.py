@@ -8,7 +8,7 @@ import click
 
 from export_engine.cli.common import EPILOG, Command
 from export_engine.cli.options import environment_option
-from export_engine.cli.service import HOST, PORT, service_libraries, service_settings
+from export_engine.cli.service import HOST, METRICS_PORT, PORT, service_libraries, service_settings
 from export_engine.service.settings import Settings
 
 __all__ = ["serve"]
@@ -31,7 +31,8 @@ __all__ = ["serve"]
     show_default=True,
     type=click.IntRange(0, 1),
 )
-def serve(settings: Settings, host: str, port: int, workers: int, grace: timedelta) -> None:
+@METRICS_PORT
+def serve(settings: Settings, host: str, port: int, workers: int, metrics_port: int | None, grace: timedelta) -> None:
     """Serve the export API over HTTP.
 
     Without --conversations it serves demo data with a key of its own, and prints the curl lines to try it. Logs go to
@@ -40,4 +41,4 @@ def serve(settings: Settings, host: str, port: int, workers: int, grace: timedel
     """
     with service_libraries():
         from export_engine.service.server import serve_until_signal  # noqa: PLC0415  # heavy, there with the extra
-    serve_until_signal(settings, host=host, port=port, worker=workers == 1, grace=grace)
+    serve_until_signal(settings, host=host, port=port, metrics_port=metrics_port, worker=workers == 1, grace=grace)

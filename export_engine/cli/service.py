@@ -21,7 +21,16 @@ from export_engine.cli.options import environment_option, export_options, with_o
 from export_engine.options import ExportOptions
 from export_engine.service.settings import Settings
 
-__all__ = ["DATA", "DATABASE", "HOST", "PORT", "SECRET_VARIABLE", "service_libraries", "service_settings"]
+__all__ = [
+    "DATA",
+    "DATABASE",
+    "HOST",
+    "METRICS_PORT",
+    "PORT",
+    "SECRET_VARIABLE",
+    "service_libraries",
+    "service_settings",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -37,6 +46,11 @@ DATA = environment_option(
 )
 DATABASE = environment_option(
     "--database", help="Jobs and keys: sqlite:///file.db or postgresql://user:password@host/name.", metavar="URL"
+)
+METRICS_PORT = environment_option(
+    "--metrics-port",
+    help="Serve Prometheus' metrics of this process, at --host and without a key (default: nowhere).",
+    type=click.IntRange(1, 65535),
 )
 _SETTINGS = (
     DATA,

@@ -8,7 +8,7 @@ import click
 
 from export_engine.cli.common import EPILOG, Command
 from export_engine.cli.options import environment_option
-from export_engine.cli.service import HOST, service_libraries, service_settings
+from export_engine.cli.service import HOST, METRICS_PORT, service_libraries, service_settings
 from export_engine.service.settings import Settings
 
 __all__ = ["worker"]
@@ -16,11 +16,7 @@ __all__ = ["worker"]
 
 @click.command(cls=Command, epilog=EPILOG)
 @service_settings
-@environment_option(
-    "--metrics-port",
-    help="Serve Prometheus' metrics of this worker (default: nowhere).",
-    type=click.IntRange(1, 65535),
-)
+@METRICS_PORT
 @environment_option("--host", help="Address that metrics are served on.", default=HOST, show_default=True)
 def worker(settings: Settings, host: str, metrics_port: int | None, grace: timedelta) -> None:
     """Run a worker beside the service.

@@ -96,24 +96,19 @@ class Notices:
             self._give_up(notice.job, f"{notice.tries} tries have failed until its link expires", error)
             return
         _log.warning(
-            "the notice of export job %s could not be sent: it is tried again at %s",
+            "the notice of export job %s could not be sent: it is tried again at %s: %s",
             notice.job.id,
             at.isoformat(timespec="seconds"),
-            exc_info=error,
+            _without_address(error, notice.job),
             extra=notice.job.labels,
         )
         self._store.put_off_notice(notice.job.id, at)
         self._told("notification_failed", notice.job)
 
     def _give_up(self, job: Job, why: str, error: Exception | None = None) -> None:
-        _log.error(
-            "the notice that export job %s has %s is given up: %s",
-            job.id,
-            job.status,
-            why,
-            exc_info=error,
-            extra=job.labels,
-        )
+        if error is not None:
+            why += f": {_without_address(error, job)}"
+        _log.error("the notice that export job %s has %s is given up: %s", job.id, job.status, why, extra=job.labels)
         self._store.close_notice(job.id, self._clock(), given_up=True)
         self._told("notification_given_up", job)
 
@@ -121,3 +116,9 @@ class Notices:
         if job.archive is None or job.file_name is None or job.expires_at is None:
             return None
         return self._archives.link(job.archive, file_name=job.file_name, now=now, expires_at=job.expires_at)
+
+
+def _without_address(error: Exception, job: Job) -> str:
+    """What an error says; mail servers refuse a recipient by name, and addresses are none of a log's business."""
+    text = f"{type(error).__name__}: {error}"
+    return text.replace(job.notification_email, "<address>") if job.notification_email else text

@@ -7,7 +7,7 @@
     GET  /api/v1/workspace/{workspace_id}/export-conversations                    list jobs
     GET  /api/v1/workspace/{workspace_id}/channels                                list channels
     GET  /downloads/...                                                           an archive that is kept here
-    GET  /healthz, /metrics, /docs, /openapi.json
+    GET  /healthz, /openapi.json
 
 All below /api are also there under the prefix `/seax-api`, as the API's page has them.
 """
@@ -23,8 +23,7 @@ from uuid import UUID
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from export_engine.jobs.errors import InvalidRequestError, Problem, RequestError
@@ -63,7 +62,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
 
     With `worker` a worker runs in a thread of this process, from the application's start to its end; then its export
     may go on for `grace` (20 seconds by default) before the job is handed back. Every application has metrics of its
-    own.
+    own, `app.state.metrics`; they are nobody's business who reaches the API, so serve them elsewhere.
     """
     metrics = Metrics(components.store.counts)
     background = (
@@ -74,7 +73,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
         openapi_url=None,  # the document stands in `export_engine.service.openapi`
         redirect_slashes=False,  # a path with a slash too many is unknown, as any other
     )
-    app.state.components = components
+    app.state.components, app.state.metrics = components, metrics
     app.state.lanes = Lanes()
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -96,19 +95,11 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
             problem = _NO_DATABASE
         return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
-    @app.get("/metrics")
-    def scrape() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
     document = openapi_document()
 
     @app.get("/openapi.json")
     def openapi() -> JSONResponse:
         return JSONResponse(document)
-
-    @app.get("/docs")
-    def docs() -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title="Export Conversations")
 
     return app
 

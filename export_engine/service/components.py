@@ -173,7 +173,7 @@ def _in_database(url: str, query: Path | None) -> tuple[SqlDirectory, Conversati
 def _secret(settings: Settings) -> bytes:
     """The secret that was given, or the folder's own, which is made if it is missing."""
     if settings.secret_file is not None:
-        return settings.secret_file.read_bytes().strip()
+        return settings.secret_file.read_bytes()  # any bytes may be a secret's, also blanks at its ends
     if settings.secret:
         return settings.secret
     path = _inside(settings.data, "secret", "secret_file")
@@ -188,7 +188,7 @@ def _secret(settings: Settings) -> bytes:
             pass
         finally:
             made.unlink()
-    return path.read_bytes().strip()
+    return path.read_bytes()
 
 
 def _inside(data: Path | None, name: str, option: str) -> Path:

@@ -90,7 +90,8 @@ def write_demo(folder: str | os.PathLike[str]) -> None:
     """Write the demo's channels and conversations, over any that are there. Raises OSError."""
     whatsapp, sms = DEMO_CHANNELS
     place = Path(folder)
-    (place / "conversations").mkdir(parents=True, exist_ok=True)
+    for made in (place, place / "conversations"):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write(
         place / "conversations" / f"{whatsapp['id']}.jsonl",
         _scripted("whatsapp", 56, datetime(2026, 2, 1, tzinfo=UTC), 28),
@@ -102,7 +103,10 @@ def write_demo(folder: str | os.PathLike[str]) -> None:
 
 def _write(path: Path, documents: Iterable[dict[str, Any]]) -> None:
     text = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    # Like real ones, they are their user's alone.
+    made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(made, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
 
 
 def _scripted(kind: str, count: int, first_day: datetime, days: int) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,14 @@
 """Logs as JSON Lines: one object a record, with the request it belongs to.
 
-What is logged never holds a key or a download link: requests are logged by their path, without query or headers.
+What is logged never holds a key or a download link: requests are logged by their path, without query or headers. Nor
+does it hold rows of the jobs' database, which have people's addresses.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -22,6 +24,13 @@ KEY_ID: ContextVar[str | None] = ContextVar("key_id", default=None)
 
 #: What every record has; the rest came by `extra` and is written as it is.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+
+#: What PostgreSQL adds to an error: "Failing row contains (...)", with everything in it.
+_DETAIL = re.compile(
+    r"^DETAIL:.*?(?=^(?:HINT|QUERY|CONTEXT|LINE \d+):|^\[SQL|^\(Background|^Traceback |^The above |^During |\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -40,10 +49,9 @@ class JsonFormatter(logging.Formatter):
         if key_id := KEY_ID.get():
             line["key"] = key_id
         line |= {name: value for name, value in vars(record).items() if name not in _OWN}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        elif record.exc_text:  # of another process
-            line["exception"] = record.exc_text
+        exception = self.formatException(record.exc_info) if record.exc_info else record.exc_text  # of another process
+        if exception:
+            line["exception"] = _DETAIL.sub("", exception)
         return json.dumps(line, default=str)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -53,21 +54,29 @@ __all__ = [
 ]
 
 
-def serve_until_signal(settings: Settings, *, host: str, port: int, worker: bool, grace: timedelta) -> None:
+def serve_until_signal(
+    settings: Settings, *, host: str, port: int, metrics_port: int | None, worker: bool, grace: timedelta
+) -> None:
     """Serve until SIGTERM or SIGINT; with `worker`, one runs in this process.
 
     Raises ClickException if the address cannot be listened on, OptionError for a setting that cannot work.
     """
-    with _folder(settings.data) as data, _listening(host, port) as listener:
+    with ExitStack() as stack:
+        stack.enter_context(_private())
+        data = stack.enter_context(_folder(settings.data))
+        listener = stack.enter_context(_listening(host, port))
         address = settings.public_url or _address(host, listener.getsockname()[1])
         demo = settings.conversations is None
         if demo and not (data / DEMO / "channels.jsonl").exists():
             write_demo(data / DEMO)
-        with open_components(replace(settings, data=data), address) as components:
-            app = create_app(components, worker=worker, grace=grace)
-            if demo:
-                click.echo(_how_to_try(address, components.keys.create(DEMO_WORKSPACE, now=now())))
-            _run(app, listener, grace)
+        components = stack.enter_context(open_components(replace(settings, data=data), address))
+        app = create_app(components, worker=worker, grace=grace)
+        if metrics_port is not None:
+            with _port_errors(host, metrics_port):
+                stack.enter_context(app.state.metrics.served(host, metrics_port))
+        if demo:
+            click.echo(_how_to_try(address, components.keys.create(DEMO_WORKSPACE, now=now())))
+        _run(app, listener, grace)
 
 
 def work_until_signal(settings: Settings, *, host: str, metrics_port: int | None, grace: timedelta) -> None:
@@ -81,6 +90,7 @@ def work_until_signal(settings: Settings, *, host: str, metrics_port: int | None
             option="public_url",
         )
     with ExitStack() as stack:
+        stack.enter_context(_private())
         components = stack.enter_context(open_components(settings, settings.public_url or _NOWHERE))
         log_to(sys.stderr)
         metrics = Metrics(components.store.counts)
@@ -145,13 +155,23 @@ def _address(host: str, port: int) -> str:
 
 
 @contextmanager
+def _private() -> Iterator[None]:
+    """Whatever is made meanwhile, by whichever library, is this user's alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
 def _folder(data: Path | None) -> Iterator[Path]:
     """The folder for what is not kept elsewhere; one that is gone at the end if none was named."""
     if data is None:
         with TemporaryDirectory(prefix="export-engine-") as folder:
             yield Path(folder)
     else:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield data
 
 

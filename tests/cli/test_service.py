@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def running(folder: Path, name: str, *arguments: str | Path, **environment: str)
     out, log = folder / f"{name}.out", folder / f"{name}.log"
     with out.open("wb") as stdout, log.open("wb") as stderr:
         popen = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)], env=ENVIRONMENT | environment, stdout=stdout, stderr=stderr
+            [*COMMAND, *map(str, arguments)], env=ENVIRONMENT | environment, stdout=stdout, stderr=stderr, umask=0
         )
         process = Process(popen, out, log)
         try:
@@ -189,7 +190,9 @@ def test_a_folder_is_kept(tmp_path: Path) -> None:
             document = ended(lambda: client.get(f"{path}/{job_id}"))
             later = client.post(path, json=JUNE).json()["export_job_id"]
         assert process.stop(signal.SIGINT) == 0
-    assert (data / "secret").stat().st_mode & 0o777 == 0o600
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in data.rglob("*") if not path.is_dir()}
+    folders = {stat.S_IMODE(path.stat().st_mode) for path in (data, *data.rglob("*")) if path.is_dir()}
+    assert (modes, folders) == ({0o600}, {0o700})
     with (
         running(tmp_path, "second", "serve", "--port", port, "--data", data) as process,
         httpx.Client(headers={"X-API-Key": key}) as client,

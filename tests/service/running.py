@@ -21,6 +21,7 @@ from export_engine.service.app import GRACE, create_app
 from export_engine.service.components import Components, open_components
 from export_engine.service.connections import http_server
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from export_engine.service.metrics import Metrics
 from export_engine.service.settings import Settings
 
 __all__ = [
@@ -87,6 +88,7 @@ class Service:
     archives: ObjectArchives
     clock: Clock
     client: httpx.Client
+    metrics: Metrics
 
     def path(self, job_id: str | None = None, *, workspace: str = DEMO_WORKSPACE) -> str:
         """Where exports are triggered, or a job is polled, below the API page's prefix."""
@@ -164,4 +166,4 @@ def serving(
                 listening(app, listener),
                 httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30) as client,
             ):
-                yield Service(url, key, opened.keys, used, opened.downloads, clock, client)
+                yield Service(url, key, opened.keys, used, opened.downloads, clock, client, app.state.metrics)

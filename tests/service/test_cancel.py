@@ -38,7 +38,7 @@ def test_a_running_job(tmp_path: Path) -> None:
         until(source.begun.exists)
         assert service.client.delete(service.path(job_id)).status_code == 204
         assert status(service, job_id)["status"] == "failed"
-        until(lambda: 'event="lease_lost"} 1.0' in service.client.get("/metrics").text)
+        until(lambda: 'event="lease_lost"} 1.0' in service.metrics.text().decode())
         assert list(service.archives.paths()) == []
 
 

@@ -139,9 +139,8 @@ def test_the_schema_and_the_rules_agree(document: dict[str, Any], body: dict[str
         assert allowed
 
 
-def test_the_routes_and_the_document_agree(service: Service, document: dict[str, Any]) -> None:
+def test_the_routes_and_the_document_agree(document: dict[str, Any]) -> None:
     """Every operation of the document is a route of the API, and every route below the API is in the document."""
-    assert service.client.get("/docs").status_code == 200
     routes = {
         (route.path, method.lower())
         for route in router.routes

@@ -192,7 +192,7 @@ def test_health_without_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def metrics(service: Service) -> dict[str, float]:
     """The metrics by name and labels."""
-    lines = [line for line in service.client.get("/metrics").text.splitlines() if not line.startswith("#")]
+    lines = [line for line in service.metrics.text().decode().splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 

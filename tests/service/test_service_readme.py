@@ -38,7 +38,7 @@ def test_no_option_is_made_up() -> None:
 
 def test_every_metric_is_there(service: Service) -> None:
     """And every event of a job."""
-    served = set(re.findall(r"^# TYPE (\S+)", service.client.get("/metrics").text, re.MULTILINE))
+    served = set(re.findall(r"^# TYPE (\S+)", service.metrics.text().decode(), re.MULTILINE))
     named = {name for name in re.findall(r"`(\w+)[{`]", README) if name.startswith(("export_", "http_"))}
     assert {name for name in served if not name.endswith("_created") and not name.startswith("process_")} == named - {
         "export_engine"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -40,8 +41,11 @@ def health(service: Service) -> tuple[int, Any]:
 
 
 def scraped(service: Service) -> str:
-    """The metrics."""
-    answer = service.client.get("/metrics", timeout=PATIENT)
+    """The metrics, as a port of their own serves them."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with service.metrics.served("127.0.0.1", port):
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENT)
     assert answer.status_code == 200
     return answer.text
 

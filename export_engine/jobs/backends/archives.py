@@ -68,6 +68,8 @@ def open_archives(
 
     Raises OptionError for a URL or an option that cannot work.
     """
+    if "://" not in url and not config:  # a directory that is to be made: for this user alone, whatever the umask
+        Path(url).mkdir(mode=0o700, parents=True, exist_ok=True)
     return ObjectArchives(open_store(url, **config), secret=secret, download_url=download_url)
 
 
@@ -106,13 +108,19 @@ class ObjectArchives:
         """Stream an export up; its object appears whole, once the export has ended well, or not at all.
 
         A path is written once: jobs give each attempt its own, so nothing is looked up before. A bucket's object is
-        given the headers that name its download. Raises ArchiveError for a path that is none, OSError or one of
+        given the headers that name its download; a directory's folders and files are this user's alone, whatever the
+        umask. Raises ArchiveError for a path that is none, OSError or one of
         `obstore.exceptions` from the store, and whatever the export raises.
         """
         name = _checked(path).rpartition("/")[2]
         # Files have no headers: the service that serves them sends its own.
         attributes = None if isinstance(self._store, LocalStore) else download_headers(name)
+        if self._folder is not None:
+            for folder in (self._folder / path).relative_to(self._folder).parents[-2::-1]:
+                (self._folder / folder).mkdir(mode=0o700, exist_ok=True)
         write_object(export, self._store, path, overwrite=True, attributes=attributes)
+        if self._folder is not None:
+            (self._folder / path).chmod(0o600)
 
     def link(self, path: str, *, file_name: str, now: datetime, expires_at: datetime) -> str:
         """A URL that downloads the archive as `file_name` without credentials until `expires_at`.

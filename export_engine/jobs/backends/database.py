@@ -10,15 +10,17 @@ SQLite (a file) for one machine, PostgreSQL for several. What each needs to be s
   turn, for at most `BUSY_TIMEOUT` unless `open_database` is told otherwise. It syncs each commit to disk (its default):
   a job that was accepted is not lost.
 - Times. Microseconds and UTC survive on both: see `UtcTime`.
+- Privacy. A new SQLite file is its user's alone; errors do not hold the values of a statement.
 - Releases. The tables below are what this release works with; `migrations` brings a database there, also an empty one.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -347,13 +349,16 @@ def _engine(url: str, patience: timedelta | None = None) -> Engine:
                 parsed,
                 isolation_level="READ COMMITTED",
                 pool_pre_ping=True,
+                hide_parameters=True,  # errors are logged, and addresses are none of a log's business
                 pool_timeout=waits,
                 connect_args=_STAY_IN_TOUCH | {"connect_timeout": max(2, math.ceil(waits))},
             )
             if patience is not None:
                 event.listen(engine, "connect", partial(_limit_waiting, milliseconds=int(waits * 1000)))
             return engine
-        engine = create_engine(parsed, poolclass=QueuePool, pool_timeout=waits, connect_args={"timeout": waits})
+        engine = create_engine(
+            parsed, poolclass=QueuePool, hide_parameters=True, pool_timeout=waits, connect_args={"timeout": waits}
+        )
     except (ArgumentError, KeyError, ValueError):
         raise OptionError(
             "the database's URL is neither sqlite:///path/to/file.db nor postgresql://user:password@host/name",
@@ -411,6 +416,9 @@ def _keep_write_ahead_log(engine: Engine) -> None:
 def _upgrade(engine: Engine, *, older: bool) -> tuple[str | None, str]:
     """Make what an empty database lacks, and with `older` what an older one lacks; the revisions before and after."""
     latest = migrations.latest()
+    file = engine.url.database or ":memory:"
+    if engine.dialect.name == "sqlite" and not file.startswith((":memory:", "file:")):
+        _make_private(file)
     with engine.begin() as connection:
         found = _checked(connection, latest, older=older)
     if engine.dialect.name == "sqlite":
@@ -424,6 +432,12 @@ def _upgrade(engine: Engine, *, older: bool) -> tuple[str | None, str]:
         if found != latest:
             migrations.upgrade(connection)
     return found, latest
+
+
+def _make_private(file: str) -> None:
+    """Make a file that is not there for this user alone, whatever the umask; SQLite's own beside it take after it."""
+    with suppress(OSError):  # SQLite says better what is wrong
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def _checked(connection: Connection, latest: str, *, older: bool) -> str | None:

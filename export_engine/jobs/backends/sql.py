@@ -78,7 +78,7 @@ def open_engine(url: str, tables: Sequence[sa.Table]) -> sa.Engine:
 
 
 def _connect_to(url: sa.URL) -> sa.Engine:
-    return sa.create_engine(url, pool_pre_ping=True)
+    return sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
 
 
 def _unusable() -> OptionError:
