@@ -172,9 +172,10 @@ def repeated(pool: pa.Table, rows: int, *, one_conversation: bool = False) -> It
         for batch in batches:
             if one_conversation:
                 ids = pa.repeat("the-one-conversation", len(batch))
+                later = pa.repeat(pool.column(created)[0], len(batch))
             else:
                 ids = pc.binary_replace_slice(batch.column(at), 0, 8, f"{turn:08x}")
-            later = pc.add(batch.column(created), pa.scalar(turn * _SECOND, pa.duration("us")))
+                later = pc.add(batch.column(created), pa.scalar(turn * _SECOND, pa.duration("us")))
             yield batch.set_column(at, ROW_SCHEMA.field(at), ids).set_column(created, ROW_SCHEMA.field(created), later)
 
 

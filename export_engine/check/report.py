@@ -44,8 +44,9 @@ class CheckReport:
     - `first_time`, `last_time`: of all messages (aware, UTC), None without any. `naive_times` of them have no offset
       from UTC and were taken to be in `timezone`.
     - `torn_conversations`: how many come back after another began; `torn_examples` are the first few.
-    - `repeated_ids`: messages whose id another message of the same conversation has, which no rule forbids;
-      `repeated_examples` are the first few. A torn conversation's pieces are held apart.
+    - `repeated_ids`: messages whose id another message of the same conversation has. They are exported as they are, and
+      `verify_archive` warns of them; to sort with `dedupe` refuses them. `repeated_examples` are the first few. A torn
+      conversation's pieces are held apart.
     - `long_cells`: exported cells of more than the 32,767 characters that a spreadsheet can hold; `longest_cell` is the
       largest of them, in characters (UTF-16).
     - `replaced_surrogates`, `ignored_columns`: as in `ExportReport`.

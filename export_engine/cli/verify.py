@@ -38,6 +38,10 @@ def verify(archive: Path, manifest: Path | None) -> int:
         click.echo(f"CSVs: {_dialect_text(found)}")
     for problem in found.problems:
         click.echo(f"  {printable(problem)}")
+    if found.warnings:
+        click.echo("messages that share an id with another of their conversation, as the source gave them:")
+    for warning in found.warnings:
+        click.echo(f"  {printable(warning)}")
     return DONE if found.ok else PROBLEMS
 
 

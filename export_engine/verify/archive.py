@@ -46,7 +46,9 @@ class Verification:
 
     `bytes` is the size of the archive. `dialect` is how its CSVs are written, as far as they tell: the formula guard is
     seen where cells have it and none lacks it, and so is that of digits; None where no CSV could be read. `formulas`
-    counts the cells that a spreadsheet may take for formulas, as nothing guards them.
+    counts the cells that a spreadsheet may take for formulas, as nothing guards them. `warnings` are what the engine
+    writes as it was given but is hardly meant: message ids that a conversation has twice. To refuse them would cost an
+    export 3 to 10 % of its time, so they are told here, and by `check_source` beforehand.
     """
 
     members: int
@@ -56,10 +58,11 @@ class Verification:
     problems: tuple[str, ...]
     dialect: CsvDialect | None = None
     formulas: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether there was no problem."""
+        """Whether there was no problem; a warning is none."""
         return not self.problems
 
 
@@ -80,34 +83,45 @@ def verify_archive(
     Damage is reported, never raised, and memory is bounded whatever the archive claims: a row of any length is read.
     Reading stops at members that overlap. Raises OSError for a file that cannot be read.
     """
-    problems: list[str] = []
-    count = 0
-
-    def complain(problem: str) -> None:
-        nonlocal count
-        count += 1
-        if count <= MAX_PROBLEMS:
-            problems.append(problem)
+    complain, warn = _Listed("problems"), _Listed("warnings")
 
     with Path(path).open("rb") as file:
         against = None if manifest is None else Manifest(Path(manifest), complain)
-        reading = _Reading(file, against, progress, complain, lambda: count < MAX_PROBLEMS)
+        reading = _Reading(file, against, progress, complain, lambda: complain.count < MAX_PROBLEMS, warn)
         try:
             reading.read()
         except ArchiveError as error:
             complain(str(error))
         size = os.fstat(file.fileno()).st_size
-    if count > len(problems):
-        problems.append(f"and {count - len(problems)} more problems")
     return Verification(
         reading.members,
         reading.conversations,
         reading.rows,
         size,
-        tuple(problems),
+        complain.told(),
         reading.dialect(),
         reading.guard.unsafe,
+        warn.told(),
     )
+
+
+class _Listed:
+    """The first things that are told, and how many there are."""
+
+    def __init__(self, what: str) -> None:
+        self.count = 0
+        self._what = what
+        self._first: list[str] = []
+
+    def __call__(self, said: str) -> None:
+        self.count += 1
+        if self.count <= MAX_PROBLEMS:
+            self._first.append(said)
+
+    def told(self) -> tuple[str, ...]:
+        """All that were kept, and how many were not."""
+        more = self.count - len(self._first)
+        return (*self._first, f"and {more} more {self._what}") if more else tuple(self._first)
 
 
 # What one member's CSV says: rows, conversation (empty without rows), earliest and latest time (UTC microseconds,
@@ -135,6 +149,7 @@ class _Reading:
         progress: _Progress | None,
         complain: _Complain,
         listed: Callable[[], bool],
+        warn: _Complain,
     ) -> None:
         self.members = self.conversations = self.rows = 0
         self.guard = Guard()
@@ -142,6 +157,7 @@ class _Reading:
         self._manifest = manifest
         self._progress = progress
         self._complain = complain
+        self._warn = warn
         self._homes = Homes(file, complain, listed)
         self._header: bytes | None = None
         self._header_of = ""
@@ -302,7 +318,7 @@ class _Reading:
             refuse(cause(error, data))
             return None
         for row, before in facts.again():
-            refuse(f"row {row}, column 'message_id': its id is also that of row {before}")
+            self._warn(f"{entry.name!r}: row {row}, column 'message_id': its id is also that of row {before}")
         self.guard.add(facts.guard)
         return facts.rows, facts.conversation or b"", facts.first, facts.last, digest.hexdigest()
 
