@@ -21,7 +21,7 @@ from export_engine.options import Epoch
 from export_engine.schema import COLUMN_NAMES, COLUMNS, CREATED_AT, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.media import is_list
-from export_engine.sources.text import as_strings, is_text, uuid_text
+from export_engine.sources.text import as_strings, is_text, is_uuid, uuid_text
 from export_engine.sources.values import BadValue, column, converted, impossible, named, row_error
 
 __all__ = ["Numbered", "from_arrow", "normalised", "numbered", "rows", "wanted_columns"]
@@ -44,8 +44,9 @@ def from_arrow(data: Any) -> Source:
 
     - Text is string, large_string, string_view, binary that is UTF-8, `arrow.json`, or a dictionary of these. Lone
       surrogates, as some encoders write them, become U+FFFD (RowError with `strict`); pairs are their character.
-    - Ids, never null or empty, may also be integers, whole decimals or `arrow.uuid` (36 characters, small letters);
-      `contact_phone` may be integers or whole decimals.
+    - Ids, never null or empty, may also be integers, whole decimals or UUIDs (`arrow.uuid`, or 16 fixed bytes; 36
+      characters, small letters); other bytes are text only without control characters. `contact_phone` may be integers
+      or whole decimals.
     - Times are timestamps of any unit, with a zone or without (then in the export's), text in the forms of
       `sources.instants.FORMS`, or, with the option `epoch`, numbers; finer than microseconds is cut off.
     - `media_url` is a list with one URL an item, or text: a JSON array of strings, else already parted by commas.
@@ -188,7 +189,7 @@ def _sound(column: pa.Array) -> pa.Array:
     if isinstance(column, pa.DictionaryArray):
         values = column.dictionary
         _check_layout(values)
-        values = uuid_text(values) if isinstance(values.type, pa.UuidType) else values
+        values = uuid_text(values) if is_uuid(values.type) else values
         values = values.storage if isinstance(values, pa.ExtensionArray) else values
         if values.type in _VIEWS:  # nothing takes from views
             values = values.cast(_VIEWS[values.type])

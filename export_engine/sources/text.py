@@ -23,7 +23,18 @@ from export_engine.schema import IDS, REQUIRED, joined_pairs
 from export_engine.sources import SourceContext
 from export_engine.sources.refusal import BadValue
 
-__all__ = ["NUMBERED", "as_strings", "first_failing", "is_sound_utf8", "is_text", "text", "text_of", "uuid_text"]
+__all__ = [
+    "NUMBERED",
+    "as_strings",
+    "first_failing",
+    "id_text",
+    "is_sound_utf8",
+    "is_text",
+    "is_uuid",
+    "text",
+    "text_of",
+    "uuid_text",
+]
 
 #: Columns in which whole numbers are identifiers: they are their digits.
 NUMBERED = frozenset({*IDS, "contact_phone"})
@@ -58,9 +69,45 @@ def text(column: pa.Array, context: SourceContext, *, sound: bool = False) -> pa
         return column.cast(_TEXT)
     if pa.types.is_decimal(column.type):
         return _whole(column)
-    if isinstance(column.type, pa.UuidType):
+    if is_uuid(column.type):
         return uuid_text(column)
     return column if sound and column.type == _TEXT else _characters(as_strings(column), context)
+
+
+def id_text(column: pa.Array, context: SourceContext, *, sound: bool = False) -> pa.StringArray:
+    """The same of a column of ids, where bytes may be a UUID's: such are text only if they look like it."""
+    binary = column.type in _STRING_OF or pa.types.is_fixed_size_binary(column.type)
+    try:
+        made = text(column, context, sound=sound)
+    except BadValue as bad:
+        if not binary or bad.problem != _NOT_UTF8:
+            raise
+        raise BadValue(bad.at, *_NO_TEXT) from bad.__cause__
+    if binary and not is_uuid(column.type):
+        _refuse_controls(made, lambda _: True)
+    return made
+
+
+_NOT_UTF8 = "is not UTF-8"
+_NO_TEXT = (
+    "is bytes that are no text",
+    "give a UUID as Arrow's type, 16 fixed bytes, Python's UUID or text, others as hexadecimal digits (in SQL hex(…))",
+)
+
+
+def _refuse_controls(ids: pa.StringArray, was_binary: Callable[[int], bool]) -> None:
+    """Raise BadValue for an id that was given as bytes, with control characters among them: UTF-8 by accident."""
+    if not len(ids):
+        return
+    _, offsets, data = ids.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
+    octets = np.frombuffer(data or b"", np.uint8)[bounds[0] : bounds[-1]]
+    if not len(octets) or octets.min() >= ord(" "):
+        return
+    places = np.flatnonzero(octets < ord(" ")) + bounds[0]
+    for at in np.unique(np.searchsorted(bounds, places, side="right") - 1).tolist():
+        if was_binary(at):
+            raise BadValue(at, *_NO_TEXT)
 
 
 def _characters(column: pa.Array, context: SourceContext) -> pa.StringArray:
@@ -79,10 +126,17 @@ def _characters(column: pa.Array, context: SourceContext) -> pa.StringArray:
 
 
 def text_of(name: str, values: Sequence[Any], context: SourceContext, known: int = 0) -> pa.StringArray:
-    """A list of values as strings, as `text` has it; the surrogates of the first `known` are not counted.
+    """A list of values as strings, as `text` or `id_text` has it; the surrogates of the first `known` are not counted.
 
     Text is str, or bytes that are UTF-8.
     """
+    made = _text_of(name, values, context, known)
+    if name in IDS:
+        _refuse_controls(made, lambda at: not isinstance(values[at], str))
+    return made
+
+
+def _text_of(name: str, values: Sequence[Any], context: SourceContext, known: int) -> pa.StringArray:
     try:
         return pa.array(values, _TEXT)
     except (UnicodeEncodeError, pa.ArrowException):
@@ -97,7 +151,12 @@ def _one(name: str, value: Any, at: int, context: SourceContext, *, counted: boo
     if value is None or isinstance(value, str):
         return value and _mended(value, at, context, counted=counted)
     if isinstance(value, bytes | bytearray | memoryview):
-        return _decoded(bytes(value), at, context, counted=counted)
+        try:
+            return _decoded(bytes(value), at, context, counted=counted)
+        except BadValue as bad:
+            if name not in IDS or bad.problem != _NOT_UTF8:
+                raise
+            raise BadValue(at, *_NO_TEXT) from None
     if name in NUMBERED:
         if isinstance(value, Integral) and not isinstance(value, bool):
             return str(int(value))
@@ -165,7 +224,7 @@ def _decoded(octets: bytes, at: int, context: SourceContext, *, counted: bool = 
     try:
         return _mended(octets.decode("utf-8", "surrogatepass"), at, context, counted=counted)
     except UnicodeDecodeError:
-        raise BadValue(at, "is not UTF-8", "decode it first, or for CSV say its --encoding") from None
+        raise BadValue(at, _NOT_UTF8, "decode it first, or for CSV say its --encoding") from None
 
 
 def _mended(value: str, at: int, context: SourceContext, *, counted: bool = True) -> str:
@@ -184,11 +243,17 @@ def _mended(value: str, at: int, context: SourceContext, *, counted: bool = True
 
 
 def is_text(type_: pa.DataType) -> bool:
-    """Whether a type's values are characters: any string type, bytes (UTF-8 then), or JSON."""
+    """Whether a type's values are characters: any string type, bytes (UTF-8 then; 16 fixed are a UUID), or JSON."""
     if isinstance(type_, pa.JsonType):
         type_ = type_.storage_type
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return type_ in _STRING_OF or pa.types.is_fixed_size_binary(type_) or any(is_kind(type_) for is_kind in kinds)
+    fixed = pa.types.is_fixed_size_binary(type_) and not is_uuid(type_)
+    return type_ in _STRING_OF or fixed or any(is_kind(type_) for is_kind in kinds)
+
+
+def is_uuid(type_: pa.DataType) -> bool:
+    """Whether a type's values are UUIDs: Arrow's own, or 16 bytes, as many writers of Parquet and IPC store them."""
+    return isinstance(type_, pa.UuidType) or type_ == pa.binary(16)
 
 
 def as_strings(column: pa.Array) -> pa.Array:
@@ -200,9 +265,9 @@ def as_strings(column: pa.Array) -> pa.Array:
     return column.view(_STRING_OF[column.type]) if column.type in _STRING_OF else column
 
 
-def uuid_text(column: pa.ExtensionArray) -> pa.StringArray:
+def uuid_text(column: pa.Array) -> pa.StringArray:
     """UUIDs as their 36 characters: lower case, with hyphens."""
-    octets = column.storage.cast(pa.binary())
+    octets = (column.storage if isinstance(column, pa.ExtensionArray) else column).cast(pa.binary())
     given = octets.fill_null(bytes(16))
     _, offsets, data = given.buffers()
     first = np.frombuffer(offsets, np.int32)[given.offset] if len(given) else 0

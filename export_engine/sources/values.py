@@ -22,7 +22,7 @@ from export_engine.sources import SourceContext
 from export_engine.sources.instants import instants, instants_of
 from export_engine.sources.media import is_list, media, media_of
 from export_engine.sources.refusal import BadValue, row_error
-from export_engine.sources.text import NUMBERED, is_text, text, text_of
+from export_engine.sources.text import NUMBERED, id_text, is_text, is_uuid, text, text_of
 
 __all__ = ["BadValue", "column", "column_of", "converted", "impossible", "named", "row_error"]
 
@@ -38,8 +38,10 @@ def column(name: str, given: pa.Array, context: SourceContext, *, sound: bool = 
     elif name in TIMES:
         made = text(given, context, sound=sound) if is_text(given.type) else given
         made = instants(made, context.timezone, context.epoch, _naive(name, context))
+    elif name == "media_url":
+        made = media(given, context, sound=sound)
     else:
-        made = media(given, context, sound=sound) if name == "media_url" else text(given, context, sound=sound)
+        made = (id_text if name in IDS else text)(given, context, sound=sound)
     return _required(name, made, ())
 
 
@@ -147,7 +149,7 @@ def impossible(name: str, type_: pa.DataType, epoch: Epoch | None) -> str | None
         if whole or floating:
             needed = "a timestamp or text, or say what the numbers count since 1970 with the option epoch (--epoch)"
     elif name in NUMBERED:
-        possible |= whole or (name in IDS and isinstance(type_, pa.UuidType))
+        possible |= whole or (name in IDS and is_uuid(type_))
         needed = "text or whole numbers, or, for ids, UUIDs; cast it"
         if floating:
             needed = "text or whole numbers; cast it where it was made, for a float may have lost digits"

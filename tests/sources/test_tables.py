@@ -26,6 +26,7 @@ from export_engine.sources import Source, SourceContext
 from export_engine.sources import tables as arrow
 from export_engine.sources.ipc import read_ipc
 from export_engine.sources.parquet import read_parquet
+from export_engine.sources.rows import from_rows
 from export_engine.sources.tables import from_arrow
 
 TAIPEI = ZoneInfo("Asia/Taipei")
@@ -156,6 +157,38 @@ def test_uuids_are_their_text(way: str, tmp_path: Path) -> None:
     assert cells(WAYS[way](given, tmp_path), "conversation_id") == UUID_TEXTS
     coded = table(3, conversation_id=pa.DictionaryArray.from_arrays(pa.array([2, 0, 2]), UUIDS))
     assert cells(from_arrow(coded.slice(1)), "conversation_id") == [UUID_TEXTS[0], UUID_TEXTS[2]]
+
+
+ASCII = [f"{at:016d}".encode() for at in range(3)]
+
+
+@pytest.mark.parametrize("raw", [RAW, ASCII, [RAW[0], ASCII[1], b"\xff" * 16]], ids=["bytes", "ascii", "mixed"])
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "polars"])  # polars has bytes of any number
+def test_sixteen_fixed_bytes_are_a_uuid(way: str, raw: list[bytes], tmp_path: Path) -> None:
+    """All of a column's, whether some happen to be UTF-8 or not: its type tells, not its values."""
+    column, expected = pa.array(raw, pa.binary(16)), [str(UUID(bytes=octets)) for octets in raw]
+    given = table(3, message_id=column, conversation_id=column)
+    assert cells(WAYS[way](given, tmp_path), "message_id") == expected
+    assert cells(WAYS[way](given, tmp_path), "conversation_id") == expected
+    for coded in (column.dictionary_encode(), pc.run_end_encode(column)):
+        assert cells(from_arrow(table(3, message_id=coded)), "message_id") == expected
+    with pytest.raises(SchemaError, match=r"'status' is .*: it must be text; cast it"):
+        cells(WAYS[way](table(3, status=column), tmp_path), "status")
+
+
+@pytest.mark.parametrize("octets", [RAW[1], b"\xff\x00", b"a\x00b", b"\x1fabc"])
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view(), None])
+@pytest.mark.parametrize("name", ["message_id", "conversation_id"])
+def test_bytes_that_are_no_text_are_no_id(name: str, kind: pa.DataType | None, octets: bytes) -> None:
+    """Neither what is not UTF-8 nor what is by accident; the error says what to do with a UUID's bytes."""
+    values = [b"a", octets, b"c"]
+    if kind is not None:
+        source = from_arrow(table(3, **{name: pa.array(values, kind)}))
+    else:
+        source = from_rows([row | {name: values[at]} for at, row in enumerate(table(3).to_pylist())])
+    error = refusal(source)
+    assert (error.column, error.row, error.value) == (name, 2, octets)
+    assert "is bytes that are no text; give a UUID as Arrow's type, 16 fixed bytes" in str(error)
 
 
 def test_polars_categories_and_lists() -> None:
