@@ -23,9 +23,10 @@ from datetime import tzinfo
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import IO, TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from export_engine.errors import OptionError, StateError
 from export_engine.model import Channel, Conversation, DateRange
@@ -34,9 +35,10 @@ from export_engine.pipeline.deflate import backend
 from export_engine.pipeline.flow import Pipeline
 from export_engine.pipeline.members import MemberSpec, member_spec
 from export_engine.pipeline.naming import zip_name
+from export_engine.pipeline.sets import ArchiveSet, Cut
 from export_engine.pipeline.workers import Workers
 from export_engine.pipeline.writer import Writer
-from export_engine.report import ExportReport, MemberRecord, Progress
+from export_engine.report import ArchiveRecord, ExportReport, MemberRecord, Progress, archive_name
 from export_engine.sinks.headers import download_headers
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.open import source_of
@@ -59,6 +61,7 @@ class OptionKeywords(TypedDict, total=False):
     name_budget: int
     spool_limit: int
     strict: bool
+    max_archive_size: int | str | None
     threads: int | None
     sha256: bool
 
@@ -135,7 +138,8 @@ class Export:
     """One export, made by `export_conversations` and used once.
 
     Take its bytes by iterating it, with `for` or `async for` (chunks of any size, none empty), or have it written by
-    `write_to` or `upload_to`. `file_name`, `headers` and `inputs` are known from the start, `report` after the end.
+    `write_to` or `upload_to`. With `max_archive_size` these may write several archives; one that is iterated is one
+    ZIP, and refuses that option. `file_name`, `headers` and `inputs` are known from the start, `report` after the end.
     What is begun must be driven to its end or closed; closing stops the workers and closes the source, and leaving a
     `with` or `async with` block closes.
     """
@@ -153,10 +157,11 @@ class Export:
         self._spec = spec
         self._options = options
         self._on_progress = on_progress
+        self._hashed = False
         self._listeners: list[Callable[[MemberRecord], object]] = []
         self._state = "not begun"
         # Weak, so that an iterator that nobody holds any more ends its work as any generator does.
-        self._running: weakref.ref[Generator[bytes, None, None]] | None = None
+        self._running: weakref.ref[Generator[bytes | Cut, None, None]] | None = None
         # The thread that does the work of an asynchronous iteration, while there is one.
         self._thread: ThreadPoolExecutor | None = None
         self._stopped: Future[None] | None = None
@@ -186,19 +191,61 @@ class Export:
             raise StateError(f"the report exists once the export has been iterated to its end; it is {self._state}")
         return self._report
 
+    @property
+    def max_archive_size(self) -> int | None:
+        """The most bytes of an archive, for sinks; None if there is one archive, of any size."""
+        return self._options.archive_limit
+
     def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
         """Have `listener` called with each member's record, in the archive's order, once the member is written.
 
-        With `sha256` the records carry each CSV's SHA-256, which costs time. What `listener` raises ends the export.
-        Raises StateError once the export has begun.
+        With `sha256` the records carry each CSV's SHA-256, which costs time; with `max_archive_size` the report has
+        that of each archive too. What `listener` raises ends the export. Raises StateError once the export has begun.
         """
         if self._state != "not begun":
             raise StateError(f"this export is {self._state}: ask for its members before the first chunk")
         self._spec = replace(self._spec, hashed=self._spec.hashed or sha256)
+        self._hashed = self._hashed or (sha256 and self.max_archive_size is not None)
         self._listeners.append(listener)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The archive's bytes, once. Raises StateError the second time."""
+        """The archive's bytes, once. Raises StateError the second time, OptionError with `max_archive_size`."""
+        return cast("Iterator[bytes]", self._begin_one())  # without a limit there is no cut
+
+    def archives(
+        self, file_name: str | None = None, *, spool: Callable[[], IO[bytes]] = TemporaryFile
+    ) -> Generator[Iterator[bytes], None, None]:
+        """The archives one after another, each as its bytes, for sinks that write several; once, as iterating.
+
+        Each is to be taken to its end before the next is asked for. `file_name` is what the first one is called in the
+        report (default: as the export); the others get a number, see `archive_name`. `spool` opens a file for one
+        member too long to hold, at most `max_archive_size` bytes: it is gone when it is closed.
+        """
+        chunks = self._begin(file_name, spool)
+        more = True
+
+        def one() -> Iterator[bytes]:
+            nonlocal more
+            for chunk in chunks:
+                if isinstance(chunk, Cut):
+                    return
+                yield chunk
+            more = False
+
+        try:
+            while more:
+                yield one()
+        finally:
+            chunks.close()
+
+    def _begin_one(self) -> Generator[bytes | Cut, None, None]:
+        """Begin an export that is one archive."""
+        if self.max_archive_size is not None:
+            raise OptionError(
+                "an export that is iterated is one ZIP: leave max_archive_size out, or use write_to or upload_to, "
+                "which write several",
+                option="max_archive_size",
+            )
         return self._begin()
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
@@ -208,10 +255,10 @@ class Export:
         time, when it is asked for. An iteration that is cancelled, closed or forgotten (a client that went away) ends
         the work when the step under way has ended; nothing waits for that.
         """
-        chunks = self._begin()
+        chunks = self._begin_one()
         loop = asyncio.get_running_loop()
         # One context for all steps, as a generator would have in a thread of its own.
-        step = partial(contextvars.copy_context().run, _next, chunks)
+        step = partial(contextvars.copy_context().run, _next, cast("Iterator[bytes]", chunks))
         thread = self._thread = ThreadPoolExecutor(1, thread_name_prefix="export-engine-async")
         try:
             while chunk := await loop.run_in_executor(thread, step):
@@ -245,7 +292,7 @@ class Export:
         if self._stopped is not None:
             await asyncio.shield(asyncio.wrap_future(self._stopped))  # cancelled or not, the source is to be closed
 
-    def _stop(self, chunks: Generator[bytes, None, None]) -> None:
+    def _stop(self, chunks: Generator[bytes | Cut, None, None]) -> None:
         """Have an asynchronous iteration's thread close the source, behind the step under way, and end."""
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -277,6 +324,9 @@ class Export:
     ) -> Path:
         """Write the archive to a file and return its path; it appears there whole or not at all.
 
+        With `max_archive_size` there may be more, beside the first and numbered (`x.zip`, `x-2.zip`): all or none of
+        them; `report.archives` names them.
+
         `target` is a directory, which gets the archive under its `file_name`, or a file's path. `manifest` is where to
         write the members' records, as JSON Lines or (`.parquet`) Parquet; it makes them carry SHA-256. What must not
         be lost is not written over: see `export_engine.sinks.write_archive`, also for the errors.
@@ -295,6 +345,8 @@ class Export:
     ) -> str:
         """Upload the archive to an object store and return its URL; the object appears whole or not at all.
 
+        With `max_archive_size` there may be more, as in `write_to`; the first appears last.
+
         `target` is a URL such as `s3://bucket/prefix/`, which gets the archive under its `file_name`, or of the object
         itself; or, with a `store` of obstore's, a path within it. `manifest` is as in `write_to`, or a URL. Credentials
         come from the cloud's own environment variables. See `export_engine.sinks.upload_archive`, also for the errors.
@@ -305,29 +357,39 @@ class Export:
 
         return upload_archive(self, target, store=store, overwrite=overwrite, manifest=manifest)
 
-    def _begin(self) -> Generator[bytes, None, None]:
+    def _begin(
+        self, file_name: str | None = None, spool: Callable[[], IO[bytes]] | None = None
+    ) -> Generator[bytes | Cut, None, None]:
         if self._state != "not begun":
             raise StateError(
                 f"this export is {self._state}, and can be used once: call export_conversations again for another"
             )
         self._state = "running"
-        chunks = self._chunks()
+        chunks = self._chunks(file_name or self.file_name, ArchiveSet(self.max_archive_size, spool))
         self._running = weakref.ref(chunks)
         return chunks
 
-    def _chunks(self) -> Generator[bytes, None, None]:
+    def _chunks(self, file_name: str, archives: ArchiveSet) -> Generator[bytes | Cut, None, None]:
         began = perf_counter()
         spec, options = self._spec, self._options
-        digest = sha256() if options.sha256 else None
+        hashed = options.sha256 or self._hashed
+        digests = [sha256()]
         threads = options.threads or _processors()
         context = SourceContext(options.tzinfo, strict=options.strict, epoch=options.epoch)
-        writer = Writer(spec, on_member=self._tell if self._listeners else None, on_progress=self._telling(context))
+        writer = Writer(
+            spec,
+            archives=archives,
+            on_member=self._tell if self._listeners else None,
+            on_progress=self._telling(context),
+        )
         workers = Workers(threads)
         batches = self._source.batches(context)
         try:
             for chunk in Pipeline(spec, workers, writer, threads).chunks(batches):
-                if digest is not None:
-                    digest.update(chunk)
+                if isinstance(chunk, Cut):
+                    digests.append(sha256())
+                elif hashed:
+                    digests[-1].update(chunk)
                 yield chunk
         except GeneratorExit:
             self._state = "closed"
@@ -337,13 +399,20 @@ class Export:
             raise
         finally:
             workers.close()
+            archives.close()
             batches.close()
         totals = writer.totals
+        records = tuple(
+            ArchiveRecord(
+                archive_name(file_name, number), ended.bytes, digest.hexdigest() if hashed else None, ended.members
+            )
+            for number, (ended, digest) in enumerate(zip(archives.ended, digests, strict=True), 1)
+        )
         self._report = ExportReport(
-            file_name=self.file_name,
-            bytes=writer.archive.position,
-            sha256=digest.hexdigest() if digest else None,
-            members=writer.archive.members,
+            file_name=file_name,
+            bytes=archives.position,
+            sha256=records[0].sha256 if len(records) == 1 else None,
+            members=archives.members,
             conversations=totals.conversations,
             rows=totals.rows,
             csv_bytes=totals.csv_bytes,
@@ -355,6 +424,7 @@ class Export:
             split=tuple(totals.split),
             backend=spec.backend.name,
             elapsed=perf_counter() - began,
+            archives=records,
         )
         self._state = "finished"
 

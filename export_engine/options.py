@@ -7,8 +7,10 @@ or machine can carry it. What belongs to one archive alone (its channel, its dat
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from datetime import tzinfo
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Literal, get_args
 
@@ -18,6 +20,7 @@ from export_engine.times import time_zone, zone_name
 __all__ = [
     "BYTES_FORMAT",
     "DEFAULT_NAME_BUDGET",
+    "EMPTY_ARCHIVE",
     "EXCEL",
     "MAX_NAME_BUDGET",
     "MIN_NAME_BUDGET",
@@ -27,6 +30,7 @@ __all__ = [
     "Epoch",
     "ExportOptions",
     "RangeBy",
+    "byte_count",
 ]
 
 #: Raised whenever names or any preset's bytes change: archives of another number are other bytes for the same options.
@@ -48,7 +52,26 @@ MIN_NAME_BUDGET, DEFAULT_NAME_BUDGET, MAX_NAME_BUDGET = 64, 180, 255
 #: Deflated bytes of one member that are held so that its sizes can stand in its local header.
 SPOOL_LIMIT = 8 << 20
 
+#: Bytes of an archive without members, under which no limit makes sense.
+EMPTY_ARCHIVE = 22
+
 _LINE_ENDS = ("\r\n", "\n")
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", re.IGNORECASE)
+
+
+def byte_count(text: str, option: str) -> int:
+    """What a size as people write it means in bytes: `500MB` and `2.5 GB` are decimal, `1GiB` is 1024 to the third.
+
+    Raises OptionError, whose `option` is the one given, for what is no number with a unit.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise OptionError(
+            f"{option} {text!r} is no size: write a number with a unit, such as 500MB, 2GB or 1GiB", option=option
+        )
+    number, prefix, binary = found.groups()
+    return int(Decimal(number) * (1024 if binary else 1000) ** ("KMGT".index(prefix.upper()) + 1))
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -137,6 +160,11 @@ class ExportOptions:
     - `spool_limit`: deflated bytes of one member to hold before it is streamed (8 MiB), from 0. A conversation too long
       to hold must show by then when it was created: an earlier message after that is a RowError.
     - `strict`: refuse lone surrogates (RowError) instead of writing U+FFFD and counting them.
+    - `max_archive_size`: the most bytes of an archive, as a whole file: a number, or text such as `"2GB"` or `"1GiB"`;
+      it is held as a number, 22 or more. What would grow past it goes on in another archive, cut between members; a
+      member that is larger by itself is alone in one. Only what writes files can make several: `Export.write_to`,
+      `Export.upload_to` and batches. An export that is iterated, and the export job's, is one ZIP, and refuses the
+      option. None (default): one archive of any size.
 
     How they are made:
 
@@ -154,6 +182,7 @@ class ExportOptions:
     name_budget: int = DEFAULT_NAME_BUDGET
     spool_limit: int = SPOOL_LIMIT
     strict: bool = False
+    max_archive_size: int | str | None = None
     threads: int | None = None
     sha256: bool = False
 
@@ -167,6 +196,11 @@ class ExportOptions:
             raise OptionError(f"dialect is {self.dialect!r}: give a CsvDialect, such as EXCEL", option="dialect")
         _check_number("name_budget", self.name_budget, MIN_NAME_BUDGET, MAX_NAME_BUDGET, "bytes")
         _check_number("spool_limit", self.spool_limit, 0, None, "bytes")
+        if isinstance(self.max_archive_size, str):
+            size = byte_count(self.max_archive_size, "max_archive_size")
+            object.__setattr__(self, "max_archive_size", size)
+        if self.max_archive_size is not None:
+            _check_number("max_archive_size", self.max_archive_size, EMPTY_ARCHIVE, None, "bytes")
         if self.threads is not None:
             _check_number("threads", self.threads, 1, None, "threads")
         for name in ("strict", "sha256"):
@@ -177,6 +211,12 @@ class ExportOptions:
         """The time zone."""
         assert isinstance(self.timezone, tzinfo)  # noqa: S101  # made so when it was checked
         return self.timezone
+
+    @property
+    def archive_limit(self) -> int | None:
+        """The most bytes of an archive."""
+        assert not isinstance(self.max_archive_size, str)  # noqa: S101  # made a number when it was checked
+        return self.max_archive_size
 
     def digest(self) -> str:
         """What shapes the bytes, as text to compare and store: `<format>-<16 hexadecimal digits>`.
@@ -198,4 +238,6 @@ class ExportOptions:
             for field in fields(self)
             if field.name not in ("threads", "sha256", "timezone", "dialect")
         }
+        if self.max_archive_size is None:  # what it always was, for one archive
+            del said["max_archive_size"]
         return said | {"timezone": zone_name(self.tzinfo), "dialect": asdict(self.dialect)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["ExportReport", "MemberRecord", "Progress"]
+__all__ = ["ArchiveRecord", "ExportReport", "MemberRecord", "Progress", "archive_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class MemberRecord:
     `csv_bytes` and `deflated_bytes` are sizes in bytes, `crc32` is that of the CSV. `first_time` and `last_time` are
     the earliest and latest message times (aware, UTC; None in a CSV without rows). `part` is 1, or the number in
     ` (part N)` for a conversation too long for one member. `sha256` is the CSV's (hex) when a manifest is asked for.
+    `archive` is the number of the archive that it is in, 1 unless an export has several.
     """
 
     name: str
@@ -27,6 +28,26 @@ class MemberRecord:
     first_time: datetime | None
     last_time: datetime | None
     sha256: str | None = None
+    archive: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRecord:
+    """One archive of an export: its file's name, size in bytes, SHA-256 (hex; if it was asked for), and its members."""
+
+    file_name: str
+    bytes: int
+    sha256: str | None
+    members: int
+
+
+def archive_name(first: str, number: int) -> str:
+    """What an export's archive of a number is called, from 1 on, by the first's name or path: `x.zip`, `x-2.zip` ..."""
+    if number == 1:
+        return first
+    folder, slash, name = first.rpartition("/")
+    stem, dot, ending = name.rpartition(".")
+    return f"{folder}{slash}{stem or dot + ending}-{number}{dot + ending if stem else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +68,8 @@ class Progress:
 class ExportReport:
     """The facts of a finished export.
 
-    `bytes` and, with `sha256`, `sha256` (hex) are the archive's; `csv_bytes` is the sum of its CSVs.
+    `archives` are the archives, more than one only with `max_archive_size`. `file_name` is the first's, `bytes` the sum
+    of all; `sha256` (hex) is that of a single one, if it was asked for. `csv_bytes` is the sum of the CSVs.
     `first_time` and `last_time` are the earliest and latest exported message times (aware, UTC), None without rows.
     `conversations` counts conversations, `members` CSVs: they differ only where a conversation was `split` into
     parts. `long_cells` counts texts of more than the 32,767 characters (UTF-16) that a spreadsheet's cell can hold; the
@@ -70,3 +92,4 @@ class ExportReport:
     split: tuple[str, ...]
     backend: str
     elapsed: float
+    archives: tuple[ArchiveRecord, ...]

@@ -32,6 +32,7 @@ OTHERS: dict[str, Any] = {
     "name_budget": 100,
     "spool_limit": 0,
     "strict": True,
+    "max_archive_size": 2_000_000_000,
 }
 WITHOUT_TRACE: dict[str, Any] = {"threads": 3, "sha256": True}
 ALL = ExportOptions(**OTHERS, **WITHOUT_TRACE)
@@ -53,6 +54,7 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("name_budget", [63, 256, -1, 100.0, "100", True, None]),
     ("spool_limit", [-1, 1.5, "8", False, None]),
     ("strict", [1, 0, "yes", None]),
+    ("max_archive_size", [21, 0, -1, 2.0, True, "", "2", "GB", "-2GB", "2 gigabytes", "1e3MB", "٣MB", b"2GB"]),
     ("threads", [0, -1, 2.0, "2", True]),
     ("sha256", [1, "no", None]),
 ]
@@ -98,6 +100,16 @@ def test_bounds_are_included() -> None:
     assert ExportOptions(name_budget=255).name_budget == 255
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("500MB", 500_000_000), ("2 gb", 2_000_000_000), ("1.5KiB", 1536), ("1GiB", 1 << 30), ("0.1TB", 10**11)],
+)
+def test_sizes_as_people_write_them(text: str, number: int) -> None:
+    """Decimal and binary units, in either case; what is held, compared and digested is the number."""
+    assert ExportOptions(max_archive_size=text) == ExportOptions(max_archive_size=number)
+    assert ExportOptions(max_archive_size=text).max_archive_size == number
+
+
 def test_frozen_and_keyword_only() -> None:
     """Nothing changes it once it is checked, and nobody passes options by position."""
     with pytest.raises(FrozenInstanceError):
@@ -138,7 +150,7 @@ def test_digest_is_stable() -> None:
     """Stores keep it: it changes when bytes do, by `BYTES_FORMAT`, or when there are other options."""
     assert BYTES_FORMAT == 1
     assert ExportOptions().digest() == "1-6f7f16f21ad31c0c"
-    assert ALL.digest() == "1-722289dc9e272800"
+    assert ALL.digest() == "1-086d16859434cf13"
     assert ExportOptions(timezone="+08:00").digest() == ExportOptions(timezone=timezone(timedelta(hours=8))).digest()
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from export_engine.batch.plan import Key
 from export_engine.batch.receipts import RECEIPTS, Receipt, receipt_path
 from export_engine.batch.target import Target, open_target
 
@@ -15,7 +14,7 @@ __all__ = ["TargetCheck", "check_target"]
 
 @dataclass(frozen=True, slots=True)
 class TargetCheck:
-    """What was found: the receipts, the messages and bytes they tell of, and each problem, ready to print."""
+    """What was found: the archives, messages and bytes that the receipts tell of, and each problem, ready to print."""
 
     archives: int
     rows: int
@@ -31,14 +30,14 @@ class TargetCheck:
 def check_target(
     place: str,
     *,
-    deep: Callable[[Receipt, Iterable[bytes]], Iterable[str]] | None = None,
+    deep: Callable[[Receipt, Sequence[Iterable[bytes]]], Iterable[str]] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> TargetCheck:
     """Hold the archives in a batch's target against the receipts there: each one's path, size and SHA-256.
 
-    `deep` is called for each archive that is as its receipt says, with its bytes, and gives what else is wrong with it.
-    `progress` is called with the archives looked at so far and those there are. A folder's hidden files are not looked
-    at: another batch may be at work.
+    `deep` is called for each receipt whose archives are as it says, with the bytes of each, to be read in their order,
+    and gives what else is wrong with them. `progress` is called with the receipts looked at so far and those there are.
+    A folder's hidden files are not looked at: another batch may be at work.
 
     Raises OptionError for a place that cannot be opened, FileNotFoundError for one without a receipt, and what reading
     there raises.
@@ -50,7 +49,7 @@ def check_target(
         raise FileNotFoundError(2, "there are no receipts here: it is no batch's target", place)
     owners: dict[str, str] = {}
     problems: list[str] = []
-    rows = size = 0
+    archives = rows = size = 0
     for number, at in enumerate(noted):
         if progress is not None:
             progress(number, len(noted))
@@ -59,34 +58,35 @@ def check_target(
         except ValueError as error:
             problems.append(f"{at}: {error}")
             continue
-        rows, size = rows + receipt.rows, size + receipt.bytes
+        archives, rows, size = archives + len(receipt.archives), rows + receipt.rows, size + receipt.bytes
         found = [*_amiss(target, at, receipt, paths, owners)]
         if not found and deep is not None:
-            found = [f"{receipt.path}: {said}" for said in deep(receipt, target.chunks(receipt.path))]
+            found = [f"{receipt.path}: {said}" for said in deep(receipt, [*map(target.chunks, receipt.paths)])]
         problems += found
     extra = sorted(paths - {*noted} - owners.keys())
     problems += [f"{path}: no receipt tells of it" for path in extra]
-    return TargetCheck(len(noted), rows, size, tuple(problems))
+    return TargetCheck(archives, rows, size, tuple(problems))
 
 
 def _amiss(target: Target, at: str, receipt: Receipt, paths: set[str], owners: dict[str, str]) -> Iterator[str]:
-    key = Key(receipt.channel_id, receipt.period, receipt.label, receipt.digest)
+    key = receipt.key
     if receipt_path(key) != at:
         yield f"{at}: it is the receipt of another key, {receipt_path(key)}"
     if receipt.path in owners:
         yield f"{receipt.path}: two receipts tell of it, {owners[receipt.path]} and {at}"
         return
-    owners[receipt.path] = at
+    owners.update(dict.fromkeys(receipt.paths, at))
     if not receipt.path.endswith(f"_{key.export_id}.zip"):
         yield f"{receipt.path}: it is the archive of another key than its receipt's ({at}), whose id is {key.export_id}"
-    if receipt.path not in paths:
-        yield f"{receipt.path}: it is missing; its receipt is {at}"
-        return
-    digest, length = sha256(), 0
-    for chunk in target.chunks(receipt.path):
-        digest.update(chunk)
-        length += len(chunk)
-    if length != receipt.bytes:
-        yield f"{receipt.path}: it has {length} bytes, and its receipt says {receipt.bytes}"
-    elif digest.hexdigest() != receipt.sha256:
-        yield f"{receipt.path}: its SHA-256 is {digest.hexdigest()}, and its receipt says {receipt.sha256}"
+    for path, expected in zip(receipt.paths, receipt.archives, strict=True):
+        if path not in paths:
+            yield f"{path}: it is missing; its receipt is {at}"
+            continue
+        digest, length = sha256(), 0
+        for chunk in target.chunks(path):
+            digest.update(chunk)
+            length += len(chunk)
+        if length != expected.bytes:
+            yield f"{path}: it has {length} bytes, and its receipt says {expected.bytes}"
+        elif digest.hexdigest() != expected.sha256:
+            yield f"{path}: its SHA-256 is {digest.hexdigest()}, and its receipt says {expected.sha256}"

@@ -17,11 +17,12 @@ and exported side by side: an object store's latency is most of what they cost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
+from typing import IO
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -31,6 +32,7 @@ from export_engine.batch.receipts import (
     ArchiveResult,
     Counted,
     Receipt,
+    archive_paths,
     failed,
     kept,
     read_receipt,
@@ -44,7 +46,7 @@ from export_engine.batch.target import Target, open_target
 from export_engine.engine import Export, backend_name, export_conversations
 from export_engine.errors import ExportError, OptionError
 from export_engine.model import Channel
-from export_engine.report import MemberRecord
+from export_engine.report import ExportReport, MemberRecord
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import SourceContext
 from export_engine.sources.tables import normalised, numbered
@@ -151,7 +153,6 @@ class _Work:
             )
         self.target.write(path, _Checked(export, rows))
         report = export.report
-        assert report.sha256 is not None  # noqa: S101  # asked for above
         receipt = Receipt(
             channel_id=key.channel_id,
             period=key.period,
@@ -159,6 +160,7 @@ class _Work:
             digest=key.digest,
             backend=report.backend,
             path=path,
+            archives=report.archives,
             rows=report.rows,
             conversations=report.conversations,
             bytes=report.bytes,
@@ -179,7 +181,7 @@ class _Work:
                 # The store may have taken it all the same, or a second copy of this task was quicker.
                 there = self.target.read(at) == data
                 if not there:
-                    self.target.delete(receipt.path)
+                    self._delete(receipt.paths)
             except Exception as why:  # noqa: BLE001  # whatever it is, it must not hide what came first
                 error.add_note(f"{receipt.path} is left without a receipt, as it could not be removed: {reason(why)}")
                 raise error from None
@@ -191,16 +193,21 @@ class _Work:
         options = self.plan.options
         for _ in rows.batches(SourceContext(options.tzinfo, strict=options.strict, epoch=options.epoch)):
             pass
-        self.owners[receipt.path] = Key(receipt.channel_id, receipt.period, receipt.label, receipt.digest).hash
+        self.owners[receipt.path] = receipt.key.hash
         now = Counted(receipt.channel_id, receipt.period, rows.count, rows.first, rows.last)
         return kept(receipt, now, options.tzinfo)
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        """The first last: where it is, all were."""
+        for path in reversed(paths):
+            self.target.delete(path)
 
     def withdraw(self, key: Key, before: Future[ArchiveResult]) -> ArchiveResult:
         """Take an archive back whose channel and period came again: it has not all of its rows."""
         made = before.result()
         if made.path is not None:
             self.target.delete(receipt_path(key))
-            self.target.delete(made.path)
+            self._delete(archive_paths(made.path, made.archives))
         return failed(
             key,
             "its rows do not stand together: order them by channel_id, period, conversation_id, message_time, "
@@ -245,8 +252,14 @@ class _Checked:
 
     def __init__(self, export: Export, rows: _Rows) -> None:
         self.file_name = export.file_name
+        self.max_archive_size = export.max_archive_size
         self._export = export
         self._rows = rows
+
+    @property
+    def report(self) -> ExportReport:
+        """As the export's own."""
+        return self._export.report
 
     def __iter__(self) -> Iterator[bytes]:
         held = b""
@@ -254,16 +267,24 @@ class _Checked:
             if held:
                 yield held
             held = chunk
+        self._check()
+        yield held
+
+    def archives(self, file_name: str, *, spool: Callable[[], IO[bytes]]) -> Generator[Iterator[bytes], None, None]:
+        """As the export's own; the first archive appears after the end, and so not at all if there is an error."""
+        yield from self._export.archives(file_name, spool=spool)
+        self._check()
+
+    def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
+        """As the export itself."""
+        self._export.listen(listener, sha256=sha256)
+
+    def _check(self) -> None:
         if self._export.report.rows != self._rows.count:
             raise ExportError(
                 f"{self._rows.count} messages were read and {self._export.report.rows} lie in the period: the rows "
                 "were put into periods by another time zone, or by another column, than the plan's"
             )
-        yield held
-
-    def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
-        """As the export itself."""
-        self._export.listen(listener, sha256=sha256)
 
 
 def _path_part(channel_id: str) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 from export_engine.batch.plan import BatchPlan, Key
 from export_engine.batch.target import Target, WholeFile, open_target
 from export_engine.errors import ExportError
+from export_engine.report import ArchiveRecord, archive_name
 from export_engine.sinks.file import write_archive
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ArchiveResult",
     "Counted",
     "Receipt",
+    "archive_paths",
     "failed",
     "kept",
     "kept_already",
@@ -42,7 +44,11 @@ _AT_A_TIME = 16
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is known of a finished archive: its whole key, and its facts. `path` is inside the target."""
+    """What is known of what was made for a key, which stands in it whole.
+
+    `path` is the archive's, inside the target. With a size limit there may be several `archives`: `path` is the first's
+    then, `bytes` the sum of all, and `sha256` None.
+    """
 
     channel_id: str
     period: str
@@ -53,9 +59,20 @@ class Receipt:
     rows: int
     conversations: int
     bytes: int
-    sha256: str
+    sha256: str | None
     first_time: str
     last_time: str
+    archives: tuple[ArchiveRecord, ...]
+
+    @property
+    def key(self) -> Key:
+        """What it is the receipt of."""
+        return Key(self.channel_id, self.period, self.label, self.digest)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its archives' paths inside the target."""
+        return archive_paths(self.path, len(self.archives))
 
     def encoded(self) -> builtins.bytes:
         """The receipt as its file has it."""
@@ -65,9 +82,15 @@ class Receipt:
     def decoded(cls, data: builtins.bytes) -> Receipt:
         """Read one back. Raises ValueError for what is none."""
         try:
-            return cls(**json.loads(data))
-        except (TypeError, ValueError, RecursionError) as error:
+            said = json.loads(data)
+            archives = tuple(ArchiveRecord(**archive) for archive in said.pop("archives"))
+            receipt = cls(**said, archives=archives)
+            names = [path.rpartition("/")[2] for path in receipt.paths]
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"this is no receipt: {error}") from error
+        if not names or names != [archive.file_name for archive in archives]:
+            raise ValueError("this is no receipt: its archives have other names than its path says")
+        return receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +98,8 @@ class ArchiveResult:
     """What became of one channel's archive of one period.
 
     `status` is `done`, `kept` (it was there), or `failed`, with the reason in `error`. `path` is inside the target;
-    None where it failed.
+    None where it failed. With a size limit there may be more `archives` than one, numbered from `path`'s name on:
+    `bytes` is the sum of all then, and `sha256` None.
     """
 
     channel_id: str
@@ -87,6 +111,12 @@ class ArchiveResult:
     bytes: int = 0
     sha256: str | None = None
     error: str | None = None
+    archives: int = 0
+
+
+def archive_paths(first: str, count: int) -> tuple[str, ...]:
+    """The paths of a key's archives."""
+    return tuple(archive_name(first, number) for number in range(1, count + 1))
 
 
 def receipt_path(key: Key) -> str:
@@ -106,7 +136,7 @@ class Counted:
 
 
 def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | None:
-    """A key's receipt, if it and its archive are there.
+    """A key's receipt, if it and its archives are there.
 
     Raises ExportError for another key's in its place, or where its archive was deflated by another library than
     `backend`; ValueError for a file that is no receipt.
@@ -115,17 +145,12 @@ def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | Non
     if data is None:
         return None
     receipt = Receipt.decoded(data)
-    if (receipt.channel_id, receipt.period, receipt.label, receipt.digest) != (
-        key.channel_id,
-        key.period,
-        key.label,
-        key.digest,
-    ):
+    if receipt.key != key:
         raise ExportError(f"{receipt_path(key)} is another key's receipt: use another label")
     if backend not in (None, receipt.backend):
         raise ExportError(f"{receipt.path} was deflated by {receipt.backend}, not {backend}: use another label")
     # An archive that is gone is made again, whatever its receipt says.
-    return receipt if target.has(receipt.path) else None
+    return receipt if all(map(target.has, receipt.paths)) else None
 
 
 def kept(receipt: Receipt, now: Counted, zone: tzinfo) -> ArchiveResult:
@@ -171,6 +196,7 @@ def result(receipt: Receipt, status: Literal["done", "kept"]) -> ArchiveResult:
         conversations=receipt.conversations,
         bytes=receipt.bytes,
         sha256=receipt.sha256,
+        archives=len(receipt.archives),
     )
 
 

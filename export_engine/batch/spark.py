@@ -46,7 +46,7 @@ _KEYS = ("channel_id", "conversation_id", "message_id")
 
 _RESULT = (
     "channel_id string, period string, status string, path string, rows long, conversations long, bytes long, "
-    "sha256 string, error string"
+    "sha256 string, error string, archives long"
 )
 _RESULT_SCHEMA = pa.schema(
     [

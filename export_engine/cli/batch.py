@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -19,12 +20,12 @@ from rich.progress import Progress as Display
 from export_engine.batch.plan import BatchPlan, PeriodKind
 from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, SOME_FAILED, Command, failed, size_text
 from export_engine.cli.inputs import Inputs, lake_options
-from export_engine.cli.options import environment_option, export_options
+from export_engine.cli.options import environment_option, export_options, max_archive_size_option
 from export_engine.engine import backend_name
 from export_engine.inspect import printable
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
-from export_engine.verify import verify_archive
+from export_engine.verify import verify_archives
 
 if TYPE_CHECKING:
     from export_engine.batch.lake import Lake, LakeCounts
@@ -60,12 +61,13 @@ def verify(target: str, deep: bool) -> int:
     return DONE if found.ok else PROBLEMS
 
 
-def _deep(receipt: Receipt, chunks: Iterable[bytes]) -> Iterator[str]:
+def _deep(receipt: Receipt, archives: Sequence[Iterable[bytes]]) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="export-engine-verify-") as folder:
-        path = Path(folder) / "archive.zip"
-        with path.open("wb") as file:
-            file.writelines(chunks)
-        found = verify_archive(path)
+        paths = [Path(folder) / one.file_name for one in receipt.archives]
+        for path, chunks in zip(paths, archives, strict=True):
+            with path.open("wb") as file:
+                file.writelines(chunks)
+        found = verify_archives(paths)
     yield from found.problems
     if (found.rows, found.conversations) != (receipt.rows, receipt.conversations):
         yield (
@@ -129,6 +131,7 @@ class _Batch(Command):
     help="How many small archives are made side by side.",
 )
 @export_options(environment=True)
+@max_archive_size_option
 @click.option("--dry-run", is_flag=True, help="Count, and export nothing.")
 @click.option(
     "--results",
@@ -146,6 +149,7 @@ def batch(
     layout: str,
     channels: Path | None,
     parallel: int,
+    max_archive_size: str | None,
     options: ExportOptions,
     dry_run: bool,
     results: Path | None,
@@ -161,6 +165,7 @@ def batch(
     """
     if results is not None and results.suffix not in {".jsonl", ".parquet"}:
         raise click.UsageError(f"--results {results}: write a name that ends in .jsonl or .parquet")
+    options = replace(options, max_archive_size=max_archive_size)
     plan = BatchPlan(
         target=target,
         date_range=DateRange(start.date(), end.date()),

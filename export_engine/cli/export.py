@@ -16,7 +16,7 @@ from rich.text import Text
 
 from export_engine.cli.common import EPILOG, Command, minute_text, size_text
 from export_engine.cli.inputs import Inputs, input_options
-from export_engine.cli.options import export_options
+from export_engine.cli.options import export_options, max_archive_size_option
 from export_engine.cli.signals import SIGNALS
 from export_engine.engine import Export, export_conversations
 from export_engine.inspect import printable
@@ -51,6 +51,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
     help="Replace files that exist: regular files alone, and of a symbolic link what it leads to.",
 )
 @export_options(environment=False)
+@max_archive_size_option
 @click.option(
     "--manifest", metavar="PLACE", help="Also list the CSVs in a .jsonl or .parquet file, here or in the store."
 )
@@ -68,12 +69,14 @@ def export(
     manifest: str | None,
     export_id: str | None,
     quiet: bool,
+    max_archive_size: str | None,
     options: ExportOptions,
 ) -> None:
     """Export a channel's conversations.
 
     Those with messages in a range of days become one ZIP with a CSV each. The archive is called
-    <channel>_<YYYY-MM>_<id>.zip unless --output says otherwise.
+    <channel>_<YYYY-MM>_<id>.zip unless --output says otherwise. With --max-archive-size there may be more: they get a
+    number, <id>-2.zip and so on.
 
     INPUT is a file, or - for standard input: CSV, JSON Lines or an Arrow IPC stream, which may also be pipes and
     compressed (gzip, zstd, bz2), or Parquet or an Arrow IPC file. Several are read one after the other; the rows of a
@@ -84,6 +87,8 @@ def export(
     to_stdout = target == "-"
     if to_stdout and manifest:
         raise click.UsageError("--manifest needs an archive in a file: give --output a path")
+    if to_stdout and max_archive_size:
+        raise click.UsageError("--max-archive-size needs files, and stdout is one stream: give --output a path")
     if to_stdout and sys.stdout.isatty():
         raise click.UsageError("an archive would garble the terminal: redirect stdout, or give --output a path")
     with _export_display(quiet=quiet) as on_progress:
@@ -91,7 +96,7 @@ def export(
             inputs.source(),
             channel=Channel(channel_name, channel_phone, channel_id),
             date_range=DateRange(start.date(), end.date() if end else date.max),
-            options=replace(options, sha256=not quiet),
+            options=replace(options, sha256=not quiet, max_archive_size=max_archive_size),
             export_id=export_id,
             on_progress=on_progress,
         )
@@ -137,11 +142,18 @@ def _summary(where: str, report: ExportReport) -> str:
         f"{report.csv_bytes / report.bytes:.2f}:1",
         "time": f"{report.elapsed:.2f} s, {rate:,.0f} messages/s, {report.backend}",
         "sha256": report.sha256,
+        "archives": f"{len(report.archives):,}, the others beside it" if len(report.archives) > 1 else "",
         "replaced": f"{report.replaced_surrogates:,} lone surrogates by U+FFFD" if report.replaced_surrogates else "",
         "ignored": f"columns {', '.join(report.ignored_columns)}" if report.ignored_columns else "",
         "split": f"conversations {', '.join(report.split)}" if report.split else "",
     }
-    return "\n".join([printable(where), *(f"  {name:13}  {printable(fact)}" for name, fact in facts.items() if fact)])
+    lines = [f"  {name:13}  {printable(fact)}" for name, fact in facts.items() if fact]
+    if len(report.archives) > 1:
+        lines += [
+            f"  {printable(one.file_name)}  {one.members:,} CSVs, {size_text(one.bytes)}, sha256 {one.sha256}"
+            for one in report.archives
+        ]
+    return "\n".join([printable(where), *lines])
 
 
 class _Known(TextColumn):

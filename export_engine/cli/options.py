@@ -19,7 +19,7 @@ from export_engine.options import (
     RangeBy,
 )
 
-__all__ = ["environment_option", "export_options", "with_options"]
+__all__ = ["environment_option", "export_options", "max_archive_size_option", "with_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Option = Callable[..., Callable[[_Command], _Command]]
@@ -29,6 +29,15 @@ def environment_option(flag: str, **more: Any) -> Callable[[_Command], _Command]
     """An option that the environment may give too: what an argument says, every user of the machine can read."""
     variable = f"EXPORT_ENGINE_{flag.strip('-').replace('-', '_').upper()}"
     return click.option(flag, envvar=variable, show_envvar=True, **more)
+
+
+#: For what writes files: the job of a service is one archive.
+max_archive_size_option = click.option(
+    "--max-archive-size",
+    metavar="SIZE",
+    help="The most bytes of an archive, such as 500MB, 2GB or 1GiB; what would grow past it goes on in another, cut "
+    "between CSVs (default: one archive of any size).",
+)
 
 
 def with_options(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:

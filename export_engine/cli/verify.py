@@ -15,21 +15,23 @@ from rich.progress import Progress as Display
 from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, size_text
 from export_engine.inspect import printable
 from export_engine.options import CsvDialect
-from export_engine.verify import Verification, verify_archive
+from export_engine.verify import Verification, verify_archives
 
 __all__ = ["verify"]
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("archive", type=FILE)
+@click.argument("archives", metavar="ARCHIVE...", type=FILE, nargs=-1, required=True)
 @click.option("--manifest", type=FILE, help="The manifest written with the archive (.jsonl or .parquet).")
-def verify(archive: Path, manifest: Path | None) -> int:
+def verify(archives: tuple[Path, ...], manifest: Path | None) -> int:
     """Check an archive, to every row in it.
 
-    That is every field of the ZIP, the names, each CSV's rows, and whether a manifest says the same.
+    That is every field of the ZIP, the names, each CSV's rows, and whether a manifest says the same. Several archives
+    of one export (x.zip, x-2.zip ...) are checked together: no name is in two of them. A manifest that names them all
+    stands for them all: give the first.
     """
     with _verify_display() as progress:
-        found = verify_archive(archive, manifest, progress=progress)
+        found = verify_archives(archives, manifest, progress=progress)
     click.echo(
         f"{found.members:,} CSVs, {found.conversations:,} conversations, {found.rows:,} messages, "
         f"{size_text(found.bytes)}: {'no problems' if found.ok else 'problems found'}"

@@ -99,6 +99,8 @@ class Worker:
       no job there is.
     - `keep_jobs`: how long a job is known after its end; then it is forgotten, with the address of its e-mail.
     - `observe`: called with each `JobEvent`, see `Observer`; what it raises is logged.
+
+    Raises OptionError for options with `max_archive_size`: a job's link leads to one archive.
     """
 
     def __init__(
@@ -125,6 +127,11 @@ class Worker:
     ) -> None:
         if lease <= timedelta(0):
             raise OptionError(f"a lease of {lease} has run out at once: give a longer one", option="lease")
+        if options is not None and options.max_archive_size is not None:
+            raise OptionError(
+                "a job's export is one ZIP, and its link leads there: leave max_archive_size out",
+                option="max_archive_size",
+            )
         parts = Parts(directory, source, archives, options or ExportOptions())
         self._runs = Runs(parts, max_run=max_run, max_silence=max_silence)
         self._store, self._archives, self._clock, self._observe = store, archives, clock, observe

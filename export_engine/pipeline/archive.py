@@ -84,6 +84,12 @@ _CENTRAL = np.dtype(
 _OFFSET_AT = 42
 # zip64 extended information (APPNOTE 4.5.3) with the one field that can overflow here: id, length, offset.
 _ZIP64_OFFSET = struct.Struct("<2HQ")
+_ZIP64_EXTRA = _ZIP64_OFFSET.size
+# Bytes of a data descriptor (APPNOTE 4.3.9, with its signature), and of what ends an archive: the end record (4.3.16)
+# and, where it is needed, the zip64 end record and its locator (4.3.14, 4.3.15).
+_DESCRIPTOR = 16
+_END = 22
+_ZIP64_END = 56 + 20
 
 
 @dataclass(slots=True)
@@ -255,14 +261,41 @@ class Archive:
         self.position = 0
         self.members = 0
         self._directory: list[bytes] = []
+        self._directory_bytes = 0
         self._streamed_from = 0
+
+    def size_with(self, packed: Packed, start: int, stop: int) -> int:
+        """The size of the whole file if it had members `start` to `stop` of those as well, and then ended.
+
+        `packed` are offsets that are relative; the zip64 records that theirs need in this place are counted.
+        """
+        count = len(packed.starts)
+        local = [int(packed.starts[at]) if at < count else len(packed.local) for at in (start, stop)]
+        central = [int(packed.fields[at]) - _OFFSET_AT if at < count else len(packed.central) for at in (start, stop)]
+        # Offsets ascend: those that overflow are the last.
+        far = int(np.searchsorted(packed.starts[start:stop], LIMIT_32 - self.position + local[0]))
+        return _size(
+            self.position + local[1] - local[0],
+            self._directory_bytes + central[1] - central[0] + _ZIP64_EXTRA * (stop - start - far),
+            self.members + stop - start,
+        )
+
+    def size_with_streamed(self, member: Members, deflated_bytes: int) -> int:
+        """The same with one streamed member of so many deflated bytes."""
+        (name,) = member.names
+        extra = _ZIP64_EXTRA if self.position >= LIMIT_32 else 0
+        length = len(name.encode())
+        return _size(
+            self.position + _LOCAL.itemsize + length + deflated_bytes + _DESCRIPTOR,
+            self._directory_bytes + _CENTRAL.itemsize + length + extra,
+            self.members + 1,
+        )
 
     def add(self, packed: Packed, members: Members, data: bytes) -> bytes:
         """Append members that `pack` has laid out; they are laid out again where zip64 is needed."""
         if self.position + len(packed.local) >= LIMIT_32:
             packed = pack(members, data, base=self.position)
-        self._directory.append(_placed(packed, self.position))
-        self.members += len(members)
+        self._note(_placed(packed, self.position), len(members))
         return self.stream(packed.local)
 
     def begin(self, member: Members) -> bytes:
@@ -281,14 +314,24 @@ class Archive:
         """End the member begun, whose CRC-32 and sizes are now known: its data descriptor."""
         name, is_ascii = _names(member.names)
         fixed, extras = _central(member, name.stops, is_ascii, np.array([self._streamed_from]))
-        self._directory.append(_joined(_fixed(fixed), name, *extras))
-        self.members += 1
+        self._note(_joined(_fixed(fixed), name, *extras), 1)
         return self.stream(_descriptor(member, 0))
 
     def finish(self) -> Iterator[bytes]:
         """The central directory and the end of the archive, in chunks."""
         for chunk in _Footer(self._directory, self.members, self.position):
             yield self.stream(chunk)
+
+    def _note(self, records: bytes, members: int) -> None:
+        """Keep central records."""
+        self._directory.append(records)
+        self._directory_bytes += len(records)
+        self.members += members
+
+
+def _size(position: int, directory: int, members: int) -> int:
+    """The size of a whole file, of what stands before its directory, that, and how many members there are."""
+    return position + directory + _END + (_ZIP64_END if position >= LIMIT_32 or members >= LIMIT_16 else 0)
 
 
 def _placed(packed: Packed, base: int) -> bytes:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from export_engine.pipeline.grouping import Group, groups
 from export_engine.pipeline.long import LongConversation, Piece
 from export_engine.pipeline.members import MemberSpec, Rendered, build, render_rows
+from export_engine.pipeline.sets import Cut
 from export_engine.pipeline.workers import Workers
 from export_engine.pipeline.writer import Event, WholeMembers, Writer
 from export_engine.schema import MAX_BATCH_BYTES, MAX_BATCH_ROWS
@@ -59,11 +60,11 @@ class Pipeline:
         self._ahead, self._room = (0, 0) if threads == 1 else (threads, (threads + 2) * max_bytes)
         self._long: LongConversation
 
-    def chunks(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
-        """The whole archive, from the rows of a source."""
+    def chunks(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes | Cut]:
+        """The whole archive, from the rows of a source; of a set each, with a cut between one and the next."""
         yield from self.chunks_of(groups(batches, self._max_rows, self._max_bytes))
 
-    def chunks_of(self, made: Iterable[Group]) -> Iterator[bytes]:
+    def chunks_of(self, made: Iterable[Group]) -> Iterator[bytes | Cut]:
         """The same from groups that were made with this pipeline's bounds."""
         for group in made:
             self._read += group.batch.num_rows
@@ -72,7 +73,7 @@ class Pipeline:
             yield from self._write(self._room)
         self._plan(0)
         yield from self._write(0)
-        yield from self._writer.archive.finish()
+        yield from self._writer.archives.finish()
         self._writer.tell(self._read)
 
     def _admit(self, group: Group) -> None:
@@ -109,7 +110,7 @@ class Pipeline:
                 self._events.append(event)
                 self._weight += _weight(event)
 
-    def _write(self, room: int) -> Iterator[bytes]:
+    def _write(self, room: int) -> Iterator[bytes | Cut]:
         """Have events written, oldest first, until at most `room` bytes of work are left."""
         while self._events and (self._weight > room or not room):
             event = self._events.popleft()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from export_engine.errors import RowError
-from export_engine.pipeline.archive import Archive, Members, pack
+from export_engine.pipeline.archive import Members, pack
 from export_engine.pipeline.deflate import DEFLATED
 from export_engine.pipeline.digests import digests
 from export_engine.pipeline.long import (
@@ -26,6 +26,7 @@ from export_engine.pipeline.long import (
 )
 from export_engine.pipeline.members import MemberBatch, MemberSpec
 from export_engine.pipeline.naming import part
+from export_engine.pipeline.sets import ArchiveSet, Cut
 from export_engine.pipeline.uniqueness import Uniqueness
 from export_engine.report import MemberRecord, Progress
 from export_engine.times import instant
@@ -86,17 +87,21 @@ class _Member:
 
 
 class Writer:
-    """An archive, what is in it, and the listeners to tell."""
+    """An archive, or a set of them, what is in it, and the listeners to tell.
+
+    `archives` are those to write to (one of any size by default). No two of their members have one name.
+    """
 
     def __init__(
         self,
         spec: MemberSpec,
         *,
+        archives: ArchiveSet | None = None,
         on_member: Callable[[MemberRecord], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> None:
         self.totals = Totals()
-        self.archive = Archive()
+        self.archives = archives or ArchiveSet()
         self._spec = spec
         self._on_member = on_member
         self._on_progress = on_progress
@@ -107,11 +112,11 @@ class Writer:
     def tell(self, rows_read: int) -> None:
         """Report progress."""
         if self._on_progress is not None:
-            archive = self.archive
-            self._on_progress(Progress(rows_read, self.totals.rows, archive.members, archive.position))
+            archives = self.archives
+            self._on_progress(Progress(rows_read, self.totals.rows, archives.members, archives.position))
 
-    def write(self, event: Event) -> Iterator[bytes]:
-        """Take the next event; the archive's bytes that follow from it.
+    def write(self, event: Event) -> Iterator[bytes | Cut]:
+        """Take the next event; the archives' bytes that follow from it.
 
         Raises GroupingError for a conversation that was there before, RowError for a message that would change a name
         already written, and what the event's task raises.
@@ -131,7 +136,7 @@ class Writer:
             case MemberEnds():
                 yield from self._end_member(event)
 
-    def _write_whole(self, built: MemberBatch) -> Iterator[bytes]:
+    def _write_whole(self, built: MemberBatch) -> Iterator[bytes | Cut]:
         self._unique.see(built.all_ids, built.id_digests)
         members, rows, totals = built.members, built.rows, self.totals
         if not len(members):
@@ -141,7 +146,8 @@ class Writer:
         if claimed is not None:
             members = replace(members, names=claimed)
             packed = pack(members, built.data)
-        yield self.archive.add(packed, members, built.data)
+        number, cuts = self.archives.number, self.archives.cuts(packed)
+        yield from self.archives.add(packed, members, built.data, cuts)
         totals.rows += len(rows.us)
         totals.conversations += len(members)
         totals.csv_bytes += int(members.csv_bytes.sum())
@@ -150,18 +156,19 @@ class Writer:
             totals.widen(int(rows.us.min()), int(rows.us.max()))
         if self._on_member is not None:
             counts = np.diff(rows.bounds).tolist()
-            columns = (members.csv_bytes, members.deflated_bytes, members.crc32s, rows.first, rows.last)
-            for name, id_, count, csv_bytes, deflated_bytes, crc32, first, last, hash_ in zip(
+            numbers = number + np.searchsorted(cuts, np.arange(len(members)), side="right")
+            columns = (members.csv_bytes, members.deflated_bytes, members.crc32s, rows.first, rows.last, numbers)
+            for name, id_, count, csv_bytes, deflated_bytes, crc32, first, last, archive, hash_ in zip(
                 members.names, rows.ids, counts, *(column.tolist() for column in columns), built.hashes, strict=True
             ):
                 begun, ended = (instant(first), instant(last)) if count else (None, None)
                 self._on_member(
-                    MemberRecord(name, id_, 1, count, csv_bytes, deflated_bytes, crc32, begun, ended, hash_)
+                    MemberRecord(name, id_, 1, count, csv_bytes, deflated_bytes, crc32, begun, ended, hash_, archive)
                 )
 
     # --- long conversations ------------------------------------------------------------------------------------------
 
-    def _write_piece(self, piece: Piece) -> Iterator[bytes]:
+    def _write_piece(self, piece: Piece) -> Iterator[bytes | Cut]:
         """Write a piece of the member, or hold it."""
         member = self._member
         self._hold_to(piece.creation)
@@ -170,17 +177,17 @@ class Writer:
         data = piece.deflated()
         member.deflated_bytes += len(data)
         if member.streamed:
-            yield self.archive.stream(data)
+            yield from self.archives.stream(data)
             return
         member.held.append(data)
         if member.deflated_bytes > self._spec.spool_limit:
             held, member.held = member.held, []
             if self._name(piece.creation):
                 member.streamed = True
-                yield self.archive.begin(self._facts())
-                yield self.archive.stream(b"".join(held))
+                yield from self.archives.begin(self._facts())
+                yield from self.archives.stream(b"".join(held))
 
-    def _end_member(self, ended: MemberEnds) -> Iterator[bytes]:
+    def _end_member(self, ended: MemberEnds) -> Iterator[bytes | Cut]:
         """Write what is left of the member."""
         member, conversation = self._member, self._conversation
         self._hold_to(ended.creation)
@@ -188,10 +195,11 @@ class Writer:
             return
         facts = self._facts(ended)
         if member.streamed:
-            yield self.archive.end(facts)
+            yield from self.archives.end(facts)
         else:
             data = b"".join(member.held)
-            yield self.archive.add(pack(facts, data), facts, data)
+            packed = pack(facts, data)
+            yield from self.archives.add(packed, facts, data, self.archives.cuts(packed))
         totals, id_ = self.totals, conversation.begun.conversation_id
         totals.rows += ended.rows
         totals.conversations += member.part == 1
@@ -214,6 +222,7 @@ class Writer:
                     first_time=None if ended.first is None else instant(ended.first),
                     last_time=None if ended.last is None else instant(ended.last),
                     sha256=ended.sha256,
+                    archive=self.archives.number,
                 )
             )
 

@@ -11,11 +11,11 @@ A sink of your own is a loop over a `Streamable`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Generator, Iterator
+from typing import IO, TYPE_CHECKING, Protocol
 
 from export_engine.door import door
-from export_engine.report import MemberRecord
+from export_engine.report import ExportReport, MemberRecord
 
 if TYPE_CHECKING:
     from export_engine.sinks.file import write_archive
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MANIFEST_SCHEMA",
     "PART_SIZE",
+    "Splittable",
     "Streamable",
     "download_headers",
     "open_manifest",
@@ -51,7 +52,8 @@ _LOADED_WHEN_USED = {
 class Streamable(Protocol):
     """What a sink needs of an export: its name, its bytes, and its members' records if they are wanted.
 
-    If it also has `inputs`, the paths of the files that it reads, no file sink writes over one of them.
+    If it also has `inputs`, the paths of the files that it reads, no file sink writes over one of them. If it has a
+    `max_archive_size` that is not None, it is `Splittable`.
     """
 
     file_name: str
@@ -62,6 +64,27 @@ class Streamable(Protocol):
 
     def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
         """Have `listener` called with each member's record; to be asked for before the first byte."""
+        ...
+
+
+class Splittable(Streamable, Protocol):
+    """What a sink needs of an export that may be several archives, all under `max_archive_size` bytes."""
+
+    @property
+    def max_archive_size(self) -> int | None:
+        """The limit; None for one archive of any size."""
+        ...
+
+    @property
+    def report(self) -> ExportReport:
+        """What was exported, after the end."""
+        ...
+
+    def archives(self, file_name: str, *, spool: Callable[[], IO[bytes]]) -> Generator[Iterator[bytes], None, None]:
+        """Yield each archive's bytes, once; `file_name` is the first's, `spool` opens a file that is gone when closed.
+
+        Each archive is taken to its end before the next is asked for.
+        """
         ...
 
 

@@ -17,14 +17,16 @@ import secrets
 import stat
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO
 
 from export_engine.errors import ArchiveError, OptionError
+from export_engine.report import archive_name
 from export_engine.sinks import Streamable
-from export_engine.sinks.whole import write_whole
+from export_engine.sinks.whole import HEAD, refuse_foreign, write_whole
 
 __all__ = ["FilePlace", "write_archive"]
 
@@ -50,6 +52,11 @@ def write_archive(
     or the file's own path. `manifest` is where the members' records go: JSON Lines, or Parquet if it ends in
     `.parquet`; it appears just before the archive.
 
+    An export with `max_archive_size` may be several archives: the others are `x-2.zip`, `x-3.zip` ... beside `x.zip`.
+    All are written in full before one of them has its name, and the first gets its last. With `overwrite` an older set
+    is replaced, and what it had more is removed; without it, or where a file of such a name does not begin as this
+    engine's archives do, nothing is touched. (An export of one archive does not look for numbers.)
+
     Files that exist are replaced only with `overwrite`. A new file has the permissions that the umask leaves; one that
     replaces another has the other's, but belongs to whoever writes it.
 
@@ -63,13 +70,12 @@ def write_archive(
     inputs = inputs_of(export)
     folder = _is_folder(target)
     path = Path(target) / export.file_name if folder else Path(target)
-    archive = FilePlace(path, overwrite=overwrite, inputs=inputs)
+    archives = _FilePlaces(path, overwrite=overwrite, inputs=inputs)
     listed = None if manifest is None else FilePlace(Path(manifest), overwrite=overwrite, inputs=inputs)
     if folder:
         path.parent.mkdir(parents=True, exist_ok=True)
-    if listed is not None and archive.same(listed):
-        raise ArchiveError(f"{path} is to be the archive and the manifest: give each a path of its own")
-    write_whole(export, archive, listed, suffix=Path(manifest or "").suffix)
+    archives.keep_from(listed)
+    write_whole(export, archives, listed, suffix=Path(manifest or "").suffix)
     return path
 
 
@@ -100,6 +106,59 @@ def _is_folder(target: str | os.PathLike[str]) -> bool:
     return True
 
 
+class _FilePlaces:
+    """Files beside each other; see `export_engine.sinks.whole.Places`. Raises as the first `FilePlace` does."""
+
+    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[_Input]) -> None:
+        self.file_name = path.name
+        self._path = path
+        self._overwrite = overwrite
+        self._inputs = tuple(inputs)
+        self._first = FilePlace(path, overwrite=overwrite, inputs=self._inputs)
+        self._listed: FilePlace | None = None
+
+    def keep_from(self, listed: FilePlace | None) -> None:
+        """Refuse the manifest's place as an archive's."""
+        self._listed = listed
+        self._refuse_listed(self._first, self._path)
+
+    def place(self, number: int) -> FilePlace:
+        """The file of a number; another's is not replaced."""
+        if number == 1:
+            return self._first
+        path = self._numbered(number)
+        if self._overwrite:
+            self._refuse_foreign(path)
+        place = FilePlace(path, overwrite=self._overwrite, inputs=self._inputs)
+        self._refuse_listed(place, path)
+        return place
+
+    def older(self, number: int) -> Callable[[], object] | None:
+        """A file that is there, if it may be replaced."""
+        path = self._numbered(number)
+        if _stat(path, strict=True) is None:
+            return None
+        self.place(number)
+        return path.unlink
+
+    def spool(self) -> IO[bytes]:
+        """On the disk that the archives are on."""
+        return TemporaryFile(dir=self._path.parent)
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(archive_name(self._path.name, number))
+
+    def _refuse_foreign(self, path: Path) -> None:
+        there = _stat(path, strict=True)
+        if there is not None and stat.S_ISREG(there.st_mode):
+            with path.open("rb") as file:
+                refuse_foreign(str(path), file.read(HEAD))
+
+    def _refuse_listed(self, place: FilePlace, path: Path) -> None:
+        if self._listed is not None and place.same(self._listed):
+            raise ArchiveError(f"{path} is to be the archive and the manifest: give each a path of its own")
+
+
 class FilePlace:
     """A file in the making; see `export_engine.sinks.whole.Place`.
 
@@ -113,6 +172,7 @@ class FilePlace:
         self._file: BinaryIO | None = None
         self._part: Path | None = None
         self._replaces = False
+        self._identity: os.stat_result | None = None
         self._finished: os.stat_result | None = None
         there = _stat(path, strict=True)
         if there is not None:
@@ -157,16 +217,23 @@ class FilePlace:
         except OSError as error:
             raise self._named(error) from None
 
-    def finish(self) -> None:
-        """Give the file its name, in one step."""
-        file, part = self._file, self._part
-        assert file is not None and part is not None  # noqa: S101, PT018  # it has begun
+    def complete(self) -> None:
+        """Sync the file, and close it."""
+        file = self._file
+        assert file is not None  # noqa: S101  # it has begun
         try:
             file.flush()
             os.fsync(file.fileno())
-            identity = os.fstat(file.fileno())
+            self._identity = os.fstat(file.fileno())
             file.close()
-            self._name(part, identity)
+        except OSError as error:
+            raise self._named(error) from None
+
+    def finish(self) -> None:
+        """Give the file its name, in one step."""
+        assert self._part is not None and self._identity is not None  # noqa: S101, PT018  # it is complete
+        try:
+            self._name(self._part, self._identity)
         except OSError as error:
             raise self._named(error) from None
         with suppress(OSError):  # where the platform can

@@ -22,10 +22,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -38,10 +39,11 @@ except ModuleNotFoundError as error:
     ) from None
 
 from export_engine.errors import ArchiveError, OptionError
+from export_engine.report import archive_name
 from export_engine.sinks import Streamable
 from export_engine.sinks.file import FilePlace, inputs_of, write_archive
 from export_engine.sinks.headers import download_headers
-from export_engine.sinks.whole import write_whole
+from export_engine.sinks.whole import HEAD, refuse_foreign, write_whole
 
 if TYPE_CHECKING:  # obstore has these for type checkers alone
     from obstore import Attributes, WritableFile
@@ -105,10 +107,17 @@ def write_object(
     an upload in parts. `attributes` are the object's headers, such as `Content-Type` (a directory has none and refuses
     them). `part_size` is in bytes; S3 takes none under 5 MiB but the last. An export below it goes up in one request.
 
+    An export with `max_archive_size` may be several objects, `x-2.zip`, `x-3.zip` ... beside `x.zip`. Each of the
+    others appears when it is complete, since an upload that is held open holds memory; the first appears last, and
+    without it there is no set. A failure deletes them. With `overwrite` an older set is replaced, and what it had more
+    is deleted; a failure then may leave it without those that had been replaced by then. An object of such a name that
+    does not begin as this engine's archives do is refused.
+
     Raises ArchiveError if the object exists, OSError or one of `obstore.exceptions` from the store, and whatever the
     export raises.
     """
-    write_whole(export, _ObjectPlace(store, path, overwrite=overwrite, attributes=attributes, part_size=part_size))
+    places = _ObjectPlaces(store, path, overwrite=overwrite, attributes=lambda _: attributes, part_size=part_size)
+    write_whole(export, places)
 
 
 def upload_archive(
@@ -139,16 +148,15 @@ def upload_archive(
         local = Path(_local(manifest, "manifest"))
     if store is None and target.lower().startswith("file:"):
         return str(write_archive(export, _local(target, "target"), overwrite=overwrite, manifest=local))
-    archive = _place(target, "target", store, overwrite=overwrite, name=export.file_name)
+    archives = _places(target, "target", store, overwrite=overwrite, name=export.file_name)
     listed: _ObjectPlace | FilePlace | None = None
     if isinstance(local, str) and (store is not None or "://" in local):
-        listed = _place(local, "manifest", store, overwrite=overwrite)
-        if listed.shown == archive.shown:
-            raise ArchiveError(f"{archive.shown} is to be the archive and the manifest: give each a name of its own")
+        listed = _places(local, "manifest", store, overwrite=overwrite).place(1)
+        archives.keep_from(listed)
     elif local is not None:
         listed = FilePlace(Path(local), overwrite=overwrite, inputs=inputs_of(export))
-    write_whole(export, archive, listed, suffix=Path(local or "").suffix)
-    return archive.shown
+    write_whole(export, archives, listed, suffix=Path(local or "").suffix)
+    return archives.place(1).shown
 
 
 def _local(url: str, option: str) -> str:
@@ -169,10 +177,10 @@ _CREDENTIALS = {
 }
 
 
-def _place(
+def _places(
     target: str, option: str, store: ObjectStore | None, *, overwrite: bool, name: str | None = None
-) -> _ObjectPlace:
-    """The object that a URL, or a path within a store, means; `name` is what one within a prefix is called."""
+) -> _ObjectPlaces:
+    """The objects that a URL, or a path within a store, means; `name` is what one within a prefix is called."""
     bucket, path = "", target
     if store is None:
         parts = _CLOUD_URL.fullmatch(target)
@@ -197,12 +205,73 @@ def _place(
             f"{target!r} is no object's name: leave out empty parts, . and .., and what cannot be printed",
             option=option,
         )
-    attributes = download_headers(path.rpartition("/")[2]) if isinstance(store, Cloud) and option == "target" else None
-    return _ObjectPlace(store, path, overwrite=overwrite, attributes=attributes, bucket=bucket or "the store")
+    has_headers = isinstance(store, Cloud) and option == "target"
+    return _ObjectPlaces(
+        store,
+        path,
+        overwrite=overwrite,
+        attributes=lambda path: download_headers(path.rpartition("/")[2]) if has_headers else None,
+        bucket=bucket or "the store",
+    )
+
+
+class _ObjectPlaces:
+    """Objects beside each other, see `export_engine.sinks.whole.Places`; their `attributes` by their paths."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        path: str,
+        *,
+        overwrite: bool,
+        attributes: Callable[[str], Attributes | None],
+        part_size: int = PART_SIZE,
+        bucket: str | None = None,
+    ) -> None:
+        self.file_name = path.rpartition("/")[2]
+        self._store = store
+        self._path = path
+        self._overwrite = overwrite
+        self._attributes = attributes
+        self._part_size = part_size
+        self._bucket = bucket
+        self._listed: _ObjectPlace | None = None
+
+    def keep_from(self, listed: _ObjectPlace) -> None:
+        """Refuse the manifest's place as an archive's."""
+        self._listed = listed
+        self.place(1)
+
+    def place(self, number: int) -> _ObjectPlace:
+        """The object of a number; another's is not replaced."""
+        path = archive_name(self._path, number)
+        place = _ObjectPlace(
+            self._store,
+            path,
+            overwrite=self._overwrite,
+            attributes=self._attributes(path),
+            part_size=self._part_size,
+            bucket=self._bucket,
+            numbered=number > 1,
+        )
+        if self._listed is not None and self._listed.shown == place.shown:
+            raise ArchiveError(f"{place.shown} is to be the archive and the manifest: give each a name of its own")
+        return place
+
+    def older(self, number: int) -> Callable[[], object] | None:
+        """An object that is there, if it may be replaced."""
+        return self.place(number).older()
+
+    def spool(self) -> IO[bytes]:
+        """Where the system has its temporary files."""
+        return TemporaryFile()
 
 
 class _ObjectPlace:
     """An object in the making; see `export_engine.sinks.whole.Place`.
+
+    One that is `numbered` appears when it is complete: an upload that is held open holds its last part in memory, and
+    a set has any number of them. Because it belongs to nothing without the first, it is deleted if that fails.
 
     With `bucket`, a name for where it lies, the store's errors arrive as ArchiveError with advice, else as they are.
     """
@@ -216,6 +285,7 @@ class _ObjectPlace:
         attributes: Attributes | None = None,
         part_size: int = PART_SIZE,
         bucket: str | None = None,
+        numbered: bool = False,
     ) -> None:
         self.shown = f"{bucket}/{path}" if bucket and "://" in bucket else path
         self._store = store
@@ -224,6 +294,7 @@ class _ObjectPlace:
         self._attributes = attributes
         self._part_size = part_size
         self._bucket = bucket
+        self._numbered = numbered
         self._writer: WritableFile | None = None
         self._finished = False
 
@@ -231,6 +302,8 @@ class _ObjectPlace:
         """Look the name up, unless it may be taken; the upload begins with the first part."""
         with self._advising():
             self._refuse_taken()
+            if self._numbered and self._overwrite:
+                self._refuse_foreign()
             self._writer = obstore.open_writer(
                 self._store,
                 self._path,
@@ -247,25 +320,55 @@ class _ObjectPlace:
         except Exception as error:  # noqa: BLE001  # sorted there
             self._told(error)
 
+    def complete(self) -> None:
+        """Have a numbered one appear."""
+        if self._numbered:
+            self.finish()
+
     def finish(self) -> None:
         """Send the last part, and the request that has the object appear."""
         assert self._writer is not None  # noqa: S101  # it has begun
+        if self._finished:
+            return
         with self._advising():
             self._refuse_taken()
             self._writer.close()
         self._finished = True
 
     def abandon(self, error: BaseException, /) -> None:
-        """Abort the upload; an object that has appeared is deleted, unless it may have replaced one."""
+        """Abort the upload; an object that has appeared is deleted, unless it may have replaced one.
+
+        A numbered one is deleted all the same: beside an older first archive it would pass for a part of that set.
+        """
         writer = self._writer
         try:
             if self._finished:
-                if not self._overwrite:
+                if self._numbered or not self._overwrite:
                     obstore.delete(self._store, self._path)
             elif writer is not None and not writer.closed():  # closing that failed has aborted already
                 writer.__exit__(type(error), error, error.__traceback__)
         except Exception as why:  # noqa: BLE001  # whatever it is, it is told, and must not hide what came first
             error.add_note(f"The upload could not be aborted and may have left parts in the store: {_first_line(why)}")
+
+    def older(self) -> Callable[[], object] | None:
+        """What deletes the object that is there; None if none is. Raises ArchiveError for one not to be replaced."""
+        with self._advising():
+            self._refuse_taken()
+            there = self._refuse_foreign()
+        return self._delete if there else None
+
+    def _delete(self) -> None:
+        with self._advising():
+            obstore.delete(self._store, self._path)
+
+    def _refuse_foreign(self) -> bool:
+        """Whether an object is there. Raises ArchiveError for one that is no archive of a set."""
+        try:
+            head = bytes(obstore.get(self._store, self._path, options={"range": (0, HEAD)}).bytes())
+        except FileNotFoundError:
+            return False
+        refuse_foreign(self.shown, head)
+        return True
 
     def _refuse_taken(self) -> None:
         if self._overwrite:

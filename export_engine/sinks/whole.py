@@ -1,24 +1,34 @@
-"""An archive and the list of its members in the places where they are to appear: both whole, or neither.
+"""An export's archives and the list of their members in the places where they are to appear: all whole, or none.
 
-A place takes bytes and shows them under its name at the end. The list appears just before the archive, so that where
-the archive is, everything is.
+A place takes bytes and shows them under its name at the end. The first archive appears last, just after the list: where
+it is, everything is.
+
+An export with `max_archive_size` may be a set of archives: the first has the name that was asked for, the others that
+name and a number, `x-2.zip`, `x-3.zip` (see `report.archive_name`). So what stands under those names belongs to the set
+for whoever reads it. An older set is replaced as a whole, those of its archives too that the new one has no use for;
+what has such a name and does not begin as this engine's archives do is somebody else's, and refused.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Generator
+import re
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, TypeGuard
 
-from export_engine.sinks import Streamable
+from export_engine.errors import ArchiveError
+from export_engine.sinks import Splittable, Streamable
 from export_engine.sinks.manifest import open_manifest
 
-__all__ = ["Place", "write_whole"]
+__all__ = ["HEAD", "Place", "Places", "refuse_foreign", "write_whole"]
 
 
 class Place(Protocol):
-    """A name under which bytes appear, all of them or none: `begin`, `write` as often as wanted, `finish`."""
+    """A name under which bytes appear, all of them or none.
+
+    `begin`, `write` as often as wanted, `complete`, `finish`.
+    """
 
     def begin(self) -> None:
         """Refuse a name that cannot be had, before anything is read; nothing appears yet."""
@@ -26,6 +36,10 @@ class Place(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Take bytes."""
+        ...
+
+    def complete(self) -> None:
+        """There are no more bytes: let go of what writing took."""
         ...
 
     def finish(self) -> None:
@@ -40,31 +54,117 @@ class Place(Protocol):
         ...
 
 
-def write_whole(export: Streamable, archive: Place, manifest: Place | None = None, *, suffix: str = "") -> None:
-    """Drive an export into a place, and its members' records into another; `suffix` tells what those are written as.
+class Places(Protocol):
+    """Where the archives of an export go, by their numbers from 1; `file_name` is what the first is called."""
 
-    Raises what the export raises and what a place raises; then both places are as they were.
+    file_name: str
+
+    def place(self, number: int) -> Place:
+        """The place of one. Raises ArchiveError where something is that is not to be replaced."""
+        ...
+
+    def older(self, number: int) -> Callable[[], object] | None:
+        """What removes an older set's archive that is there; None if nothing is.
+
+        Raises ArchiveError for what is not to be removed.
+        """
+        ...
+
+    def spool(self) -> IO[bytes]:
+        """An empty file, gone when it is closed."""
+        ...
+
+
+def write_whole(export: Streamable, archives: Places, manifest: Place | None = None, *, suffix: str = "") -> None:
+    """Drive an export into its places, and its members' records into another; `suffix` tells what those are written as.
+
+    Raises what the export raises and what a place raises; then all places are as they were.
     """
-    places = [archive] if manifest is None else [archive, manifest]
+    places: list[Place] = []
+    listed = [] if manifest is None else [manifest]
+    several = _is_set(export)
     try:
-        for place in places:
+        places.append(archives.place(1))
+        for place in [*places, *listed]:
             place.begin()
-        with ExitStack() as stack:
-            if manifest is not None:
-                export.listen(stack.enter_context(open_manifest(suffix, _Writable(manifest))), sha256=True)
-            for chunk in stack.enter_context(closing(_chunks(export))):
-                archive.write(chunk)
-        for place in reversed(places):
+        if several:
+            _older(archives, 2)  # what cannot be replaced is refused before anything is read
+        _write(export, archives, places, manifest, suffix)
+        for place in reversed(places[1:]):
+            place.finish()
+        if several:
+            for remove in _older(archives, len(places) + 1):
+                remove()
+        for place in [*listed, places[0]]:
             place.finish()
     except BaseException as error:
-        for place in reversed(places):
+        for place in [*listed, *reversed(places)]:
             place.abandon(error)
         raise
 
 
+def _write(export: Streamable, archives: Places, places: list[Place], manifest: Place | None, suffix: str) -> None:
+    """Write all archives, and the list of their members; the first has its place, the others get theirs in `places`."""
+    with ExitStack() as stack:
+        listener = None
+        if manifest is not None:
+            listener = stack.enter_context(open_manifest(suffix, _Writable(manifest)))
+            export.listen(listener, sha256=True)
+        for number, chunks in enumerate(stack.enter_context(closing(_each(export, archives))), 1):
+            if number > 1:
+                places.append(archives.place(number))
+                places[-1].begin()
+            for chunk in chunks:
+                places[-1].write(chunk)
+            places[-1].complete()
+        if listener is not None and _is_set(export):
+            for record in export.report.archives:
+                listener(record)
+    if manifest is not None:
+        manifest.complete()
+
+
+def _is_set(export: Streamable) -> TypeGuard[Splittable]:
+    return getattr(export, "max_archive_size", None) is not None
+
+
+def _each(export: Streamable, archives: Places) -> Generator[Iterator[bytes], None, None]:
+    """The bytes of each archive. Closing it closes the export, so that its workers stop when a write fails."""
+    if _is_set(export):
+        yield from export.archives(archives.file_name, spool=archives.spool)
+        return
+    with closing(_chunks(export)) as chunks:
+        yield chunks
+
+
 def _chunks(export: Streamable) -> Generator[bytes, None, None]:
-    """The export's bytes, as a generator: closing it closes the export, so that its workers stop when a write fails."""
     yield from export
+
+
+def _older(archives: Places, number: int) -> list[Callable[[], object]]:
+    """What removes the archives that are there already, from a number on, as far as they follow each other."""
+    found = []
+    while (remove := archives.older(number)) is not None:
+        found.append(remove)
+        number += 1
+    return found
+
+
+#: So many bytes tell whether a file is an archive of this engine's.
+HEAD = 30 + 255
+_OURS = re.compile(rb"PK\x03\x04.{26}.*--[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{6}--.*\.csv", re.DOTALL)
+
+
+def refuse_foreign(shown: str, head: bytes) -> None:
+    """Raise ArchiveError for a file that does not begin, in its first `HEAD` bytes, as this engine's archives do.
+
+    None of a set is empty but the first.
+    """
+    if not _OURS.match(head):
+        raise ArchiveError(
+            f"{shown} is no archive of conversations, and would be taken for one of this export's: move it, or choose "
+            "another place"
+        )
 
 
 class _Writable(io.RawIOBase):

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from export_engine.errors import OptionError, SourceError
+from export_engine.options import byte_count
 from export_engine.schema import MAX_BATCH_ROWS
 from export_engine.sources.urls import SCHEMES
 from export_engine.times import offset_text, zone_name
@@ -51,8 +51,6 @@ __all__ = [
 #: What DuckDB may hold by default before it spills; the process takes about twice that.
 MEMORY_LIMIT = "256MB"
 
-_MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)", re.IGNORECASE)
-
 
 @contextmanager
 def connected(
@@ -68,11 +66,7 @@ def connected(
     default the system's place for temporary files), `threads` how many it works on (by default the processors; with one
     it is the caller's own). Raises OptionError (`memory_limit`, `spill_folder`, `timezone`).
     """
-    if not _MEMORY.fullmatch(memory_limit):
-        raise OptionError(
-            f"memory_limit {memory_limit!r} is no amount of memory: write a number with a unit, such as 500MB or 2GB",
-            option="memory_limit",
-        )
+    byte_count(memory_limit, "memory_limit")  # DuckDB reads it the same way, and says less of what is wrong
     with _private_folder(spill_folder) as folder:
         connection = duckdb.connect(
             ":memory:",

@@ -8,9 +8,9 @@ itself, to say what and where. Memory holds a group and thirty-two bytes for eac
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Protocol
@@ -31,7 +31,7 @@ from export_engine.verify.names import check_names
 from export_engine.verify.rows import Guard, MemberFacts, distinct, plain_facts, read_rows
 from export_engine.verify.uniqueness import Homes
 
-__all__ = ["MAX_PROBLEMS", "Verification", "verify_archive"]
+__all__ = ["MAX_PROBLEMS", "Verification", "verify_archive", "verify_archives"]
 
 #: How many problems are listed; the rest is only counted.
 MAX_PROBLEMS = 100
@@ -44,11 +44,11 @@ _Progress = Callable[[int, int], object]
 class Verification:
     """What was read, and every problem found, ready to print.
 
-    `bytes` is the size of the archive. `dialect` is how its CSVs are written, as far as they tell: the formula guard is
-    seen where cells have it and none lacks it, and so is that of digits; None where no CSV could be read. `formulas`
-    counts the cells that a spreadsheet may take for formulas, as nothing guards them. `warnings` are what the engine
-    writes as it was given but is hardly meant: message ids that a conversation has twice. To refuse them would cost an
-    export 3 to 10 % of its time, so they are told here, and by `check_source` beforehand.
+    `bytes` is the size of the archive, or of all in a set. `dialect` is how its CSVs are written, as far as they tell:
+    the formula guard is seen where cells have it and none lacks it, and so is that of digits; None where no CSV could
+    be read. `formulas` counts the cells that a spreadsheet may take for formulas, as nothing guards them. `warnings`
+    are what the engine writes as it was given but is hardly meant: message ids that a conversation has twice. To refuse
+    them would cost an export 3 to 10 % of its time, so they are told here, and by `check_source` beforehand.
     """
 
     members: int
@@ -80,24 +80,45 @@ def verify_archive(
     with any `ExportOptions` passes. The manifest must list the same members in the same order with the same facts.
     `progress` is called with the bytes of members read so far and those there are, packed.
 
+    An archive of a set passes alone. Where the manifest names the archives of a set (`max_archive_size`), all of them
+    are looked for beside `path` and checked together: their sizes and SHA-256, and that no name and no conversation is
+    in two of them.
+
     Damage is reported, never raised, and memory is bounded whatever the archive claims: a row of any length is read.
     Reading stops at members that overlap. Raises OSError for a file that cannot be read.
     """
-    complain, warn = _Listed("problems"), _Listed("warnings")
+    return verify_archives([path], manifest, progress=progress)
 
-    with Path(path).open("rb") as file:
-        against = None if manifest is None else Manifest(Path(manifest), complain)
-        reading = _Reading(file, against, progress, complain, lambda: complain.count < MAX_PROBLEMS, warn)
-        try:
-            reading.read()
-        except ArchiveError as error:
-            complain(str(error))
-        size = os.fstat(file.fileno()).st_size
+
+def verify_archives(
+    paths: Sequence[str | os.PathLike[str]],
+    manifest: str | os.PathLike[str] | None = None,
+    *,
+    progress: _Progress | None = None,
+) -> Verification:
+    """Check the archives of one export together, in their order, as `verify_archive` does one."""
+    complain, warn = _Listed("problems"), _Listed("warnings")
+    against = None if manifest is None else Manifest(Path(manifest), complain)
+    files = list(map(Path, paths))
+    if against is not None and against.archives:
+        named = {record.file_name for record in against.archives}
+        for file in files:
+            if file.name not in named:
+                complain(f"{file.name}: the manifest does not name it; it names {', '.join(sorted(named)[:5])}")
+        files = [files[0].with_name(record.file_name) for record in against.archives]
+    reading = _Reading(against, progress, complain, lambda: complain.count < MAX_PROBLEMS, warn)
+    total = 0
+    for number, file in enumerate(files, 1):
+        if against is not None and against.archives and not file.exists():
+            complain(f"{file.name} is missing, which the manifest names")
+            continue
+        total += reading.read_file(file, number, len(files))
+    reading.finish()
     return Verification(
         reading.members,
         reading.conversations,
         reading.rows,
-        size,
+        total,
         complain.told(),
         reading.dialect(),
         reading.guard.unsafe,
@@ -140,11 +161,12 @@ class _Hash(Protocol):
 
 
 class _Reading:
-    """An archive as far as it has been read."""
+    """An archive, or several of one export, as far as they have been read."""
+
+    _file: IO[bytes]
 
     def __init__(
         self,
-        file: IO[bytes],
         manifest: Manifest | None,
         progress: _Progress | None,
         complain: _Complain,
@@ -153,12 +175,12 @@ class _Reading:
     ) -> None:
         self.members = self.conversations = self.rows = 0
         self.guard = Guard()
-        self._file = file
         self._manifest = manifest
         self._progress = progress
-        self._complain = complain
+        self._tell_all = self._complain = complain
         self._warn = warn
-        self._homes = Homes(file, complain, listed)
+        self._homes = Homes(complain, listed)
+        self._number = 1
         self._header: bytes | None = None
         self._header_of = ""
         self._at = self._stop = 0
@@ -176,24 +198,47 @@ class _Reading:
             digits_guard=self.guard.by_digits,
         )
 
-    def read(self) -> None:
+    def read_file(self, path: Path, number: int, count: int) -> int:
+        """Read one archive, the `number`th of so many; returns its size."""
+        tell = self._tell_all
+        # Members' names say where they are; what is wrong with the directory does not.
+        self._complain = tell if count == 1 else lambda problem: tell(f"{path.name}: {problem}")
+        self._number, before = number, self.members
+        with path.open("rb") as self._file:
+            size = os.fstat(self._file.fileno()).st_size
+            self._homes.begin(path, size)
+            try:
+                self._read()
+            except ArchiveError as error:
+                self._complain(str(error))
+            if self._manifest is not None and self._manifest.archives:
+                self._file.seek(0)
+                digest = file_digest(self._file, "sha256").hexdigest()
+                self._manifest.compare_archive(self._manifest.archives[number - 1], size, digest, self.members - before)
+        return size
+
+    def finish(self) -> None:
+        """There are no more archives."""
+        self._complain = self._tell_all
+        self._homes.finish()
+        if self._manifest is not None:
+            self._manifest.finish(self._homes.has_name)
+            if self._manifest.guarded and (self._manifest.unguarded or self.guard.unsafe):
+                self._complain("some members were written with the formula guard and others without it")
+
+    def _read(self) -> None:
         """Read it all. Raises ArchiveError where it makes no sense to read on."""
         end = find_end(self._file)
-        self._stop = end.start
-        whole = True
+        self._at, self._stop = 0, end.start
+        whole, before = True, self.members
         for some in records(self._file, end, self._complain):
             self.members += len(some)
             if whole:
                 whole = self._read_records(some)
         if whole and self._at != end.start:
             self._complain(f"the directory begins at byte {end.start}, not {self._at}: a gap, an overlap or a prefix")
-        for problem in end.problems(self.members):
+        for problem in end.problems(self.members - before):
             self._complain(problem)
-        self._homes.finish()
-        if self._manifest is not None:
-            self._manifest.finish(self._homes.has_name)
-            if self._manifest.guarded and (self._manifest.unguarded or self.guard.unsafe):
-                self._complain("some members were written with the formula guard and others without it")
 
     def _read_records(self, some: Records) -> bool:
         """Read the members of some records; False where the rest cannot be read, as they overlap."""
@@ -354,7 +399,8 @@ class _Reading:
             return
         columns = (some.fixed[field].tolist() for field in ("csv_bytes", "packed_bytes", "crc32"))
         for name, read, part, csv_bytes, packed_bytes, crc32 in zip(names, found, parts, *columns, strict=True):
-            self._manifest.compare(name, _record(name, read, part, csv_bytes, packed_bytes, crc32))
+            record = _record(name, read, part, csv_bytes, packed_bytes, crc32, self._number)
+            self._manifest.compare(name, record)
 
 
 def _hashed(data: Iterator[bytes], digest: _Hash | None) -> Iterator[bytes]:
@@ -365,14 +411,14 @@ def _hashed(data: Iterator[bytes], digest: _Hash | None) -> Iterator[bytes]:
 
 
 def _record(
-    name: str, read: _Read | None, part: int, csv_bytes: int, packed_bytes: int, crc32: int
+    name: str, read: _Read | None, part: int, csv_bytes: int, packed_bytes: int, crc32: int, archive: int
 ) -> MemberRecord | None:
     if read is None:
         return None
     rows, conversation, first, last, hash_ = read
     begun, ended = (instant(us) if rows and us is not None else None for us in (first, last))
     id_ = conversation.decode(errors="backslashreplace")
-    return MemberRecord(name, id_, part, rows, csv_bytes, packed_bytes, crc32, begun, ended, hash_)
+    return MemberRecord(name, id_, part, rows, csv_bytes, packed_bytes, crc32, begun, ended, hash_, archive)
 
 
 def _groups(some: Records, sizes: NDArray[np.int64], gaps: NDArray[np.int64]) -> Iterator[slice]:

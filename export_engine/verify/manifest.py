@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from export_engine.report import MemberRecord
+from export_engine.report import ArchiveRecord, MemberRecord
 
 __all__ = ["Manifest"]
 
@@ -24,6 +24,12 @@ _KINDS: dict[str, tuple[type, ...]] = dict.fromkeys(_FIELDS, (int,)) | {
     **dict.fromkeys(("name", "conversation_id"), (str,)),
     **dict.fromkeys(("first_time", "last_time"), (datetime, type(None))),
     "sha256": (str, type(None)),
+}
+_ARCHIVE_KINDS: dict[str, tuple[type, ...]] = {
+    "file_name": (str,),
+    "bytes": (int,),
+    "sha256": (str, type(None)),
+    "members": (int,),
 }
 #: Records of a Parquet manifest in memory at a time.
 _BATCH = 8192
@@ -36,18 +42,21 @@ _UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, RecursionError, M
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", "\0", "'")
 
 _Complain = Callable[[str], object]
+_Record = TypeVar("_Record", MemberRecord, ArchiveRecord)
 
 
 class Manifest:
     """A manifest, as far as it has been compared with the archive's members.
 
-    Raises OSError for a file that cannot be opened.
+    `archives` are those that it names: none unless the export was one with a size limit. Raises OSError for a file that
+    cannot be opened.
     """
 
     def __init__(self, path: Path, complain: _Complain) -> None:
         with path.open("rb"):
             pass
         self._complain = complain
+        self.archives = self._named(path)
         self._records = self._read(path)
         # Names that one side has had and the other has not yet, with their place; None for what cannot be read.
         self._listed: dict[str, tuple[int, MemberRecord]] = {}
@@ -59,6 +68,16 @@ class Manifest:
         self._hashless = 0
         #: Members whose conversation's id shows that the formula guard was on, and off.
         self.guarded = self.unguarded = 0
+
+    def compare_archive(self, expected: ArchiveRecord, size: int, sha256: str, members: int) -> None:
+        """Hold what an archive is against what is said of it."""
+        for what, says, is_ in (
+            ("size", expected.bytes, size),
+            ("SHA-256", expected.sha256, sha256),
+            ("number of CSVs", expected.members, members),
+        ):
+            if says not in (None, is_):
+                self._complain(f"{expected.file_name}: its {what} is {is_}, but {says} in the manifest")
 
     def compare(self, name: str, actual: MemberRecord | None) -> None:
         """Hold the archive's next member against its record; None for one that cannot be read."""
@@ -128,15 +147,27 @@ class Manifest:
             if says != is_:
                 self._complain(f"{actual.name!r}: {name} is {is_}, but {says} in the manifest")
 
+    def _named(self, path: Path) -> list[ArchiveRecord]:
+        found: list[ArchiveRecord] = []
+        try:
+            for said in _archives(path):
+                record = _made(ArchiveRecord, _ARCHIVE_KINDS, said)
+                if Path(record.file_name).name != record.file_name:
+                    raise ValueError(f"{record.file_name!r} is no file's name")
+                found.append(record)
+        except _UNREADABLE as error:
+            self._complain(f"manifest: an archive's record cannot be read: {_reason(error)}")
+        return found
+
     def _read(self, path: Path) -> Iterator[tuple[int, MemberRecord]]:
         number = 0
         try:
-            for record in map(_checked, _records(path)):
+            for said in _records(path):
+                record = _made(MemberRecord, _KINDS, said)
                 number += 1
                 yield number, record
         except _UNREADABLE as error:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            self._complain(f"manifest: record {number + 1} cannot be read: {reason}")
+            self._complain(f"manifest: record {number + 1} cannot be read: {_reason(error)}")
 
 
 # The quote of the formula guard: at a text's beginning, or where a spreadsheet may begin another cell within it.
@@ -148,14 +179,35 @@ def _unguarded(text: str) -> str:
     return _GUARDS.sub(r"\1", text)
 
 
-def _checked(record: dict[str, Any]) -> MemberRecord:
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _made(kind: type[_Record], kinds: Mapping[str, tuple[type, ...]], said: dict[str, Any]) -> _Record:
     """The record of its fields. Raises TypeError for fields it does not have, or of another type."""
-    made = MemberRecord(**record)
-    for name, types in _KINDS.items():
+    made = kind(**said)
+    for name, types in kinds.items():
         value = getattr(made, name)
         if type(value) not in types:
             raise TypeError(f"{name} is {str(value)[:80]!r}")
     return made
+
+
+#: The key that the record of an archive has, and that of a member has not.
+_ARCHIVE_KEY = "file_name"
+
+
+def _archives(path: Path) -> Iterator[dict[str, Any]]:
+    """What is said of archives."""
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq  # noqa: PLC0415  # most manifests are JSON Lines
+
+        yield from json.loads((pq.read_metadata(path).metadata or {}).get(b"archives", b"[]"))
+        return
+    with path.open("rb") as lines:
+        while line := lines.readline(_LONGEST_LINE):
+            if _ARCHIVE_KEY.encode() in line and _ARCHIVE_KEY in (record := json.loads(line)):
+                yield record
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
@@ -170,6 +222,8 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as lines:
         while line := lines.readline(_LONGEST_LINE):
             record = json.loads(line)
+            if _ARCHIVE_KEY in record:
+                continue
             for key in ("first_time", "last_time"):
                 record[key] = record[key] and datetime.fromisoformat(record[key])
             yield record

@@ -5,7 +5,10 @@ Only hashes are held; where two are equal, the archive is asked whether the name
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -23,14 +26,23 @@ __all__ = ["Homes"]
 
 _CONVERSATION = COLUMN_NAMES.index("conversation_id")
 
+#: How an archive that goes on from another is called.
+_NUMBERED = re.compile(r"-[1-9][0-9]*(?:\.[^.]*)?\Z")
+
 _Complain = Callable[[str], object]
 
 
 class Homes:
-    """Names and conversations that have been there, and where."""
+    """Names and conversations that have been there, and where: in one archive, or in several of one export.
 
-    def __init__(self, file: IO[bytes], complain: _Complain, listed: Callable[[], bool]) -> None:
-        self._file = file
+    `begin` is called for each archive. Places are as if they stood one behind the other in one file.
+    """
+
+    def __init__(self, complain: _Complain, listed: Callable[[], bool]) -> None:
+        self._paths: list[Path] = []
+        self._bases: list[int] = []
+        self._stop = 0
+        self._goes_on = False
         self._complain = complain
         self._listed = listed
         self._names = Seen()
@@ -41,12 +53,19 @@ class Homes:
         self._channel: str | None = None
         self._doubted: str | None = None
 
+    def begin(self, path: Path, size: int) -> None:
+        """The next archive. Where its name has a number, its first member may be a later part of a conversation."""
+        self._goes_on = not self._paths and _NUMBERED.search(path.name) is not None
+        self._paths.append(path)
+        self._bases.append(self._stop)
+        self._stop += size
+
     def add_names(self, names: list[str], at: NDArray[np.int64]) -> None:
         """Note names, whose records stand at `at`; complain of those that a file system may take for one before."""
         keys = collision_keys(names)
-        for number, place in self._names.add(hashes(keys), at):
+        for number, place in self._names.add(hashes(keys), at + self._bases[-1]):
             # A problem that is only counted is not worth looking.
-            other = entry_at(self._file, place).name if self._listed() else names[number]
+            other = self._entry(place).name if self._listed() else names[number]
             if collision_keys([other]) == [keys[number]]:
                 self._complain(f"{names[number]!r}: a file system may take this name and {other!r} for the same")
 
@@ -64,11 +83,11 @@ class Homes:
             self._part, self._conversation = 1, ids[-1]
         fresh = [number for number, part in enumerate(parts) if part == 1 and ids[number]]
         some = [ids[number] or b"" for number in fresh]
-        for number, place in self._ids.add(hashes(some), at[fresh]):
+        for number, place in self._ids.add(hashes(some), at[fresh] + self._bases[-1]):
             name, id_ = names[fresh[number]], some[number]
-            other = entry_at(self._file, place) if self._listed() else None
-            if other is None or _conversation(self._file, other) == id_:
-                home = "another member" if other is None else repr(other.name)
+            other = self._entry(place).name if self._listed() else None
+            if other is None or self._conversation_at(place) == id_:
+                home = "another member" if other is None else repr(other)
                 shown = id_[:80].decode(errors="backslashreplace")
                 self._complain(f"{name!r}: column 'conversation_id': {shown!r} is also that of {home}")
         return parts
@@ -90,12 +109,29 @@ class Homes:
         )
         self._conversation = id_
         self._part = number if goes_on or id_ is None else 1
+        if self._channel is None and number > 1 and self._goes_on:
+            self._channel, self._part = channel, number
+            return number
         if self._channel is None:
             self._channel = channel
             self._doubted = name if number > 1 else None
         elif number > 1 and not goes_on and channel != self._channel:
             self._orphan(name)
         return number if goes_on else 1
+
+    def _entry(self, place: int) -> Entry:
+        path, base = self._file_of(place)
+        with path.open("rb") as file:
+            return entry_at(file, place - base)
+
+    def _conversation_at(self, place: int) -> bytes | None:
+        path, base = self._file_of(place)
+        with path.open("rb") as file:
+            return _conversation(file, entry_at(file, place - base))
+
+    def _file_of(self, place: int) -> tuple[Path, int]:
+        number = bisect_right(self._bases, place) - 1
+        return self._paths[number], self._bases[number]
 
     def _orphan(self, name: str) -> None:
         number = part_of(name)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from export_engine import Channel, export_conversations
 from export_engine.batch import BatchPlan
 from export_engine.batch.plan import Period
+from export_engine.report import archive_name
 
 __all__ = ["alone", "archives", "everything", "expected", "generated", "write_lake"]
 
@@ -76,14 +77,17 @@ def expected(table: pa.Table, plan: BatchPlan) -> dict[str, bytes]:
             if period.date_range.start <= day <= period.date_range.end:
                 groups.setdefault((row["channel_id"], number), []).append(row | {"created_at": born})
     schema = table.schema if "created_at" in table.schema.names else table.schema.append(pa.field("created_at", TIME))
-    return dict(
-        alone(pa.Table.from_pylist(sorted(its, key=_order), schema), plan, channel_id, periods[number])
+    return {
+        path: data
         for (channel_id, number), its in groups.items()
-    )
+        for path, data in alone(
+            pa.Table.from_pylist(sorted(its, key=_order), schema), plan, channel_id, periods[number]
+        ).items()
+    }
 
 
-def alone(table: pa.Table, plan: BatchPlan, channel_id: str, period: Period) -> tuple[str, bytes]:
-    """One archive: its path under the default layout, and its bytes."""
+def alone(table: pa.Table, plan: BatchPlan, channel_id: str, period: Period) -> dict[str, bytes]:
+    """One export's archives: their paths under the default layout, and their bytes."""
     names = {*table.schema.names}
     name, phone = (table[n][0].as_py() if n in names else None for n in ("channel_name", "channel_phone"))
     made = export_conversations(
@@ -93,7 +97,8 @@ def alone(table: pa.Table, plan: BatchPlan, channel_id: str, period: Period) -> 
         options=plan.options,
         export_id=plan.key(channel_id, period).export_id,
     )
-    return f"{period.name}/{made.file_name}", b"".join(made)
+    found = list(map(b"".join, made.archives()))
+    return {f"{period.name}/{archive_name(made.file_name, number)}": data for number, data in enumerate(found, 1)}
 
 
 def _created(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], datetime]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -61,10 +62,13 @@ def settled(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-def test_a_folder(lake: str, temporary: Path, tmp_path: Path) -> None:
-    """Three times killed, then left alone."""
+@pytest.mark.parametrize("limit", [None, "10KB"])
+def test_a_folder(limit: str | None, lake: str, temporary: Path, tmp_path: Path) -> None:
+    """Three times killed, then left alone; with one archive for each key or several."""
     out = tmp_path / "out"
     arguments = ["batch", lake, "--output", str(out), *RANGE]
+    arguments += [] if limit is None else ["--max-archive-size", limit]
+    options = replace(OPTIONS, max_archive_size=limit)
     environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
     for enough in (5, 30, 60):
         kill_at(arguments, environment, lambda: len(list((out / "receipts").glob("*.json"))), enough)
@@ -72,12 +76,15 @@ def test_a_folder(lake: str, temporary: Path, tmp_path: Path) -> None:
     code, told, errors = run(*arguments, environment=environment)
     assert (code, errors) == (0, "")
     assert b" 0 failed" in told
-    plan = BatchPlan(target=str(out), date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=OPTIONS)
+    plan = BatchPlan(target=str(out), date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=options)
     wanted = expected(TABLE, plan)
+    receipts = list((out / "receipts").iterdir())
+    assert len(receipts) == 90
+    assert (len(wanted) > 2 * 90) is (limit is not None)
     assert killed.items() <= wanted.items()
     assert archives(out) == wanted
-    assert len(everything(out)) == 2 * len(wanted)
-    assert run("batch", "verify", out)[0] == 0
+    assert len(everything(out)) == len(wanted) + len(receipts)
+    assert run("batch", "verify", out, "--deep")[0] == 0
     assert settled(temporary) == []
 
 
@@ -87,11 +94,16 @@ def server() -> Iterator[s3.Server]:
         yield running
 
 
-def test_a_bucket(server: s3.Server, lake: str, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", [None, "10KB"])
+def test_a_bucket(
+    limit: str | None, server: s3.Server, lake: str, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same over S3's protocol, and no upload is left open."""
     bucket = server.new_bucket()
     place = f"s3://{bucket.name}/exports"
     arguments = ["batch", lake, "--output", place, *RANGE]
+    arguments += [] if limit is None else ["--max-archive-size", limit]
+    options = replace(OPTIONS, max_archive_size=limit)
     environment = {**ENVIRONMENT, **bucket.environment, "TMPDIR": str(temporary)}
 
     def count() -> int:
@@ -105,12 +117,12 @@ def test_a_bucket(server: s3.Server, lake: str, temporary: Path, monkeypatch: py
     assert b" 0 failed" in told
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
-    plan = BatchPlan(target=place, date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=OPTIONS)
+    plan = BatchPlan(target=place, date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=options)
     wanted = expected(TABLE, plan)
     target = open_target(place)
     found = {path: b"".join(target.chunks(path)) for path in target.paths()}
     assert {path: data for path, data in found.items() if path.endswith(".zip")} == wanted
-    assert len(found) == len(bucket.keys()) == 2 * len(wanted)
+    assert len(found) == len(bucket.keys()) == len(wanted) + 90
     assert bucket.uploads() == []
     assert run("batch", "verify", place, environment=environment)[0] == 0
 

@@ -61,6 +61,27 @@ def test_a_lake_becomes_archives(lake: Path, tmp_path: Path) -> None:
     assert told.startswith(b"9 archives: 0 done, 9 kept, 0 failed\n")
 
 
+def test_archives_of_a_limited_size(lake: Path, tmp_path: Path) -> None:
+    """--max-archive-size: none is larger, a second run keeps them, another limit does not; verify takes them all."""
+    out = tmp_path / "out"
+    arguments = ["batch", f"{lake}/**/*.parquet", "--output", str(out), *RANGE]
+    code, told, errors = run(*arguments, "--max-archive-size", "2KB")
+    assert (code, errors) == (0, "")
+    assert told.startswith(b"9 archives: 9 done, 0 kept, 0 failed\n")
+    made = archives(out)
+    assert len(made) >= 18
+    assert max(map(len, made.values())) <= 2000
+    assert run(*arguments, "--max-archive-size", "2 kb")[1].startswith(b"9 archives: 0 done, 9 kept")
+    assert run(*arguments, "--max-archive-size", "3KB")[1].startswith(b"9 archives: 9 done, 0 kept")
+    code, told, _ = run("batch", "verify", out, "--deep")
+    assert code == 0
+    assert told.startswith(f"{len(archives(out))} archives, 1,200 messages".encode())
+    (out / next(iter(made))).unlink()
+    assert run("batch", "verify", out)[0] == 3
+    code, _, errors = run(*arguments, "--max-archive-size", "2")
+    assert (code, errors.split(":")[1]) == (2, " --max-archive-size")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_the_same_archives_from_any_flat_files(ending: str, lake: Path, tmp_path: Path) -> None:
@@ -179,7 +200,7 @@ def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
         ([], "say what to read"),
         (["LAKE", "--layout", "{month}"], "--layout: layout '{month}' cannot be filled in"),
         (["LAKE", "--results", "r.txt"], "write a name that ends in .jsonl or .parquet"),
-        (["LAKE", "--memory-limit", "much"], "--memory-limit: memory_limit 'much' is no amount"),
+        (["LAKE", "--memory-limit", "much"], "--memory-limit: memory_limit 'much' is no size"),
         (["LAKE", "--where", "colour = 1"], "--where: 'colour = 1' cannot be used"),
         (["LAKE", "--map", "colour=1"], "--map: there is no column colour"),
         (["LAKE", "--sql", "SELECT 1"], "--sql names its files itself"),

@@ -35,6 +35,52 @@ def test_export_goes_to_the_current_directory(tmp_path: Path, archive: Path) -> 
     assert facts.keys() == {"conversations", "messages", "span", "size", "time", "sha256"}
 
 
+def test_archives_of_a_limited_size(tmp_path: Path) -> None:
+    """The summary names each with its size and SHA-256; verify takes the set by its manifest, or all of them."""
+    manifest = tmp_path / "m.jsonl"
+    limited = [*JUNE, "--output", str(tmp_path), "--manifest", str(manifest), "--max-archive-size", "4KB"]
+    code, output, errors = run("export", NESTED, *limited)
+    assert (code, errors) == (0, "")
+    made = sorted(tmp_path.glob("*.zip"))
+    assert len(made) > 1
+    assert all(path.stat().st_size <= 4000 for path in made)
+    assert all(f"\n  {path.name}  " in output.decode() for path in made)
+    first = tmp_path / NAME
+    code, output, _ = run("verify", first, "--manifest", manifest)
+    assert (code, output.split(b",")[0]) == (0, b"30 CSVs")
+    assert run("verify", *made)[0] == 0
+    made[1].unlink()
+    assert run("verify", first, "--manifest", manifest)[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--output", "-", "--max-archive-size", "2GB"], "--max-archive-size needs files, and stdout is one stream"),
+        (
+            ["--max-archive-size", "2"],
+            "--max-archive-size: max_archive_size '2' is no size: write a number with a unit",
+        ),
+        (["--max-archive-size", "0.001KB"], "--max-archive-size: max_archive_size is 1: it must be 22 or more bytes"),
+    ],
+)
+def test_limits_that_cannot_be(arguments: list[str], said: str, tmp_path: Path) -> None:
+    """One stream cannot be several files, and a size has a unit."""
+    code, output, errors = run("export", NESTED, *JUNE, *arguments, cwd=tmp_path)
+    assert (code, output) == (2, b"")
+    assert said in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_posix
+def test_a_limit_and_a_pipe(tmp_path: Path) -> None:
+    """A pipe is one stream too."""
+    os.mkfifo(tmp_path / "p")
+    code, _, errors = run("export", NESTED, *JUNE, "--output", tmp_path / "p", "--max-archive-size", "2GB")
+    assert code == 1
+    assert "is a pipe, and only a regular file is replaced" in errors
+
+
 @pytest.mark.slow
 def test_nested_and_flat_give_the_same_bytes(tmp_path: Path) -> None:
     """JSON Lines and Parquet of the same messages are the same archive.

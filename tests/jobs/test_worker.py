@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from export_engine import Conversation, ExportOptions, SourceError, export_conversations
+from export_engine import Conversation, ExportOptions, OptionError, SourceError, export_conversations
 from export_engine.jobs.backends.archives import ObjectArchives
 from export_engine.jobs.job import Status
 from export_engine.jobs.ports import Lease
@@ -340,3 +340,10 @@ def test_a_store_that_is_down_when_the_worker_stops(harness: Harness) -> None:
     job = harness.trigger()
     harness.worker(store=Flaky(harness.store, hand_back=2), grace=timedelta(0)).step(stop)
     assert harness.current(job).status is Status.QUEUED
+
+
+def test_a_job_has_one_archive(harness: Harness) -> None:
+    """A limit of its size is refused before there is a job."""
+    with pytest.raises(OptionError, match="a job's export is one ZIP") as caught:
+        harness.worker(options=ExportOptions(max_archive_size="2GB"))
+    assert caught.value.option == "max_archive_size"

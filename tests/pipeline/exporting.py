@@ -16,6 +16,7 @@ from export_engine import Channel, Conversation, DateRange
 from export_engine.options import ExportOptions
 from export_engine.pipeline.flow import Pipeline
 from export_engine.pipeline.members import member_spec
+from export_engine.pipeline.sets import Cut
 from export_engine.pipeline.workers import Workers
 from export_engine.pipeline.writer import Totals, Writer
 from export_engine.report import MemberRecord
@@ -59,6 +60,13 @@ def cut(table: pa.Table, size: int) -> Iterator[pa.RecordBatch]:
         yield batch
 
 
+def joined(chunks: Iterable[bytes | Cut]) -> Iterator[bytes]:
+    """What a single archive is made of: it has no cut."""
+    for chunk in chunks:
+        assert isinstance(chunk, bytes)
+        yield chunk
+
+
 def exported(
     batches: Iterator[pa.RecordBatch],
     options: ExportOptions | None = None,
@@ -75,5 +83,5 @@ def exported(
     writer = Writer(spec, on_member=records.append)
     with closing(Workers(threads)) as workers:
         made = Pipeline(spec, workers, writer, threads, max_rows=max_rows, max_bytes=max_bytes)
-        data = b"".join(made.chunks(batches))
+        data = b"".join(joined(made.chunks(batches)))
     return Exported(data, tuple(records), writer.totals)

@@ -21,7 +21,7 @@ from export_engine.pipeline.workers import Workers
 from export_engine.pipeline.writer import Writer
 from export_engine.report import Progress
 from tests import reference
-from tests.pipeline.exporting import CHANNEL, JUNE, cut, exported, rows_of
+from tests.pipeline.exporting import CHANNEL, JUNE, cut, exported, joined, rows_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -37,7 +37,8 @@ def chunks(source: Iterator[pa.RecordBatch], threads: int, **limits: Any) -> Ite
     """The pipeline with groups of about ten rows and a window of a few of them."""
     spec = replace(member_spec(ExportOptions(), CHANNEL, JUNE), **limits)
     with closing(Workers(threads)) as workers:
-        yield from Pipeline(spec, workers, Writer(spec), threads, max_rows=10, max_bytes=2000).chunks(source)
+        pipeline = Pipeline(spec, workers, Writer(spec), threads, max_rows=10, max_bytes=2000)
+        yield from joined(pipeline.chunks(source))
 
 
 def test_one_thread_hands_out_what_it_has_read(table: pa.Table) -> None:
@@ -135,7 +136,7 @@ def test_progress_is_told(table: pa.Table) -> None:
     spec = member_spec(ExportOptions(), CHANNEL, JUNE)
     with closing(Workers(1)) as workers:
         made = Pipeline(spec, workers, Writer(spec, on_progress=told.append), 1, max_rows=100)
-        size = len(b"".join(made.chunks(cut(table, 50))))
+        size = len(b"".join(joined(made.chunks(cut(table, 50)))))
     assert len(told) > 10
     assert told == sorted(told, key=lambda progress: progress.bytes_written)
     assert told[-1] == Progress(1500, 1500, 300, size)

@@ -21,7 +21,7 @@ from export_engine.pipeline.members import build, member_spec
 from export_engine.pipeline.writer import Event, WholeMembers, Writer
 from export_engine.report import MemberRecord, Progress
 from tests import reference
-from tests.pipeline.exporting import CHANNEL, JUNE, members
+from tests.pipeline.exporting import CHANNEL, JUNE, joined, members
 from tests.pipeline.test_members import group_of, some
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,11 +59,11 @@ def pieces(texts: list[bytes], creations: list[Creation]) -> list[Event]:
 
 def take(tested: Writer, events: Iterable[Event]) -> list[bytes]:
     """What each event makes the writer hand out."""
-    return [b"".join(tested.write(event)) for event in events]
+    return [b"".join(joined(tested.write(event))) for event in events]
 
 
 def archive(tested: Writer, written: list[bytes]) -> bytes:
-    return b"".join((*written, *tested.archive.finish()))
+    return b"".join((*written, *tested.archives.finish()))
 
 
 NOISE = [zlib.compress(str(number).encode()) * 99 for number in range(3)]

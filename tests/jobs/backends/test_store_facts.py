@@ -25,6 +25,7 @@ REPORT = ExportReport(
     split=(),
     backend="none",
     elapsed=1.5,
+    archives=(),
 )
 
 
