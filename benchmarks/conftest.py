@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
+from benchmarks.machine import Watch
+from export_engine.options import Compression
+from export_engine.pipeline.deflate import backend
+
 #: Whose versions go into a saved run.
 _LIBRARIES = (
     "export-engine",
@@ -24,7 +28,10 @@ _LIBRARIES = (
     "pandas",
     "polars",
     "duckdb",
+    "hayazip",
 )
+_PRESETS: tuple[Compression, ...] = ("fast", "balanced", "small")
+_WATCH = pytest.StashKey[Watch]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,14 +59,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Comparing with another machine's run, or an older Python's, is a warning and not an error."""
     # pytest-benchmark warns while pytest is being configured, when filters from the configuration come too late.
+    config.stash[_WATCH] = Watch.begin()
     warnings.filterwarnings("default", category=PytestBenchmarkWarning)
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Save the versions and the size of the run."""
+    """Save the versions, the size of the run, and whether the machine was quiet."""
+    output_json["backends"] = {preset: backend(preset).name for preset in _PRESETS}
+    output_json["machine_load"] = config.stash[_WATCH].found()
     output_json["libraries"] = dict(_versions())
     output_json["rows"] = config.getoption("--rows")
     output_json["rounds"] = config.getoption("--rounds")

@@ -3,7 +3,8 @@
     python -m benchmarks.memory POOL.arrow ROWS [--one]
 
 The baseline is the process after its imports, with the rows that the source will repeat already loaded; the peak is
-the kernel's own figure, begun anew before the export. What the export loads, allocates and starts is all its own.
+the operating system's own figure, begun anew before the export. What the export loads, allocates and starts is all its
+own.
 """
 
 from __future__ import annotations

@@ -339,14 +339,16 @@ PEERS = (
     Peer("pyarrow.csv + zipfile with isal, level 0", _same, partial(_arrow, into=_ISAL_0)),
     Peer("pyarrow.csv + zipfile with isal, level 1", _same, partial(_arrow, into=_ISAL_1), leads=True),
     Peer("pyarrow.csv + zipfile with isal, level 2", _same, partial(_arrow, into=_ISAL_2)),
-    Peer("pyarrow.csv + zipfile, isal 1 on threads", _same, partial(_arrow, into=_ISAL_ON_THREADS), leads=True),
+    Peer(
+        "pyarrow.csv + zipfile with isal on threads, level 1", _same, partial(_arrow, into=_ISAL_ON_THREADS), leads=True
+    ),
     Peer("pyarrow.csv + hayazip", _same, partial(_arrow, into=_HAYAZIP), keeps_order=False),
     Peer("polars + zipfile, level 1", _polars, partial(_polars_zipfile, level=1), tells_null=False),
     Peer("pandas + zipfile, level 1", _frame, partial(_pandas_zipfile, level=1), tells_null=False),
     Peer("DuckDB + zip, level 1", _duckdb, partial(_duckdb_zip, level=1), keeps_order=False),
     *_replacing("zipfile, level 1", _ZLIB_1),
     *_replacing("zipfile with isal, level 1", _ISAL_1),
-    *_replacing("zipfile, isal 1 on threads", _ISAL_ON_THREADS),
+    *_replacing("zipfile with isal on threads, level 1", _ISAL_ON_THREADS),
     *_replacing("hayazip", _HAYAZIP, keeps_order=False),
     Peer(
         "csv + zipfile, level 1, from the same objects",

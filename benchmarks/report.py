@@ -16,10 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.charts import Axis, Bar, Chart, Series, bars, plot
+from benchmarks.machine import busy
 
 __all__ = ["main", "write_report"]
 
 MIB = 1 << 20
+
+#: Which ways of the engine are in a picture of peers.
+_SHOWN = {
+    "ours, fast, from Arrow",
+    "ours, fast, from objects",
+    "ours, balanced, from Arrow",
+    "ours, small, from Arrow",
+    "ours, fast without its kernel (isal 2), from Arrow",
+    "ours, fast without both (zlib 1), from Arrow",
+}
+_WAYS = {
+    "loop": "a query and an export for each channel and month",
+    "copy": "DuckDB's partitioned CSVs, zipped (one CSV for each channel and month)",
+    "batch": "`export-engine batch`",
+}
 
 _CAVEATS = """\
 - Ratios are taken within one run, in which the contenders took turns; times of different runs or machines say little.
@@ -55,6 +71,8 @@ def write_report(run: dict[str, Any], folder: Path) -> None:
         parts += _memory(info["memory"], charts)
     for info in found.get("test_frontier", ()):
         parts += _frontier(info, charts)
+    parts += _batch(found.get("test_against_other_ways", []))
+    parts += _service(found.get("test_service", []))
     parts += _latency(found)
     parts += ["## What to keep in mind\n", _CAVEATS]
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,9 +107,18 @@ def _machine(run: dict[str, Any]) -> Iterator[str]:
         f"{processor.get('brand_raw', machine['machine'])}, {processor.get('count', '?')} processors, "
         f"{machine['system']}; "
         f"{machine['python_implementation']} {machine['python_version']}; {libraries}. "
+        f"Presets: {'; '.join(f'`{preset}` is {name}' for preset, name in run['backends'].items())}. "
         f"Run of {run['datetime'][:10]}, {run['rows']:,} rows, {run['rounds']} rounds; times are medians.\n"
     )
-    yield "Made by `python -m benchmarks.report`; [README.md](README.md) says how to run it.\n"
+    found = run["machine_load"]
+    load, others = ("not known" if found[name] is None else f"{found[name]:.2f}" for name in ("load", "others"))
+    yield (
+        f"Load average before the run: {load}. Processors taken by others while it ran, on average: {others}. "
+        f"It took {found['seconds'] / 60:.0f} minutes.\n"
+    )
+    if busy(found):
+        yield "**The machine was busy. Sizes and memory hold; no time here, and no ratio of times, is to be quoted.**\n"
+    yield "Made by `python -m benchmarks`; [README.md](README.md) says how to run it.\n"
 
 
 def _checks(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
@@ -117,12 +144,12 @@ def _peers(info: dict[str, Any], charts: dict[str, Chart]) -> Iterator[str]:
     ours, best = seconds["ours, fast, from Arrow"], info["best"]
     yield f"## Peers: {info['set']}\n"
     yield f"{rows:,} messages in {info['conversations']:,} conversations; every archive was read back and compared.\n"
-    # Of each peer its fastest way. A set that not all of them run over has no picture.
-    ways = {name.partition(",")[0] if not name.startswith("ours") else name: name for name in reversed(order)}
-    shown = [name for name in order if name in ways.values()]
+    # Of each peer that is counted its fastest way; a set that not all of them run over has no picture.
+    ways = {name.partition(",")[0]: name for name in reversed(order) if name in info["counted"]}
+    shown = [name for name in order if name in ways.values() or name in _SHOWN]
     if "DuckDB + zip" in ways:
         chart = bars(
-            f"Messages a second: {info['set']}",
+            f"Messages a second: {info['set'].replace('messages', 'messages a conversation')}",
             f"{rows:,} messages, {info['conversations']:,} conversations; fastest way of each",
             [
                 Bar(name, rows / seconds[name], f"{rows / seconds[name] / 1e3:,.0f} k/s", name.startswith("ours"))
@@ -332,6 +359,44 @@ def _latency(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
                 (title, "milliseconds"),
                 *((name, f"{taken['median'] * 1e3:.2f}") for name, taken in info["seconds"].items()),
             )
+
+
+def _batch(infos: list[dict[str, Any]]) -> Iterator[str]:
+    for info in infos:
+        yield "## Whole lakes\n"
+        yield f"{info['rows']:,} messages of {info['channels']:,} channels in three months, an archive for each.\n"
+        yield _table(
+            ("", "processor time, s", "seconds", "peak memory, MiB"),
+            *(
+                (_WAYS.get(way, way), *(f"{run[name]:.2f}" for name in ("cpu", "wall")), f"{run['peak']:.0f}")
+                for way, run in info["runs"].items()
+            ),
+        )
+
+
+def _service(infos: list[dict[str, Any]]) -> Iterator[str]:
+    if not infos:
+        return
+    yield "## The service\n"
+    yield (
+        f"`export-engine serve` and a client with {infos[0]['connections']} connections on one machine: idle, and "
+        f"while its worker makes one export of {infos[0]['rows']:,} messages after the other.\n"
+    )
+
+    def row(database: str, what: str, state: str, found: dict[str, float], idle: dict[str, float]) -> tuple[str, ...]:
+        times = (f"{found[name] * 1e3:.1f}" for name in ("p50", "p99"))
+        ratios = (f"{found[name] / idle[name]:.2f}" for name in ("a_second", "p99"))
+        return (f"{what}, {database}, {state}", f"{found['a_second']:.0f}", *times, *ratios)
+
+    yield _table(
+        ("", "a second", "p50, ms", "p99, ms", "a second by idle", "p99 by idle"),
+        *(
+            row(info["database"], what, state, figures[what], info["service"]["idle"][what])
+            for info in infos
+            for what in ("polls", "triggers")
+            for state, figures in info["service"].items()
+        ),
+    )
 
 
 def main(arguments: list[str]) -> int:

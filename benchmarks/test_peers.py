@@ -104,9 +104,9 @@ def test_peers(benchmark: BenchmarkFixture, rows: int, rounds: int, name: str) -
         rows=len(rows_of.table),
         conversations=len(job.members),
         sizes=size,
+        counted=[peer.name for peer in counted],
         best=best,
         same=same,
-        zipstream=ZIPSTREAM,
     )
 
 

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any, cast
 from xml.etree import ElementTree as ET
@@ -25,10 +31,12 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks import data, raw
+import benchmarks.__main__
+from benchmarks import client, data, raw
 from benchmarks.archivers import by_isal
 from benchmarks.charts import Axis, Bar, Chart, Series, bars, plot
 from benchmarks.job import Null, Work, check, work
+from benchmarks.machine import Watch, busy
 from benchmarks.measure import Check, interleaved, without
 from benchmarks.peers import PEERS, Peer
 from export_engine.pipeline.deflate import PIECE
@@ -230,23 +238,156 @@ def test_raw_deflate_covers_every_byte() -> None:
         assert sum(seen) == sum(map(len, members))
 
 
+# --- the machine ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("load", "others", "is_busy"),
+    [(0.3, 0.01, False), (1.6, 0.01, True), (0.3, 0.5, True), (None, None, False), (None, 0.5, True)],
+)
+def test_a_busy_machine_is_told(load: float | None, others: float | None, is_busy: bool) -> None:
+    """By its load before the run, or by what others took during it; what is not known does not speak against it."""
+    assert busy({"load": load, "seconds": 1.0, "others": others}) is is_busy
+
+
+def test_no_run_begins_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says so and ends with an error before anything is run or written."""
+    monkeypatch.setattr("benchmarks.__main__.load", lambda: 7.5)
+    monkeypatch.setattr("sys.argv", ["benchmarks"])
+    monkeypatch.setattr("subprocess.run", None)
+    assert benchmarks.__main__.main() == 1
+    assert "7.50" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads /proc/stat")
+def test_work_of_others_is_told_from_our_own() -> None:
+    """What another process burns while we watch counts; what we burn, and our children, does not."""
+    burn = "import time; end = time.process_time() + {}\nwhile time.process_time() < end: pass"
+    watch = Watch.begin()
+    subprocess.run([sys.executable, "-c", burn.format(0.5)], check=True)
+    found = watch.found()
+    seconds, others = found["seconds"], found["others"]
+    assert seconds is not None
+    assert others is not None
+    # On a busy machine others may have taken the rest; never what our child took.
+    assert others * seconds <= (os.cpu_count() or 1) * seconds - 0.4
+    watch = Watch.begin()
+    # A child that is not waited for is not yet ours: it stands for any other process.
+    with subprocess.Popen([sys.executable, "-c", burn.format(0.5) + "\ninput()"], stdin=subprocess.PIPE) as other:
+        while _ticks(other.pid) < 0.5:
+            time.sleep(0.05)
+        found = watch.found()
+        other.communicate(b"\n")
+    assert (found["others"] or 0) * (found["seconds"] or 0) >= 0.4
+
+
+def _ticks(pid: int) -> float:
+    """Processor seconds of a process that runs."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# --- the client of the service -------------------------------------------------------------------------------------
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers what its server is told to, and notes what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """A poll."""
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        """A trigger."""
+        self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _answer(self, body: bytes) -> None:
+        server = cast("Any", self.server)
+        server.asked.append((self.command, self.path, self.headers["X-API-Key"], body, self.client_address))
+        self.send_response(server.status)
+        self.send_header("Content-Length", "0")
+        if server.closes:
+            self.send_header("Connection", "close")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def answering(status: int, *, closes: bool = False) -> Iterator[Any]:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server.status, server.closes, server.asked = status, closes, []
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join(30)
+        server.server_close()
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, server: Any, *channels: str) -> dict[str, float]:
+    """What the client found in a fifth of a second."""
+    order = client.Order(server.server_address[1], "a-key", "/path", 0.2, 3, channels)
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asdict(order))))
+    said: list[str] = []
+    client.main(said.append)
+    found: dict[str, float] = json.loads(said[0])
+    return found
+
+
+def test_the_client_polls_over_connections_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as it was told, each one request after another; its figures are of what it did."""
+    with answering(200) as server:
+        found = asked(monkeypatch, server)
+        assert {request[:4] for request in server.asked} == {("GET", "/path", "a-key", b"")}
+        assert len({request[4] for request in server.asked}) == 3
+    assert len(server.asked) > 3
+    assert 0 < found["p50"] <= found["p99"]
+    assert found["a_second"] <= len(server.asked) / 0.2
+
+
+def test_the_client_triggers_no_range_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection for each channel; each request is for another range, so that none is refused for the one before."""
+    with answering(202) as server:
+        asked(monkeypatch, server, "a", "b")
+        bodies = [request[3] for request in server.asked]
+    assert len(set(bodies)) == len(bodies) > 2
+    assert {json.loads(body)["channel_id"] for body in bodies} == {"a", "b"}
+    assert all(json.loads(body)["start_date"] <= json.loads(body)["end_date"] for body in bodies)
+
+
+@pytest.mark.parametrize(("status", "closes", "said"), [(503, False, "503"), (200, True, "kept alive")])
+def test_the_client_measures_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, status: int, closes: bool, said: str
+) -> None:
+    """Another answer than is wanted, or a connection that the server closed, is an error and no figure."""
+    with answering(status, closes=closes) as server, pytest.raises(AssertionError, match=said):
+        asked(monkeypatch, server)
+
+
 # --- page ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_becomes_a_page(tmp_path: Path) -> None:
     """Every benchmark runs, and its saved run makes a page with all its charts."""
     for library in BESIDES:
         pytest.importorskip(library)
     if not shutil.which("zip"):
         pytest.skip("needs the zip command")
-    saved = tmp_path / "run.json"
-    command = [sys.executable, "-m", "pytest", "benchmarks", "--rows", "400", "--rounds", "1", "-p", "no:cacheprovider"]
-    ran = subprocess.run([*command, f"--benchmark-json={saved}"], cwd=ROOT, capture_output=True, check=False, text=True)
+    saved, folder = tmp_path / "run.json", tmp_path / "page"
+    command = [sys.executable, "-m", "benchmarks", "--busy", "--rows=400", "--rounds=1"]
+    ran = subprocess.run(
+        [*command, f"--json={saved}", f"--folder={folder}"], cwd=ROOT, capture_output=True, check=False, text=True
+    )
     assert ran.returncode == 0, ran.stdout
     assert "against the targets" in ran.stdout
-    folder = tmp_path / "page"
-    subprocess.run([sys.executable, "-m", "benchmarks.report", saved, folder], cwd=ROOT, check=True)
     page = (folder / "RESULTS.md").read_text()
     for title in (
         "Against the targets",
@@ -256,6 +397,8 @@ def test_a_run_becomes_a_page(tmp_path: Path) -> None:
         "time goes",
         "Scaling",
         "Compression",
+        "Whole lakes",
+        "The service",
         "Latency",
         "keep in mind",
     ):
