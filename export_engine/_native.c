@@ -111,6 +111,17 @@ static inline unsigned highest_bit(uint32_t value) {
 #endif
 }
 
+/* Bytes before the first that is not ASCII. */
+static inline size_t ascii_before(const uint8_t *at, size_t size) {
+    size_t done = 0;
+    for (; size - done >= 32; done += 32)
+        if ((load64(at + done) | load64(at + done + 8) | load64(at + done + 16) | load64(at + done + 24)) &
+            0x8080808080808080u)
+            break;
+    while (done < size && at[done] < 0x80) done++;
+    return done;
+}
+
 /* --- symbols ------------------------------------------------------------------------------------------------------ */
 
 /* Both alphabets of deflate in one: literals and lengths from 0, distances from `DISTANCES` on. A token is a symbol in
@@ -783,6 +794,58 @@ static uint32_t crc32_of(uint32_t crc, const uint8_t *at, size_t size) {
     return ~crc;
 }
 
+/* --- times -------------------------------------------------------------------------------------------------------- */
+
+#define SECOND 1000000
+#define DAY_SECONDS 86400
+
+static inline int64_t whole_parts(int64_t value, int64_t unit) { return value / unit - (value % unit < 0); }
+
+typedef struct {
+    unsigned year, month, day, hour, minute, second;
+} Moment;
+
+/* A time in microseconds since 1970, from the year 0 to 9999, by the calendar. Years begin in March here, so that the odd
+   day is their last (Hinnant, "chrono-Compatible Low-Level Date Algorithms"). */
+static Moment moment_of(int64_t us) {
+    const int64_t seconds = whole_parts(us, SECOND), days = whole_parts(seconds, DAY_SECONDS);
+    const unsigned clock = (unsigned)(seconds - days * DAY_SECONDS), since = (unsigned)(days + 719468);
+    const unsigned era = since / 146097, of_era = since % 146097;
+    const unsigned year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    const unsigned of_year = of_era - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
+    Moment moment = {year + 400 * era + (month >= 10), month < 10 ? month + 3 : month - 9, 0, clock / 3600,
+                     clock / 60 % 60, clock % 60};
+    moment.day = of_year - (153 * month + 2) / 5 + 1;
+    return moment;
+}
+
+static inline uint8_t *put_two(uint8_t *to, unsigned number) {
+    to[0] = (uint8_t)('0' + number / 10 % 10);
+    to[1] = (uint8_t)('0' + number % 10);
+    return to + 2;
+}
+
+/* `YYYY-MM-DD_HHMMSS`. */
+enum { TIME_SIZE = 17 };
+static uint8_t *put_time(uint8_t *to, int64_t us) {
+    const Moment moment = moment_of(us);
+    to = put_two(put_two(to, moment.year / 100), moment.year % 100);
+    *to++ = '-';
+    to = put_two(to, moment.month);
+    *to++ = '-';
+    to = put_two(to, moment.day);
+    *to++ = '_';
+    return put_two(put_two(put_two(to, moment.hour), moment.minute), moment.second);
+}
+
+/* DOS time, and the date above it (APPNOTE 4.4.6): even seconds, within 1980 to 2107. */
+static uint32_t dos_time(int64_t us) {
+    const int64_t first = (int64_t)315532800 * SECOND, last = (int64_t)4354819198 * SECOND;
+    const Moment moment = moment_of(us < first ? first : us > last ? last : us);
+    return moment.hour << 11 | moment.minute << 5 | moment.second / 2 |
+           ((moment.year - 1980) << 9 | moment.month << 5 | moment.day) << 16;
+}
+
 /* --- members and pieces ------------------------------------------------------------------------------------------- */
 
 /* The bytes that `size` bytes take at the most: each block at most what it takes stored, and a sync flush. `SPARE` is
@@ -810,6 +873,75 @@ static size_t deflate_members(const uint8_t *data, const int64_t *cuts, size_t m
         bits_align(&out);
         ends[i] = out.to - to;
         crcs[i] = crc32_of(head_crc, own, size);
+    }
+    written = (size_t)(out.to - to);
+done:
+    free(head);
+    free(search);
+    return written;
+}
+
+/* The records of a member in a ZIP archive, as far as they have its data's facts in them (APPNOTE 4.3.7, 4.3.12): where
+   they stand in the central header, in whose order the local one has those from `SHARED` to `SHARED_END` behind its
+   signature. */
+enum { LOCAL = 30, CENTRAL = 46, SHARED = 6, SHARED_END = 32 };
+enum { FLAGS_AT = 8, TIME_AT = 12, CRC_AT = 16, DEFLATED_AT = 20, SIZE_AT = 24, NAME_AT = 28, OFFSET_AT = 42, UTF8_FLAG = 8 };
+
+static inline void store32(uint8_t *at, uint32_t value) {
+    value = LITTLE32(value);
+    memcpy(at, &value, sizeof value);
+}
+
+/* Names one after another, each with a byte behind it, at the `ends`; and when each member was made, local microseconds. */
+typedef struct {
+    const uint8_t *text;
+    const int64_t *ends;
+    const int64_t *created;
+} Names;
+
+/* The same as `deflate_members`, but each behind its local header and its name. `model` is a central header with what all
+   have in common; to `central` go such headers, each with its name. Offsets are those in `to`. */
+static size_t zip_members(const uint8_t *data, const int64_t *cuts, size_t members, const uint8_t *begin,
+                          size_t begin_size, const Names *names, const uint8_t *model, uint8_t *to, size_t room,
+                          uint8_t *central, int64_t *starts, int64_t *sizes, uint32_t *crcs) {
+    Search *search = malloc(sizeof *search);
+    Head *head = malloc(sizeof *head);
+    size_t written = SIZE_MAX;
+    if (search == NULL || head == NULL) goto done;
+    search_reset(search);
+    head_begin(head, search, begin, begin_size);
+    const uint32_t head_crc = crc32_of(0, begin, begin_size);
+
+    Bits out = {0, 0, to, to + room};
+    size_t named = 0;
+    for (size_t i = 0; i < members; i++) {
+        const uint8_t *const own = data + cuts[i], *const name = names->text + named;
+        const size_t size = (size_t)(cuts[i + 1] - cuts[i]), name_size = (size_t)names->ends[i] - named;
+        named += name_size + 1;
+        uint8_t *const local = out.to;
+        if ((size_t)(out.limit - local) < LOCAL + name_size) goto done;
+        out.to += LOCAL + name_size;
+        search_begin(search, own, 0, size);
+        if (put_blocks(&out, search, head, 1)) goto done;
+        bits_align(&out);
+        starts[i] = local - to;
+        sizes[i] = out.to - local - (ptrdiff_t)(LOCAL + name_size);
+        crcs[i] = crc32_of(head_crc, own, size);
+
+        memcpy(central, model, CENTRAL);
+        if (ascii_before(name, name_size) < name_size) central[FLAGS_AT + 1] |= UTF8_FLAG;
+        store32(central + TIME_AT, dos_time(names->created[i]));
+        store32(central + CRC_AT, crcs[i]);
+        store32(central + DEFLATED_AT, (uint32_t)sizes[i]);
+        store32(central + SIZE_AT, (uint32_t)(begin_size + size));
+        central[NAME_AT] = (uint8_t)name_size;
+        central[NAME_AT + 1] = (uint8_t)(name_size >> 8);
+        store32(central + OFFSET_AT, (uint32_t)starts[i]);
+        memcpy(local, "PK\3\4", 4);
+        memcpy(local + 4, central + SHARED, SHARED_END - SHARED);
+        if (name_size) memcpy(local + LOCAL, name, name_size);
+        if (name_size) memcpy(central + CENTRAL, name, name_size);
+        central += CENTRAL + name_size;
     }
     written = (size_t)(out.to - to);
 done:
@@ -969,17 +1101,6 @@ static int find_words(const Column *column, size_t rows, const Word *words, size
 
 /* --- UTF-8 -------------------------------------------------------------------------------------------------------- */
 
-/* Bytes before the first that is not ASCII. */
-static inline size_t ascii_before(const uint8_t *at, size_t size) {
-    size_t done = 0;
-    for (; size - done >= 32; done += 32)
-        if ((load64(at + done) | load64(at + done + 8) | load64(at + done + 16) | load64(at + done + 24)) &
-            0x8080808080808080u)
-            break;
-    while (done < size && at[done] < 0x80) done++;
-    return done;
-}
-
 #ifdef FOLDING
 /* By registers of 16 bytes: Keiser and Lemire, "Validating UTF-8 In Less Than One Instruction Per Byte", 2021. Three
    tables are asked about each byte and the one before it, by halves of bytes, for what may be wrong with the two: a bit
@@ -1092,6 +1213,102 @@ static inline int are_utf8(const uint8_t *offsets, size_t width, size_t rows, co
 #undef OFFSET
 }
 
+/* --- digests ------------------------------------------------------------------------------------------------------ */
+
+/* SipHash-1-3 (Aumasson and Bernstein 2012), which is Python's own hash of text: with a key that nobody knows, nobody can
+   make two texts share one. */
+static uint64_t digest_of(const uint64_t *key, const uint8_t *at, size_t size) {
+#define TURNED(value, by) ((value) << (by) | (value) >> (64 - (by)))
+#define ROUND                                                                                   \
+    a += b, c += d, b = TURNED(b, 13) ^ a, d = TURNED(d, 16) ^ c, a = TURNED(a, 32);            \
+    c += b, a += d, b = TURNED(b, 17) ^ c, d = TURNED(d, 21) ^ a, c = TURNED(c, 32)
+    uint64_t a = key[0] ^ 0x736f6d6570736575u, b = key[1] ^ 0x646f72616e646f6du;
+    uint64_t c = key[0] ^ 0x6c7967656e657261u, d = key[1] ^ 0x7465646279746573u, eight = (uint64_t)size << 56;
+    for (; size >= 8; at += 8, size -= 8) {
+        const uint64_t some = load64(at);
+        d ^= some;
+        ROUND;
+        a ^= some;
+    }
+    for (size_t i = 0; i < size; i++) eight |= (uint64_t)at[i] << 8 * i;
+    d ^= eight;
+    ROUND;
+    a ^= eight;
+    c ^= 0xff;
+    ROUND;
+    ROUND;
+    ROUND;
+    return a ^ b ^ c ^ d;
+#undef ROUND
+#undef TURNED
+}
+
+/* --- names -------------------------------------------------------------------------------------------------------- */
+
+#include "_letters.h"
+
+enum { LONGEST_LABEL = 255, NO_LABEL = 0, IN_WORD, AFTER_DOT, AFTER_OTHER };
+
+/* What a byte of a label is: a dot, a blank or hyphen, part of a word, or nothing that a label has. */
+static inline int label_byte(uint8_t byte) {
+    if (byte == '.') return AFTER_DOT;
+    if (byte == ' ' || byte == '-') return AFTER_OTHER;
+    /* Quotation marks, `*`, `/`, `:`, `<`, `>` and `?`; backslash and `|`. */
+    const uint64_t forbidden = byte < 64 ? 0xd400840400000000u : 0x1000000010000000u;
+    return byte > ' ' && byte < 127 && !(forbidden >> (byte & 63) & 1) ? IN_WORD : NO_LABEL;
+}
+
+/* Whether a label may be a device of Windows's, `$` and digits among it or not. */
+static int is_like_device(const uint8_t *text, size_t size) {
+    static const char devices[] = "conprnauxnulcomlpt";
+    if (size < 3) return 0;
+    for (const char *device = devices; *device; device += 3)
+        if ((text[0] | 32) == device[0] && (text[1] | 32) == device[1] && (text[2] | 32) == device[2])
+            return size == 3 || !((text[3] | 32) >= 'a' && (text[3] | 32) <= 'z') || memchr(text, '$', size) != NULL;
+    return 0;
+}
+
+/* Fold a label of at most `LONGEST_LABEL` bytes that needs no cleaning by the rules of `pipeline.naming` to `folded`, which
+   has room for four times as many; returns the size of that. SIZE_MAX for a label that may need it. */
+static size_t fold_label(const uint8_t *text, size_t size, uint8_t *folded) {
+    const uint8_t *const end = text + size;
+    uint8_t *to = folded;
+    unsigned combining = 0;
+    int before = AFTER_OTHER;
+    if (!size || *text == '~' || is_like_device(text, size)) return SIZE_MAX;
+    while (text < end) {
+        if (*text < 0x80) {
+            const int kind = label_byte(*text);
+            /* One blank, hyphen or dot at a time, or a dot and a blank. */
+            if (kind == NO_LABEL || (kind != IN_WORD && before != IN_WORD && !(before == AFTER_DOT && *text == ' ')))
+                return SIZE_MAX;
+            *to++ = (uint8_t)(*text >= 'A' && *text <= 'Z' ? *text | 32 : *text);
+            before = kind;
+            combining = 0;
+            text++;
+            continue;
+        }
+        const size_t more = *text < 0xe0 ? 1 : *text < 0xf0 ? 2 : 3;
+        if ((size_t)(end - text) <= more) return SIZE_MAX;
+        uint32_t letter = *text++ & (0x3fu >> more);
+        for (size_t i = 0; i < more; i++) letter = letter << 6 | (*text++ & 0x3f);
+        if (letter >= LETTERS_END) return SIZE_MAX;
+        const uint8_t kind = LETTER_KINDS[(size_t)LETTER_PAGES[letter / LETTER_PAGE] * LETTER_PAGE + letter % LETTER_PAGE];
+        if (!kind || (COMBINING[kind] && COMBINING[kind] < combining)) return SIZE_MAX;
+        combining = COMBINING[kind];
+        before = IN_WORD;
+        letter += (uint32_t)FOLDED[kind];
+        if (letter < 0x80) {
+            *to++ = (uint8_t)letter;
+        } else {
+            const size_t follow = letter < 0x800 ? 1 : letter < 0x10000 ? 2 : 3;
+            *to++ = (uint8_t)((0xff00u >> (follow + 1) & 0xff) | letter >> 6 * follow);
+            for (size_t i = follow; i--;) *to++ = (uint8_t)(0x80 | (letter >> 6 * i & 0x3f));
+        }
+    }
+    return before == IN_WORD ? (size_t)(to - folded) : SIZE_MAX;
+}
+
 /* --- Python ------------------------------------------------------------------------------------------------------- */
 
 #ifndef KERNEL_ONLY
@@ -1113,6 +1330,39 @@ static PyObject *as_bytes(uint8_t *memory, size_t size) {
     return result;
 }
 
+/* The numbers in a buffer, in memory of their own, as whoever holds the buffer could change them after they were checked;
+   NULL with an exception. */
+static int64_t *copied(const Py_buffer *numbers) {
+    int64_t *const copy = malloc((size_t)numbers->len + 1);
+    if (copy == NULL)
+        PyErr_NoMemory();
+    else if (numbers->len)
+        memcpy(copy, numbers->buf, (size_t)numbers->len);
+    return copy;
+}
+
+/* The bytes that members take at the most, or SIZE_MAX with an exception where the cuts are not as they should be. */
+static size_t members_room(const int64_t *cuts, const Py_buffer *given, Py_ssize_t csv_size, Py_ssize_t header_size) {
+    if (given->len % (Py_ssize_t)sizeof *cuts != 0 || given->len == 0) {
+        PyErr_SetString(PyExc_ValueError, "cuts must be one or more 64-bit integers");
+        return SIZE_MAX;
+    }
+    const size_t members = (size_t)given->len / sizeof *cuts - 1;
+    if (cuts[0] < 0 || cuts[members] > csv_size || header_size > LONGEST_HEAD) {
+        PyErr_SetString(PyExc_ValueError, "cuts must lie in the csv, and the header be 512 bytes at the most");
+        return SIZE_MAX;
+    }
+    size_t room = SPARE;
+    for (size_t i = 0; i < members; i++) {
+        if (cuts[i + 1] < cuts[i] || cuts[i + 1] - cuts[i] > LARGEST) {
+            PyErr_SetString(PyExc_ValueError, "cuts must rise, by 1 GiB at the most");
+            return SIZE_MAX;
+        }
+        room += deflate_bound((size_t)header_size + (size_t)(cuts[i + 1] - cuts[i]));
+    }
+    return room;
+}
+
 PyDoc_STRVAR(members_doc,
              "deflate_members(csv, cuts, header, /)\n--\n\n"
              "Deflate members: each is `header` and then the bytes of `csv` between two neighbouring `cuts`.\n\n"
@@ -1127,31 +1377,11 @@ static PyObject *native_deflate_members(PyObject *module, PyObject *args) {
     Py_buffer csv = {0}, cuts = {0}, begin = {0};
     if (!PyArg_ParseTuple(args, "y*y*y*:deflate_members", &csv, &cuts, &begin)) return NULL;
     PyObject *result = NULL, *data = NULL, *ends = NULL, *crcs = NULL;
-    int64_t *at = NULL;
-    if (cuts.len % (Py_ssize_t)sizeof *at != 0 || cuts.len == 0) {
-        PyErr_SetString(PyExc_ValueError, "cuts must be one or more 64-bit integers");
-        goto done;
-    }
+    int64_t *const at = copied(&cuts);
+    if (at == NULL) goto done;
+    const size_t room = members_room(at, &cuts, csv.len, begin.len);
+    if (room == SIZE_MAX) goto done;
     const size_t members = (size_t)cuts.len / sizeof *at - 1;
-    /* A copy, as whoever holds the buffer could change it after it was checked. */
-    at = malloc((size_t)cuts.len);
-    if (at == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    memcpy(at, cuts.buf, (size_t)cuts.len);
-    if (at[0] < 0 || at[members] > csv.len || begin.len > LONGEST_HEAD) {
-        PyErr_SetString(PyExc_ValueError, "cuts must lie in the csv, and the header be 512 bytes at the most");
-        goto done;
-    }
-    size_t room = 0;
-    for (size_t i = 0; i < members; i++) {
-        if (at[i + 1] < at[i] || at[i + 1] - at[i] > LARGEST) {
-            PyErr_SetString(PyExc_ValueError, "cuts must rise, by 1 GiB at the most");
-            goto done;
-        }
-        room += deflate_bound((size_t)begin.len + (size_t)(at[i + 1] - at[i]));
-    }
     ends = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(members * sizeof(int64_t)));
     crcs = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(members * sizeof(uint32_t)));
     if (ends == NULL || crcs == NULL) goto done;
@@ -1160,10 +1390,10 @@ static PyObject *native_deflate_members(PyObject *module, PyObject *args) {
     uint8_t *memory;
     size_t written = SIZE_MAX;
     Py_BEGIN_ALLOW_THREADS
-    memory = malloc(room + SPARE);
+    memory = malloc(room);
     if (memory != NULL)
-        written = deflate_members(csv.buf, at, members, begin.buf, (size_t)begin.len, memory, room + SPARE, to_ends,
-                                  to_crcs);
+        written =
+            deflate_members(csv.buf, at, members, begin.buf, (size_t)begin.len, memory, room, to_ends, to_crcs);
     Py_END_ALLOW_THREADS
     data = as_bytes(memory, written);
     if (data != NULL) result = PyTuple_Pack(3, data, ends, crcs);
@@ -1175,6 +1405,72 @@ done:
     PyBuffer_Release(&csv);
     PyBuffer_Release(&cuts);
     PyBuffer_Release(&begin);
+    return result;
+}
+
+PyDoc_STRVAR(zip_doc,
+             "zip_members(csv, cuts, header, names, ends, created, model, /)\n--\n\n"
+             "Deflate members as `deflate_members` does, each behind its local header and name.\n\n"
+             "`names` are one after another with a byte behind each, at the `ends`, `created` local microseconds since "
+             "1970 (native 64\nbits each). `model` is a central header with what all members have in common; what each has "
+             "of its own is filled in.\n\n"
+             "Returns the members; their central headers, each with its name; where each member begins, the bytes of its "
+             "data (64 bits\neach), and its CRC-32 (32 bits each). Raises ValueError as `deflate_members` does, and for "
+             "names that\ndo not lie in theirs or have more than 65,535 bytes.");
+
+static PyObject *native_zip_members(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer views[7] = {{0}}; /* csv, cuts, header, names, ends, created, model */
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*:zip_members", views, views + 1, views + 2, views + 3, views + 4, views + 5,
+                          views + 6))
+        return NULL;
+    const Py_buffer *const csv = views, *const cuts = views + 1, *const begin = views + 2;
+    PyObject *result = NULL, *local = NULL, *central = NULL, *starts = NULL, *sizes = NULL, *crcs = NULL;
+    int64_t *const at = copied(cuts), *const ends = copied(views + 4), *const created = copied(views + 5);
+    if (at == NULL || ends == NULL || created == NULL) goto done;
+    size_t room = members_room(at, cuts, csv->len, begin->len);
+    if (room == SIZE_MAX) goto done;
+    const size_t members = (size_t)cuts->len / sizeof *at - 1;
+    const Py_ssize_t eights = (Py_ssize_t)(members * sizeof(int64_t));
+    int fits = views[4].len == eights && views[5].len == eights && views[6].len == CENTRAL;
+    int64_t named = 0;
+    for (size_t i = 0; fits && i < members; named = ends[i++] + 1)
+        fits = ends[i] >= named && ends[i] - named <= UINT16_MAX && ends[i] < views[3].len;
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "names, their ends, created or model are not as they should be");
+        goto done;
+    }
+    room += members * LOCAL + (size_t)views[3].len;
+    central = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(members * CENTRAL + (size_t)named - members));
+    starts = PyBytes_FromStringAndSize(NULL, eights);
+    sizes = PyBytes_FromStringAndSize(NULL, eights);
+    crcs = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(members * sizeof(uint32_t)));
+    if (central == NULL || starts == NULL || sizes == NULL || crcs == NULL) goto done;
+    uint8_t *const to_central = (uint8_t *)(void *)PyBytes_AsString(central);
+    int64_t *const to_starts = (int64_t *)(void *)PyBytes_AsString(starts);
+    int64_t *const to_sizes = (int64_t *)(void *)PyBytes_AsString(sizes);
+    uint32_t *const to_crcs = (uint32_t *)(void *)PyBytes_AsString(crcs);
+    const Names names = {views[3].buf, ends, created};
+    uint8_t *memory;
+    size_t written = SIZE_MAX;
+    Py_BEGIN_ALLOW_THREADS
+    memory = malloc(room);
+    if (memory != NULL)
+        written = zip_members(csv->buf, at, members, begin->buf, (size_t)begin->len, &names, views[6].buf, memory, room,
+                              to_central, to_starts, to_sizes, to_crcs);
+    Py_END_ALLOW_THREADS
+    local = as_bytes(memory, written);
+    if (local != NULL) result = PyTuple_Pack(5, local, central, starts, sizes, crcs);
+done:
+    free(at);
+    free(ends);
+    free(created);
+    for (size_t i = 0; i < 7; i++) PyBuffer_Release(views + i);
+    Py_XDECREF(local);
+    Py_XDECREF(central);
+    Py_XDECREF(starts);
+    Py_XDECREF(sizes);
+    Py_XDECREF(crcs);
     return result;
 }
 
@@ -1449,6 +1745,181 @@ done:
     return result;
 }
 
+/* Space that grows. */
+typedef struct {
+    uint8_t *data;
+    size_t size, room;
+} Space;
+
+/* Room for `more` bytes behind what is there, or NULL with an exception. */
+static uint8_t *space_for(Space *space, size_t more) {
+    if (more > space->room - space->size) {
+        const size_t room = 2 * space->room + more;
+        uint8_t *const data = realloc(space->data, room);
+        if (data == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        space->data = data;
+        space->room = room;
+    }
+    return space->data + space->size;
+}
+
+enum { LONGEST_ENDING = 1024 };
+
+/* What `member_names` is given: bytes that stand in every name. */
+typedef struct {
+    const uint8_t *text;
+    size_t size;
+} Given;
+
+PyDoc_STRVAR(names_doc,
+             "member_names(names, phones, count, rows, created, ending, folded_ending, unknown, room, key, odd, /)\n--\n\n"
+             "Members' names, `<contact>--<created>--<channel>.csv`, that need no cleaning; those that may are asked for.\n\n"
+             "`names` and `phones` are columns of `count` rows as in `render_csv`; `rows` and `created` native 64-bit "
+             "integers, as many as\nmembers: the row that has a contact, and local microseconds since 1970. A contact is "
+             "its name, else its phone, else `unknown`\n(UTF-8), and has `room` bytes at the most, 255 or fewer. "
+             "`ending` is what stands behind the time, `folded_ending` the same\nto compare names by. `odd(member)` "
+             "gives a name, and the name to compare it by, as UTF-8.\n\n"
+             "Returns the names, each with a line end behind it; where each ends (64 bits each); and the digests, with "
+             "a `key` of 16\nbytes, of what they are compared by. Raises ValueError for rows and offsets outside their "
+             "columns, and what `odd` raises.");
+
+static PyObject *native_member_names(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *given_names, *given_phones, *odd, *ends = NULL, *digests = NULL, *result = NULL;
+    Py_ssize_t count, room;
+    Py_buffer views[6] = {{0}}; /* rows, created, ending, folded ending, unknown, key */
+    Held held = {.count = 0};
+    Column columns[2];
+    Space text = {NULL, 0, 0};
+    if (!PyArg_ParseTuple(args, "OOny*y*y*y*y*ny*O:member_names", &given_names, &given_phones, &count, views, views + 1,
+                          views + 2, views + 3, views + 4, &room, views + 5, &odd))
+        return NULL;
+    const size_t members = (size_t)views[0].len / sizeof(int64_t);
+    const Given ending = {views[2].buf, (size_t)views[2].len}, folded_ending = {views[3].buf, (size_t)views[3].len};
+    const Given unknown = {views[4].buf, (size_t)views[4].len};
+    if (views[0].len % (Py_ssize_t)sizeof(int64_t) || views[1].len != views[0].len || room < 0 || room > LONGEST_LABEL ||
+        ending.size > LONGEST_ENDING || folded_ending.size > LONGEST_ENDING || unknown.size > LONGEST_LABEL ||
+        views[5].len != 16) {
+        PyErr_SetString(PyExc_ValueError, "rows, created, endings, unknown, room or key are not as they should be");
+        goto done;
+    }
+    if (column_from(given_names, count, columns, &held) || column_from(given_phones, count, columns + 1, &held)) goto done;
+    ends = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(members * sizeof(int64_t)));
+    digests = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(members * sizeof(uint64_t)));
+    if (ends == NULL || digests == NULL) goto done;
+    uint8_t *to_end = (uint8_t *)(void *)PyBytes_AsString(ends), *to_digest = (uint8_t *)(void *)PyBytes_AsString(digests);
+    const uint64_t key[2] = {load64(views[5].buf), load64((const uint8_t *)views[5].buf + 8)};
+    for (size_t i = 0; i < members; i++, to_end += 8, to_digest += 8) {
+        uint8_t folded[4 * LONGEST_LABEL + 2 + TIME_SIZE + LONGEST_ENDING];
+        const uint64_t row = loaded64((const uint8_t *)views[0].buf + 8 * i);
+        const int64_t created = (int64_t)loaded64((const uint8_t *)views[1].buf + 8 * i);
+        size_t start = 0, size = 0, folded_size = SIZE_MAX;
+        int found = row < (uint64_t)count ? cell_of(columns, (size_t)row, &start, &size) : -1;
+        const uint8_t *label = columns[0].data + start;
+        if (found >= 0 && !size) {
+            found = cell_of(columns + 1, (size_t)row, &start, &size);
+            label = columns[1].data + start;
+        }
+        if (found < 0) {
+            PyErr_SetString(PyExc_ValueError, "rows or offsets lead out of the columns");
+            goto done;
+        }
+        if (!size) {
+            label = unknown.text;
+            size = unknown.size;
+        }
+        if (size <= (size_t)room) folded_size = fold_label(label, size, folded);
+        if (folded_size != SIZE_MAX) {
+            uint8_t *to = space_for(&text, size + 2 + TIME_SIZE + ending.size + 1);
+            if (to == NULL) goto done;
+            memcpy(to, label, size);
+            memcpy(to + size, "--", 2);
+            put_time(to + size + 2, created);
+            memcpy(folded + folded_size, to + size, 2 + TIME_SIZE);
+            folded_size += 2 + TIME_SIZE;
+            if (ending.size) memcpy(to + size + 2 + TIME_SIZE, ending.text, ending.size);
+            if (folded_ending.size) memcpy(folded + folded_size, folded_ending.text, folded_ending.size);
+            const uint64_t digest = digest_of(key, folded, folded_size + folded_ending.size);
+            memcpy(to_digest, &digest, sizeof digest);
+            text.size += size + 2 + TIME_SIZE + ending.size;
+        } else {
+            PyObject *const pair = PyObject_CallFunction(odd, "n", (Py_ssize_t)i);
+            const char *name, *compared;
+            Py_ssize_t name_size, compared_size;
+            if (pair == NULL) goto done;
+            if (!PyTuple_Check(pair) || !PyArg_ParseTuple(pair, "y#y#", &name, &name_size, &compared, &compared_size) ||
+                space_for(&text, (size_t)name_size + 1) == NULL) {
+                if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "odd must return two bytes objects");
+                Py_DECREF(pair);
+                goto done;
+            }
+            const uint64_t digest = digest_of(key, (const uint8_t *)compared, (size_t)compared_size);
+            memcpy(to_digest, &digest, sizeof digest);
+            if (name_size) memcpy(text.data + text.size, name, (size_t)name_size);
+            text.size += (size_t)name_size;
+            Py_DECREF(pair);
+        }
+        const int64_t end = (int64_t)text.size;
+        memcpy(to_end, &end, sizeof end);
+        text.data[text.size++] = '\n';
+    }
+    PyObject *const said = PyBytes_FromStringAndSize((const char *)text.data, (Py_ssize_t)text.size);
+    if (said != NULL) result = PyTuple_Pack(3, said, ends, digests);
+    Py_XDECREF(said);
+done:
+    free(text.data);
+    let_go(&held);
+    for (size_t i = 0; i < 6; i++) PyBuffer_Release(views + i);
+    Py_XDECREF(ends);
+    Py_XDECREF(digests);
+    return result;
+}
+
+PyDoc_STRVAR(digests_doc,
+             "digest_rows(column, count, rows, key, /)\n--\n\n"
+             "The SipHash-1-3 of the values in some `rows` (native 64-bit integers) of a column of `count` rows as in "
+             "`render_csv`, with a\n`key` of 16 bytes: native 64 bits each, a null as the empty text. Raises ValueError for "
+             "rows and offsets outside it.");
+
+static PyObject *native_digest_rows(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *given, *result = NULL;
+    Py_ssize_t count;
+    Py_buffer rows = {0}, key = {0};
+    Held held = {.count = 0};
+    Column column;
+    if (!PyArg_ParseTuple(args, "Ony*y*:digest_rows", &given, &count, &rows, &key)) return NULL;
+    if (rows.len % (Py_ssize_t)sizeof(int64_t) || key.len != 16) {
+        PyErr_SetString(PyExc_ValueError, "rows must be 64-bit integers, the key 16 bytes");
+        goto done;
+    }
+    if (column_from(given, count, &column, &held)) goto done;
+    result = PyBytes_FromStringAndSize(NULL, rows.len);
+    if (result == NULL) goto done;
+    uint8_t *const to = (uint8_t *)(void *)PyBytes_AsString(result);
+    const uint64_t keys[2] = {load64(key.buf), load64((const uint8_t *)key.buf + 8)};
+    for (size_t at = 0; at < (size_t)rows.len; at += 8) {
+        const uint64_t row = loaded64((const uint8_t *)rows.buf + at);
+        size_t start = 0, size = 0;
+        if (row >= (uint64_t)count || cell_of(&column, (size_t)row, &start, &size) < 0) {
+            Py_DECREF(result);
+            result = NULL;
+            PyErr_SetString(PyExc_ValueError, "rows or offsets lead out of the column");
+            break;
+        }
+        const uint64_t digest = digest_of(keys, column.data + start, size);
+        memcpy(to + at, &digest, sizeof digest);
+    }
+done:
+    let_go(&held);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&key);
+    return result;
+}
+
 PyDoc_STRVAR(crc32_doc, "crc32(data, start=0, /)\n--\n\nThe CRC-32 of `data`, continuing from `start`.");
 
 static PyObject *native_crc32(PyObject *module, PyObject *args) {
@@ -1466,10 +1937,13 @@ static PyObject *native_crc32(PyObject *module, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"deflate_members", native_deflate_members, METH_VARARGS, members_doc},
+    {"zip_members", native_zip_members, METH_VARARGS, zip_doc},
     {"deflate_piece", native_deflate_piece, METH_VARARGS, piece_doc},
     {"render_csv", native_render_csv, METH_VARARGS, render_doc},
     {"find_words", native_find_words, METH_VARARGS, words_doc},
     {"are_utf8", native_are_utf8, METH_VARARGS, utf8_doc},
+    {"member_names", native_member_names, METH_VARARGS, names_doc},
+    {"digest_rows", native_digest_rows, METH_VARARGS, digests_doc},
     {"interleave", native_interleave, METH_VARARGS, interleave_doc},
     {"crc32", native_crc32, METH_VARARGS, crc32_doc},
     {NULL, NULL, 0, NULL},

@@ -67,6 +67,50 @@ static void members(const uint8_t *data, size_t size, const uint8_t *head, size_
     free(out);
 }
 
+/* The same behind local headers and names, which are parts of the data; labels of any bytes fold within their room. */
+static void archive(const uint8_t *data, size_t size, uint8_t step) {
+    enum { MOST = 8, NAME = 5 };
+    int64_t cuts[MOST + 1], ends[MOST], created[MOST], starts[MOST], sizes[MOST];
+    uint32_t crcs[MOST];
+    uint8_t model[CENTRAL] = {0};
+    const size_t count = size / (MOST * (NAME + 1)) ? MOST : 0;
+    size_t room = SPARE + count * (LOCAL + NAME);
+    cuts[0] = 0;
+    for (size_t i = 0; i < count; i++) {
+        cuts[i + 1] = (int64_t)(size * (i + 1) / MOST);
+        ends[i] = (int64_t)(i * (NAME + 1) + NAME);
+        memcpy(created + i, data + 8 * i % (size - 7), 8);
+        room += deflate_bound((size_t)(cuts[i + 1] - cuts[i]));
+    }
+    const Names names = {data, ends, created};
+    uint8_t *out = malloc(room), *central = malloc(count * (CENTRAL + NAME) + 1);
+    CHECK(out != NULL && central != NULL);
+    size_t written =
+        zip_members(data, cuts, count, data, 0, &names, model, out, room, central, starts, sizes, crcs);
+    CHECK(written <= room - SPARE);
+    size_t at = 0;
+    for (size_t i = 0; i < count; at += LOCAL + NAME + (size_t)sizes[i++]) {
+        const uint8_t *own = data + cuts[i];
+        const size_t own_size = (size_t)(cuts[i + 1] - cuts[i]);
+        CHECK((size_t)starts[i] == at && load32(out + at + 14) == crc32(0, own, (uInt)own_size));
+        CHECK(load32(out + at + 18) == sizes[i] && load32(out + at + 22) == own_size && out[at + 26] == NAME);
+        CHECK(!memcmp(out + at + LOCAL, data + i * (NAME + 1), NAME));
+        inflates_to(out + at + LOCAL + NAME, (size_t)sizes[i], own, own_size);
+    }
+    CHECK(at == written);
+    free(central);
+    free(out);
+    for (size_t begin = 0; begin < size && begin < 600; begin += 1 + step % 41) {
+        size_t label_size = size - begin < step ? size - begin : step;
+        uint8_t *label = exactly(data + begin, label_size), *folded = malloc(4 * label_size + 1);
+        CHECK(folded != NULL);
+        const size_t length = fold_label(label, label_size, folded);
+        CHECK(length == SIZE_MAX || length <= 4 * label_size);
+        free(folded);
+        free(label);
+    }
+}
+
 static void pieces(const uint8_t *data, size_t size, size_t step) {
     uint8_t *out = malloc(1);
     size_t length = 0;
@@ -140,6 +184,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     if (size < 4) return 0;
     uint8_t mode = input[0], step = input[1];
     texts(input, size, step);
+    archive(input, size, step);
     size_t head_size = (size_t)(input[2] | input[3] << 8) % (LONGEST_HEAD + 1);
     input += 4, size -= 4;
     if (head_size > size) head_size = size;

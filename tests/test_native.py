@@ -7,6 +7,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from itertools import pairwise, product
+from typing import Any
 from uuid import UUID
 
 import deflate
@@ -191,6 +192,28 @@ def test_odd_arguments_are_refused() -> None:
         native.deflate_piece("text", b"", True)
     with pytest.raises(BufferError):
         native.crc32(memoryview(b"0123456789")[::2])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ends": [5, 4]},
+        {"ends": [2, 2]},
+        {"ends": [2, 7]},
+        {"ends": [-1, 2]},
+        {"ends": [2]},
+        {"created": [0]},
+        {"model": bytes(45)},
+        {"cuts": [0, 11, 12]},
+        {"cuts": [0, 5, 4]},
+    ],
+)
+def test_records_of_no_such_members_are_refused(changed: dict[str, Any]) -> None:
+    """Nothing is read or written outside what was given."""
+    facts: dict[str, Any] = {"cuts": [0, 5, 10], "ends": [2, 5], "created": [0, 0], "model": bytes(46)} | changed
+    cuts, ends, created = (np.array(facts[name], np.int64).data for name in ("cuts", "ends", "created"))
+    with pytest.raises(ValueError, match=r"cuts|names"):
+        native.zip_members(b"0123456789", cuts, HEADER, b"ab\ncd\n", ends, created, facts["model"])
 
 
 def test_no_member_is_no_data() -> None:

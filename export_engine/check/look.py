@@ -15,7 +15,7 @@ from export_engine.check.findings import SHOWN, Findings, example_of
 from export_engine.check.report import CheckReport, Example
 from export_engine.errors import ArchiveError, GroupingError, RowError, SchemaError, SourceError
 from export_engine.pipeline.cells import long_cells
-from export_engine.pipeline.digests import DigestSet, digests
+from export_engine.pipeline.digests import DigestSet, column_digests, digests
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.selection import (
     Selection,
@@ -130,7 +130,7 @@ class Look:
         long.longest_cell = max(long.longest_cell, longest)
         earliest = pc.min(times.filter(pc.and_(ids.is_valid(), times.is_valid())).cast(pa.int64())).as_py()
         long.earliest = min(long.earliest, MAX_US if earliest is None else earliest)
-        long.ids.append(digests(ids.to_pylist()))
+        long.ids.append(column_digests(ids, np.arange(len(ids))))
         if group.ends:
             self._end_long(long, group)
 

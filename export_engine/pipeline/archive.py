@@ -11,8 +11,9 @@ Knows nothing of conversations. The choices, each because of what readers in the
 - No prefix, gap or trailing byte; local and central records agree in every field they share.
 
 The **central directory** is kept as packed bytes, 46 bytes and the name for a member, not as objects. Both headers are
-packed here, for many members at a time; they are the same bytes as zipstream-ng's `ZipStreamInfo` gives, which a test
-holds. Data descriptors and the end of the archive are zipstream-ng's own.
+packed here, for many members at a time, or filled in by the kernel where it deflates them; they are the same bytes as
+zipstream-ng's `ZipStreamInfo` gives, which a test holds. Data descriptors and the end of the
+archive are zipstream-ng's own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 from zipfile import ZIP_DEFLATED
 
@@ -27,7 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 from zipstream import ng
 
-__all__ = ["Archive", "Members", "Packed", "pack"]
+from export_engine.timetext import dos_times
+
+__all__ = ["Archive", "Members", "Packed", "deflate_and_pack", "pack", "unpack"]
 
 #: The first value that does not fit a 32-bit field; all ones are the mark of a zip64 field.
 LIMIT_32 = 0xFFFFFFFF
@@ -96,13 +100,12 @@ _ZIP64_END = 56 + 20
 class Members:
     """What the headers say of some members, as parallel lists and arrays.
 
-    Sizes are in bytes; `times` and `dates` are as in APPNOTE 4.4.6, `methods` as in 4.4.5. A member that is
+    Sizes are in bytes, `created` in local microseconds since 1970; `methods` are as in APPNOTE 4.4.5. A member that is
     `streamed` has its CRC-32 and sizes in a data descriptor behind its data.
     """
 
     names: list[str]
-    times: NDArray[np.int64]
-    dates: NDArray[np.int64]
+    created: NDArray[np.int64]
     methods: NDArray[np.int64]
     crc32s: NDArray[np.int64]
     deflated_bytes: NDArray[np.int64]
@@ -151,6 +154,44 @@ def pack(members: Members, data: bytes, base: int | None = None) -> Packed:
         return Packed(local, records, starts, starts[:0])
     spaces = _CENTRAL.itemsize + lengths
     return Packed(local, records, starts, np.cumsum(spaces) - spaces + _OFFSET_AT)
+
+
+def unpack(packed: Packed, members: Members) -> bytes:
+    """The data of members that were laid out without `base`, one after another."""
+    records = np.append(packed.fields - _OFFSET_AT, len(packed.central))
+    starts = packed.starts + _LOCAL.itemsize + np.diff(records) - _CENTRAL.itemsize
+    local = memoryview(packed.local)
+    return b"".join(map(local.__getitem__, map(slice, starts.tolist(), (starts + members.deflated_bytes).tolist())))
+
+
+def deflate_and_pack(
+    csv: memoryview,
+    cuts: NDArray[np.int64],
+    header: bytes,
+    names: tuple[bytes, NDArray[np.int64]],
+    created: NDArray[np.int64],
+) -> tuple[Packed, NDArray[np.int64], NDArray[np.uint32]]:
+    """Deflate members as the kernel's backend does and lay them out as `pack` does, in one call of the kernel.
+
+    Each is `header` and then the bytes of `csv` between two neighbouring `cuts`. `names` are UTF-8, each with one byte
+    behind it, and where they end. Also returns the bytes of each member's data and its CRC-32.
+    """
+    from export_engine._native import zip_members  # noqa: PLC0415  # whoever calls this has found it there
+
+    text, stops = names
+    local, central, *numbers = zip_members(csv, cuts.data, header, text, stops.data, created.data, _model())
+    starts, deflated_bytes = (np.frombuffer(some, np.int64) for some in numbers[:2])
+    spaces = _CENTRAL.itemsize + np.diff(stops, prepend=-1) - 1
+    packed = Packed(local, central, starts, np.cumsum(spaces) - spaces + _OFFSET_AT)
+    return packed, deflated_bytes, np.frombuffer(numbers[2], np.uint32)
+
+
+@cache
+def _model() -> bytes:
+    """A central header that has what all deflated members have."""
+    none = np.zeros(1, np.int64)
+    members = Members([""], none, none + ZIP_DEFLATED, none, none, none, none > 0)
+    return _central(members, none, none == 0, none)[0].tobytes()
 
 
 class _Items(NamedTuple):
@@ -211,8 +252,7 @@ def _central(
     fixed["system"] = _UNIX
     fixed["flags"] = np.where(ascii_names, 0, _UTF8) | np.where(members.streamed, _STREAMED, 0)
     fixed["method"] = members.methods
-    fixed["time"] = members.times
-    fixed["date"] = members.dates
+    fixed["time"], fixed["date"] = dos_times(members.created)
     fixed["crc32"] = members.crc32s
     fixed["deflated_bytes"] = members.deflated_bytes
     fixed["csv_bytes"] = members.csv_bytes
@@ -291,10 +331,10 @@ class Archive:
             self.members + 1,
         )
 
-    def add(self, packed: Packed, members: Members, data: bytes) -> bytes:
-        """Append members that `pack` has laid out; they are laid out again where zip64 is needed."""
+    def add(self, packed: Packed, members: Members) -> bytes:
+        """Append members that were laid out without `base`; they are laid out again where zip64 is needed."""
         if self.position + len(packed.local) >= LIMIT_32:
-            packed = pack(members, data, base=self.position)
+            packed = pack(members, unpack(packed, members), base=self.position)
         self._note(_placed(packed, self.position), len(members))
         return self.stream(packed.local)
 

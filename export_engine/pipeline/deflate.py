@@ -81,6 +81,8 @@ class Backend:
       two neighbouring `cuts`. Their data are in the ZIP method `whole_method`.
     - `piece(data, dictionary, last)`: a part of a raw deflate stream, byte-aligned unless it is the last.
     - `crc32(data, start=0)`: the CRC-32 of `data`, continuing from `start`.
+    - `kernel`: whether this is the package's own, which can lay members out in the same call
+      (`archive.deflate_and_pack`).
 
     It pickles, as its functions are module-level ones or partials of them.
     """
@@ -90,6 +92,7 @@ class Backend:
     piece: Callable[[bytes | memoryview, bytes, bool], bytes]
     crc32: Callable[..., int]
     whole_method: int = DEFLATED
+    kernel: bool = False
 
 
 def _one_by_one(gzip: Callable[[bytes], bytes], csv: memoryview, cuts: NDArray[np.int64], header: bytes) -> Deflated:
@@ -140,6 +143,7 @@ def _fast() -> Backend:
         members=_native_members,
         piece=deflate_piece,
         crc32=crc32,
+        kernel=True,
     )
 
 

@@ -2,25 +2,50 @@
 
 Conversation ids and member names must be unique over an archive of any size. A Python set of strings would take two
 hundred bytes an item; here each is reduced to its 64-bit hash, kept in sorted runs that are merged as they grow. The
-hash is Python's own, SipHash (PEP 456), keyed anew in each process unless PYTHONHASHSEED says otherwise: nobody can
-make two items share it on purpose. Its value decides only whether two items are equal, and never reaches the output.
+hash is SipHash, Python's own (PEP 456) or the kernel's with a key that Python's gives, new in each process unless
+PYTHONHASHSEED says otherwise: nobody can make two items share it on purpose. Its value decides only whether two items
+are equal, and never reaches the output.
 Two different ones share it once in about 37 million archives of a million items; what the caller does then (a number
 in a name, an advice to sort) is never a loss.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["DigestSet", "digests"]
+from export_engine.pipeline.cells import given
+
+__all__ = ["KEY", "DigestSet", "column_digests", "digests"]
+
+#: The kernel's key in this process.
+KEY = struct.pack("<2q", hash("the first half of a key"), hash("the second half of a key"))
 
 
 def digests(items: Iterable[str]) -> NDArray[np.uint64]:
     """One digest an item: equal for equal items, within this process."""
-    return np.array(list(map(hash, items)), np.int64).view(np.uint64)
+    texts = list(items)
+    try:
+        from export_engine._native import digest_rows  # noqa: PLC0415  # optional: built where there is a compiler
+    except ImportError:
+        return np.array(list(map(hash, texts)), np.int64).view(np.uint64)
+    octets = [text.encode(errors="surrogatepass") for text in texts]
+    ends = np.cumsum([0, *map(len, octets)], dtype=np.int32)
+    column = (None, 0, ends.data, b"".join(octets))
+    return np.frombuffer(digest_rows(column, len(octets), np.arange(len(octets)).data, KEY), np.uint64)
+
+
+def column_digests(column: pa.Array, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The same of some rows of a string column; a null is the empty text."""
+    try:
+        from export_engine._native import digest_rows  # noqa: PLC0415  # optional: built where there is a compiler
+    except ImportError:
+        return digests(column.take(pa.array(rows)).fill_null("").to_pylist())
+    return np.frombuffer(digest_rows(given(column), len(column), rows.data, KEY), np.uint64)
 
 
 class DigestSet:

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from export_engine.errors import RowError
 from export_engine.model import Channel, DateRange
 from export_engine.options import CsvDialect, ExportOptions
-from export_engine.pipeline.archive import Members, Packed, pack
+from export_engine.pipeline.archive import Members, Packed, deflate_and_pack, pack, unpack
 from export_engine.pipeline.cells import long_cells
 from export_engine.pipeline.deflate import DEFLATED, PIECE, STORED, Backend, Deflated, backend, deflate_long
-from export_engine.pipeline.digests import digests
+from export_engine.pipeline.digests import column_digests
 from export_engine.pipeline.formulas import guard
 from export_engine.pipeline.grouping import Group
-from export_engine.pipeline.naming import MemberNamer, collision_keys, member_namer
+from export_engine.pipeline.member_names import MemberNames, member_names
+from export_engine.pipeline.naming import MemberNamer, member_namer
 from export_engine.pipeline.render import Scratch, header, render
 from export_engine.pipeline.selection import (
     Earlier,
@@ -38,7 +39,7 @@ from export_engine.pipeline.selection import (
     selection,
 )
 from export_engine.schema import COLUMN_NAMES, LONGEST_CELL
-from export_engine.timetext import created_text, dos_times, time_text
+from export_engine.timetext import time_text
 
 __all__ = ["MEMBER_LIMIT", "MemberBatch", "MemberSpec", "Rendered", "build", "member_spec", "render_rows", "row_cuts"]
 
@@ -119,17 +120,16 @@ class Rendered:
 class MemberBatch:
     """A group's members, as parallel lists, and how they lie in the archive if their names are free.
 
-    `name_digests` and `id_digests` tell whether a name or a conversation has been there before; `all_ids` has the
+    `name_digests` and `id_digests` tell whether a name or a conversation has been there before; `ids` has the
     conversations that are not exported, too.
     """
 
     rows: Selected
     members: Members
-    data: bytes
     packed: Packed
     name_digests: NDArray[np.uint64]
+    ids: pa.StringArray
     id_digests: NDArray[np.uint64]
-    all_ids: list[str]
     hashes: Sequence[str | None]
     long_cells: int
 
@@ -178,34 +178,51 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
     check(group, rows)
     csv, cuts, longest = _rendered(spec, rows, rows.bounds, spec.scratch)
     csv_bytes = cuts[1:] - cuts[:-1] + len(spec.header)
-    deflated, methods = _deflated(csv, cuts, csv_bytes, spec)
-    names = list(map(spec.name_of, rows.names, rows.phones, created_text(rows.created)))
-    times, dates = dos_times(rows.created)
-    deflated_bytes = np.diff(deflated.ends, prepend=0)
+    names = member_names(spec.name_of, rows)
+    members, packed = _packed(spec, csv, cuts, csv_bytes, names, rows.created)
+    starts, ids = group.bounds[:-1], group.batch.column(_ID)
+    return MemberBatch(
+        rows=rows,
+        members=members,
+        packed=packed,
+        name_digests=names.digests,
+        ids=ids.take(pa.array(starts)),
+        id_digests=column_digests(ids, starts),
+        hashes=_hashes(spec.header, csv, cuts.tolist()) if spec.hashed else [None] * len(names),
+        long_cells=_long_cells(rows, longest),
+    )
+
+
+def _packed(
+    spec: MemberSpec,
+    csv: memoryview,
+    cuts: NDArray[np.int64],
+    csv_bytes: NDArray[np.int64],
+    names: MemberNames,
+    created: NDArray[np.int64],
+) -> tuple[Members, Packed]:
+    """The members between the cuts, deflated and laid out."""
+    if spec.backend.kernel and csv_bytes.max(initial=0) <= spec.piece:
+        packed, deflated_bytes, crc32s = deflate_and_pack(csv, cuts, spec.header, (names.text, names.stops), created)
+        methods, data = np.full(len(names), DEFLATED), None
+    else:
+        deflated, methods = _deflated(csv, cuts, csv_bytes, spec)
+        crc32s, data = deflated.crc32s, deflated.data
+        deflated_bytes = np.diff(deflated.ends, prepend=0)
     members = Members(
-        names=names,
-        times=times,
-        dates=dates,
+        names=names.list(),
+        created=created,
         methods=methods,
-        crc32s=deflated.crc32s.astype(np.int64),
+        crc32s=crc32s.astype(np.int64),
         deflated_bytes=deflated_bytes,
         csv_bytes=csv_bytes,
         streamed=deflated_bytes > spec.spool_limit,
     )
-    ids = rows.ids
-    if len(ids) < len(group.bounds) - 1:
-        ids = group.batch.column(_ID).take(pa.array(group.bounds[:-1])).to_pylist()
-    return MemberBatch(
-        rows=rows,
-        members=members,
-        data=deflated.data,
-        packed=pack(members, deflated.data),
-        name_digests=digests(collision_keys(names)),
-        id_digests=digests(ids),
-        all_ids=ids,
-        hashes=_hashes(spec.header, csv, cuts.tolist()) if spec.hashed else [None] * len(names),
-        long_cells=_long_cells(rows, longest),
-    )
+    if data is None:
+        if not members.streamed.any():
+            return members, packed
+        data = unpack(packed, members)
+    return members, pack(members, data)
 
 
 def _deflated(

@@ -33,6 +33,7 @@ from export_engine.options import DEFAULT_NAME_BUDGET, MAX_NAME_BUDGET, MIN_NAME
 from export_engine.schema import joined_pairs
 
 __all__ = [
+    "UNKNOWN_CONTACT",
     "MemberNamer",
     "channel_label",
     "collision_keys",
@@ -45,6 +46,9 @@ __all__ = [
 
 #: Longest channel part of a ZIP's name, in characters (ASCII all of them).
 _SLUG_CHARACTERS = 64
+
+#: What stands for a contact without name and phone.
+UNKNOWN_CONTACT = "Unknown contact"
 
 #: Bytes of a contact that are not given up for a long channel, where a third of the room allows.
 _CONTACT_KEEPS = 32
@@ -108,7 +112,7 @@ def contact_label(name: str | None, phone: str | None) -> str:
 
     One that is empty once it is cleaned counts as missing. The label is not cut here.
     """
-    return (name and _label(name)) or (phone and _label(phone)) or "Unknown contact"
+    return (name and _label(name)) or (phone and _label(phone)) or UNKNOWN_CONTACT
 
 
 def channel_label(channel: Channel) -> str:
@@ -123,10 +127,15 @@ def channel_label(channel: Channel) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MemberNamer:
-    """Gives `<contact>--<created_at>--<channel>.csv`; made by `member_namer`. Keeps nothing between calls."""
+    """Gives `<contact>--<created_at>--<channel>.csv`; made by `member_namer`. Keeps nothing between calls.
+
+    `ending` is what stands behind the time, `folded_ending` the same in `collision_keys`, and `room` what a contact's
+    label has, in bytes.
+    """
 
     label: str
     ending: str
+    folded_ending: str
     room: int
     budget: int
 
@@ -150,7 +159,8 @@ def member_namer(channel: Channel, *, budget: int = DEFAULT_NAME_BUDGET) -> Memb
     _check_budget(budget)
     label = _cut(channel_label(channel), budget)  # no more of it is ever used: a huge one costs once
     ending = f"--{label}.csv"
-    return MemberNamer(label, ending, budget - len(f"--YYYY-MM-DD_HHMMSS{ending}".encode()), budget)
+    (folded,) = collision_keys([ending])
+    return MemberNamer(label, ending, folded, budget - len(f"--YYYY-MM-DD_HHMMSS{ending}".encode()), budget)
 
 
 def numbered(name: str, number: int, *, budget: int = DEFAULT_NAME_BUDGET) -> str:

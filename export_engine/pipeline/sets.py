@@ -18,7 +18,7 @@ from typing import IO, Final
 
 import numpy as np
 
-from export_engine.pipeline.archive import Archive, Members, Packed, pack
+from export_engine.pipeline.archive import Archive, Members, Packed, pack, unpack
 
 __all__ = ["CUT", "ArchiveSet", "Cut", "Ended"]
 
@@ -90,17 +90,18 @@ class ArchiveSet:
             found.append(start)
             archive = Archive()
 
-    def add(self, packed: Packed, members: Members, data: bytes, cuts: list[int]) -> Iterator[bytes | Cut]:
-        """Append members that `pack` has laid out."""
+    def add(self, packed: Packed, members: Members, cuts: list[int]) -> Iterator[bytes | Cut]:
+        """Append members that were laid out without `base`."""
         if not cuts:
-            yield self._archive.add(packed, members, data)
+            yield self._archive.add(packed, members)
             return
+        data = unpack(packed, members)
         ends = np.cumsum([0, *members.deflated_bytes.tolist()])
         start = 0
         for stop in [*cuts, len(members)]:
             if stop > start:
                 its, bytes_ = _slice(members, start, stop), data[ends[start] : ends[stop]]
-                yield self._archive.add(pack(its, bytes_), its, bytes_)
+                yield self._archive.add(pack(its, bytes_), its)
             if stop < len(members):
                 yield from self._cut()
             start = stop

@@ -6,7 +6,7 @@ name, the next gets ` (2)`, in the order of the source and whatever the batches 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -31,12 +31,15 @@ class Uniqueness:
         self._next: dict[tuple[int, int], int] = {}
         self._digits: dict[int, int] = {}
 
-    def see(self, ids: Sequence[str], seen: NDArray[np.uint64]) -> None:
-        """Note conversations that begin; `seen` are their ids' digests. Raises GroupingError for one that was there."""
+    def see(self, ids: Callable[[], Sequence[str]], seen: NDArray[np.uint64]) -> None:
+        """Note conversations that begin; `seen` are their ids' digests. Raises GroupingError for one that was there.
+
+        `ids` are asked for only then.
+        """
         if self._ids.add_new(seen):
             return
         fresh: set[int] = set()
-        for conversation, digest in zip(ids, seen.tolist(), strict=True):
+        for conversation, digest in zip(ids(), seen.tolist(), strict=True):
             if digest in fresh or digest in self._ids:
                 raise GroupingError(conversation)
             fresh.add(digest)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from export_engine.errors import RowError
-from export_engine.pipeline.archive import Members, pack
+from export_engine.pipeline.archive import Members, pack, unpack
 from export_engine.pipeline.deflate import DEFLATED
 from export_engine.pipeline.digests import digests
 from export_engine.pipeline.long import (
@@ -30,7 +30,7 @@ from export_engine.pipeline.sets import ArchiveSet, Cut
 from export_engine.pipeline.uniqueness import Uniqueness
 from export_engine.report import MemberRecord, Progress
 from export_engine.times import instant
-from export_engine.timetext import created_text, dos_times
+from export_engine.timetext import created_text
 
 __all__ = ["Event", "Totals", "WholeMembers", "Writer"]
 
@@ -125,7 +125,7 @@ class Writer:
             case WholeMembers():
                 yield from self._write_whole(event.built())
             case ConversationBegins():
-                self._unique.see([event.conversation_id], digests([event.conversation_id]))
+                self._unique.see(lambda: [event.conversation_id], digests([event.conversation_id]))
                 self._conversation = _Conversation(event)
             case RowsRefused():
                 self._refuse(event.error)
@@ -137,7 +137,7 @@ class Writer:
                 yield from self._end_member(event)
 
     def _write_whole(self, built: MemberBatch) -> Iterator[bytes | Cut]:
-        self._unique.see(built.all_ids, built.id_digests)
+        self._unique.see(built.ids.to_pylist, built.id_digests)
         members, rows, totals = built.members, built.rows, self.totals
         if not len(members):
             return
@@ -145,9 +145,9 @@ class Writer:
         claimed = self._unique.claim(members.names, built.name_digests)
         if claimed is not None:
             members = replace(members, names=claimed)
-            packed = pack(members, built.data)
+            packed = pack(members, unpack(packed, built.members))
         number, cuts = self.archives.number, self.archives.cuts(packed)
-        yield from self.archives.add(packed, members, built.data, cuts)
+        yield from self.archives.add(packed, members, cuts)
         totals.rows += len(rows.us)
         totals.conversations += len(members)
         totals.csv_bytes += int(members.csv_bytes.sum())
@@ -199,7 +199,7 @@ class Writer:
         else:
             data = b"".join(member.held)
             packed = pack(facts, data)
-            yield from self.archives.add(packed, facts, data, self.archives.cuts(packed))
+            yield from self.archives.add(packed, facts, self.archives.cuts(packed))
         totals, id_ = self.totals, conversation.begun.conversation_id
         totals.rows += ended.rows
         totals.conversations += member.part == 1
@@ -282,12 +282,10 @@ class Writer:
         """What the archive has to know of the member: its sizes are not known before it has ended."""
         created = self._conversation.created
         assert created is not None  # noqa: S101  # it has a name
-        times, dates = dos_times(np.array([self._spec.selection.local(created.us)]))
         method, crc32, csv_bytes = (DEFLATED, 0, 0) if ended is None else (ended.method, ended.crc32, ended.csv_bytes)
         return Members(
             names=[self._member.name],
-            times=times,
-            dates=dates,
+            created=np.array([self._spec.selection.local(created.us)]),
             methods=np.array([method]),
             crc32s=np.array([crc32]),
             deflated_bytes=np.array([self._member.deflated_bytes]),

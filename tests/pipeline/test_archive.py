@@ -10,7 +10,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from zipstream import ng
 
 from export_engine.pipeline import archive
-from export_engine.pipeline.archive import Archive, Members, pack
+from export_engine.pipeline.archive import Archive, Members, deflate_and_pack, pack, unpack
 from tests.reference import dos
 
 
@@ -81,11 +81,15 @@ MIXED = [
 ]
 
 
+def microseconds(stamp: datetime) -> int:
+    return (stamp - datetime(1970, 1, 1)) // timedelta(microseconds=1)  # noqa: DTZ001  # both without a zone
+
+
 def members_of(specs: Sequence[Spec]) -> Members:
-    facts = [(*dos(s.stamp), s.method, zlib.crc32(s.data), len(s.payload), len(s.data)) for s in specs]
-    times, dates, methods, crc32s, deflated, sizes = np.array(facts, np.int64).reshape(-1, 6).T
+    facts = [(microseconds(s.stamp), s.method, zlib.crc32(s.data), len(s.payload), len(s.data)) for s in specs]
+    created, methods, crc32s, deflated, sizes = np.array(facts, np.int64).reshape(-1, 5).T
     streamed = np.array([s.way != "held" for s in specs], np.bool_)
-    return Members([s.name for s in specs], times, dates, methods, crc32s, deflated, sizes, streamed)
+    return Members([s.name for s in specs], created, methods, crc32s, deflated, sizes, streamed)
 
 
 def body(made: Archive, specs: Sequence[Spec]) -> bytes:
@@ -95,7 +99,7 @@ def body(made: Archive, specs: Sequence[Spec]) -> bytes:
         run = list(some)
         if not streamed:
             members, data = members_of(run), b"".join(spec.payload for spec in run)
-            chunks.append(made.add(pack(members, data), members, data))
+            chunks.append(made.add(pack(members, data), members))
             continue
         for spec in run:
             chunks += [made.begin(members_of([Spec(spec.name, way="streamed", stamp=spec.stamp)]))]
@@ -277,6 +281,42 @@ def test_archives_read_back(specs: list[Spec]) -> None:
     assert read(io.BytesIO(written)) == [(spec.name, spec.data) for spec in specs]
     for (local, *_), spec in zip(found, specs, strict=True):
         assert bool(local.flags & 8) is (spec.way != "held")
+
+
+@given(SPECS)
+@example(MIXED)
+@FEW
+def test_data_can_be_had_back(specs: list[Spec]) -> None:
+    """What was laid out, by the members' records alone: data descriptors and names are no part of it."""
+    members, data = members_of(specs), b"".join(spec.payload for spec in specs)
+    assert unpack(pack(members, data), members) == data
+
+
+@given(
+    st.lists(st.tuples(NAMES.filter(str.isprintable), st.binary(max_size=300), STAMPS), max_size=8),
+    st.binary(max_size=99),
+)
+@example([("é", b"x" * 70_000, datetime(1999, 12, 31, 23, 59, 59))], b"")  # noqa: DTZ001  # as above
+@FEW
+def test_the_kernel_lays_out_what_it_deflates(given_: list[tuple[str, bytes, datetime]], header: bytes) -> None:
+    """The same bytes as its data laid out in a second step, and the records are those of the members."""
+    native = pytest.importorskip("export_engine._native", reason="built where there is a compiler")
+    names, texts, stamps = zip(*given_, strict=True) if given_ else ((), (), ())
+    cuts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    text = "".join(name + "\n" for name in names).encode()
+    stops = np.cumsum([len(name.encode()) + 1 for name in names], dtype=np.int64) - 1
+    created = np.array(list(map(microseconds, stamps)), np.int64)
+    csv = memoryview(b"".join(texts))
+    packed, sizes, crc32s = deflate_and_pack(csv, cuts, header, (text, stops), created)
+    assert crc32s.tolist() == [zlib.crc32(header + data) for data in texts]
+    csv_bytes, none = np.diff(cuts) + len(header), np.zeros(len(names), np.bool_)
+    members = Members(list(names), created, np.full(len(names), 8), crc32s.astype(np.int64), sizes, csv_bytes, none)
+    data, *_ = native.deflate_members(csv, cuts.data, header)
+    expected = pack(members, data)
+    assert (packed.local, packed.central) == (expected.local, expected.central)
+    assert packed.starts.tolist() == expected.starts.tolist()
+    assert packed.fields.tolist() == expected.fields.tolist()
+    assert unpack(packed, members) == data
 
 
 @given(SPECS, st.integers(1, 3))

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
 import numpy as np
+import pyarrow as pa
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from export_engine.pipeline.digests import DigestSet, digests
+from export_engine.pipeline.digests import DigestSet, column_digests, digests
 
 PATIENT = settings(deadline=None, max_examples=100)
+
+
+@pytest.fixture(params=["kernel", "Python"], autouse=True, scope="module")
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every fact here holds for both ways to hash."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "Python":
+            patch.setitem(sys.modules, "export_engine._native", None)
+        else:
+            pytest.importorskip("export_engine._native", reason="built where there is a compiler")
+        yield
+
 
 # Few values, so that they meet often; the ends of the range among them.
 VALUES = st.integers(0, 40) | st.sampled_from([2**64 - 1, 2**64 - 2, 2**63, 2**63 - 1])
@@ -24,6 +44,31 @@ def test_digests_tell_texts_apart(items: list[str]) -> None:
     assert digests(items).tolist() == digests(copies).tolist()
     assert len(set(digests(items).tolist())) == len(set(items))
     assert digests(items).dtype == np.uint64
+
+
+@given(st.lists(st.none() | st.text(max_size=20)), st.data())
+@PATIENT
+def test_digests_of_a_column_are_those_of_its_texts(texts: list[str | None], data: st.DataObject) -> None:
+    """Of any rows, in slices too; a null is the empty text."""
+    column = pa.array(["", *texts], pa.string()).slice(1)
+    rows = data.draw(st.lists(st.sampled_from(range(len(texts))))) if texts else []
+    expected = digests([texts[row] or "" for row in rows])
+    assert column_digests(column, np.array(rows, np.int64)).tolist() == expected.tolist()
+
+
+def test_the_kernel_s_hash_is_python_s() -> None:
+    """SipHash-1-3, which a Python with the key of zeros tells of any bytes."""
+    native = pytest.importorskip("export_engine._native", reason="built where there is a compiler")
+    if sys.hash_info.algorithm != "siphash13":
+        pytest.skip("this Python has another hash")
+    texts = [bytes(range(1, size + 1)) for size in range(1, 40)]
+    code = "import sys; print([hash(bytes(range(1, size + 1))) for size in range(1, 40)])"
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, check=True
+    )
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    made = native.digest_rows((None, 0, ends.data, b"".join(texts)), 39, np.arange(39).data, bytes(16))
+    assert np.frombuffer(made, np.int64).tolist() == json.loads(told.stdout)
 
 
 @given(BATCHES)

@@ -15,6 +15,7 @@ import pytest
 from export_engine import EXCEL, Contact, Conversation, DateRange, Message
 from export_engine.errors import RowError
 from export_engine.options import ExportOptions
+from export_engine.pipeline.archive import unpack
 from export_engine.pipeline.deflate import DEFLATED, STORED
 from export_engine.pipeline.grouping import Group, groups
 from export_engine.pipeline.members import MemberBatch, MemberSpec, build, member_spec, render_rows, row_cuts
@@ -43,8 +44,9 @@ def contents(built: MemberBatch) -> list[tuple[str, bytes]]:
     members = built.members
     made = []
     ends = members.deflated_bytes.cumsum().tolist()
-    assert not ends or ends[-1] == len(built.data)
-    parts = [built.data[start:stop] for start, stop in zip([0, *ends], ends, strict=False)]
+    whole = unpack(built.packed, members)
+    assert not ends or ends[-1] == len(whole)
+    parts = [whole[start:stop] for start, stop in zip([0, *ends], ends, strict=False)]
     for name, data, method in zip(members.names, parts, members.methods.tolist(), strict=True):
         made.append((name, data if method == STORED else zlib.decompress(data, -15)))
     return made
@@ -62,7 +64,7 @@ def test_a_group_becomes_members(options: ExportOptions) -> None:
     assert built.members.crc32s.tolist() == [zlib.crc32(csv) for _, csv in expected]
     assert built.members.csv_bytes.tolist() == [len(csv) for _, csv in expected]
     assert set(built.members.methods.tolist()) == {STORED if options.compression == "store" else DEFLATED}
-    assert built.all_ids == [*(f"c{number}" for number in range(20)), "out"]
+    assert built.ids.to_pylist() == [*(f"c{number}" for number in range(20)), "out"]
     assert built.hashes == [None] * 20
 
 
@@ -75,7 +77,7 @@ def test_hashes() -> None:
 def test_nothing_is_exported() -> None:
     """A group that lies outside the range has no members, and its conversations have been there."""
     built = build(specified(days=DateRange(date(2020, 1, 1), date(2020, 1, 2))), group_of(*some()))
-    assert (contents(built), len(built.all_ids)) == ([], 20)
+    assert (contents(built), len(built.ids)) == ([], 20)
 
 
 def test_a_wrong_row_is_refused_by_its_number() -> None:

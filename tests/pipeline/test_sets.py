@@ -93,7 +93,7 @@ def specs_in_set(specs: list[Spec], limit: int, together: int) -> tuple[list[byt
         some = specs[at : min(stop, at + together)]
         members, data = members_of(some), b"".join(spec.payload for spec in some)
         packed = pack(members, data)
-        chunks += made.add(packed, members, data, made.cuts(packed))
+        chunks += made.add(packed, members, made.cuts(packed))
         at += len(some)
     chunks += made.finish()
     made.close()

@@ -35,7 +35,6 @@ __all__ = [
     "Clock",
     "Service",
     "ended",
-    "listening",
     "serving",
     "until",
 ]
