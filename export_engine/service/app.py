@@ -7,6 +7,7 @@
     GET  /api/v1/workspace/{workspace_id}/export-conversations                    list jobs
     GET  /api/v1/workspace/{workspace_id}/channels                                list channels
     GET  /downloads/...                                                           an archive that is kept here
+    GET  /                                                                        a page to use all this from
     GET  /healthz, /openapi.json
 
 All below /api are also there under the prefix `/seax-api`, as the API's page has them.
@@ -36,6 +37,7 @@ from export_engine.service.errors import UnavailableError
 from export_engine.service.metrics import Metrics
 from export_engine.service.middleware import Requests
 from export_engine.service.openapi import openapi_document
+from export_engine.service.page import page_router
 from export_engine.service.routes import allowed_methods, router
 
 __all__ = ["GRACE", "create_app"]
@@ -83,6 +85,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     app.add_middleware(Requests, metrics=metrics)
     app.include_router(router)
     app.include_router(router, prefix=_PREFIX)
+    app.include_router(page_router(components.options.tzinfo))
     if components.downloads is not None:
         app.include_router(downloads_router(components.downloads, components.clock))
 

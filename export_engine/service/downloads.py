@@ -20,7 +20,7 @@ from export_engine.jobs.backends.archives import Stored
 from export_engine.jobs.errors import NotFoundError
 from export_engine.sinks.headers import download_headers
 
-__all__ = ["ServedArchives", "downloads_router"]
+__all__ = ["ServedArchives", "downloads_router", "names_etag"]
 
 
 class ServedArchives(Protocol):
@@ -62,7 +62,7 @@ def _answer(request: Request, stored: Stored, name: str, read: Callable[[int, in
         "ETag": stored.etag,
         "Last-Modified": format_datetime(stored.last_modified, usegmt=True),
     }
-    if _names(request.headers.get("if-none-match", ""), stored.etag):
+    if names_etag(request.headers.get("if-none-match", ""), stored.etag):
         return Response(status_code=304, headers=headers)
     wanted = _range(request.headers, stored)
     if wanted is None:
@@ -97,6 +97,6 @@ def _range(headers: Headers, stored: Stored) -> range | None:
     return None if last < first else range(first, min(last + 1, stored.size))
 
 
-def _names(header: str, etag: str) -> bool:
-    """Whether an If-None-Match header has the archive's ETag, which has no comma."""
+def names_etag(header: str, etag: str) -> bool:
+    """Whether an If-None-Match header has an ETag, which has no comma."""
     return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in header.split(","))

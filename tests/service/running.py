@@ -35,6 +35,7 @@ __all__ = [
     "Clock",
     "Service",
     "ended",
+    "listening",
     "serving",
     "until",
 ]

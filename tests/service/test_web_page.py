@@ -1,0 +1,422 @@
+"""What people do with the page at `/`, in a real browser against a real `serve`."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from export_engine.service.app import create_app
+from export_engine.service.demo import DEMO_WORKSPACE
+from export_engine.verify import verify_archive
+from tests.service.running import OTHER_WORKSPACE, SMS, Service, listening
+from tests.service.web import BROKEN, HOSTILE, HOSTILE_NAME, MANY, Serve, Visit, chromium, serve, visit
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all; each test has a session of its own."""
+    expect.set_options(timeout=20_000)
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def working(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A service that exports."""
+    assert browser.is_connected()  # without one there is no need to serve
+    with serve(tmp_path_factory.mktemp("working")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def queueing(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A service without a worker: jobs stay queued, 25 of a workspace at most."""
+    assert browser.is_connected()
+    with serve(tmp_path_factory.mktemp("queueing"), "--workers", "0", "--max-queued", "25") as running:
+        yield running
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Open]:
+    """Open a tab; whatever the browser complains of there fails the test."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(visit(browser, **options))
+
+
+def go_to(page: Page, served: Serve, *, workspace: str = DEMO_WORKSPACE) -> None:
+    page.goto(f"{served.url}/#workspace={workspace}")
+
+
+def sign_in(page: Page, key: str) -> None:
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="New export")).to_be_visible()
+
+
+def fill(page: Page, channel: str, start: str = "2026-06-01", end: str = "2026-06-10") -> None:
+    page.get_by_label("Channel", exact=True).select_option(channel)
+    page.get_by_label("From").fill(start)
+    page.get_by_label("To", exact=True).fill(end)
+
+
+def press_start(page: Page) -> None:
+    page.get_by_role("button", name="Start export").click()
+
+
+def started(page: Page, press: Callable[[], None], state: str) -> Locator:
+    """The export that is started by pressing something, once it is so."""
+    with page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        press()
+    card = page.locator(f'[data-job="{answered.value.json()["export_job_id"]}"]')
+    expect(card.locator(".state")).to_have_text(state)
+    return card
+
+
+def start(page: Page, state: str) -> Locator:
+    """The export that the form asks for, once it is so."""
+    return started(page, lambda: press_start(page), state)
+
+
+def cards(page: Page) -> Locator:
+    return page.locator(".export")
+
+
+def job_of(card: Locator) -> str:
+    return str(card.get_attribute("data-job"))
+
+
+def download(page: Page, button: Locator, folder: Path) -> Path:
+    with page.expect_download() as begun:
+        button.click()
+    path = folder / begun.value.suggested_filename
+    begun.value.save_as(path)
+    return path
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing has to be scrolled to sideways."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+@pytest.mark.slow
+def test_from_nothing_to_an_archive(tab: Open, working: Serve, tmp_path: Path) -> None:
+    """A key, a channel, days: a download that `verify` passes. The key is in no URL or log, and in this tab alone."""
+    key = working.new_key()
+    visited = tab()
+    page = visited.page
+    page.goto(working.url)
+    page.get_by_label("Workspace ID").fill(DEMO_WORKSPACE)
+    sign_in(page, key)
+    fill(page, SMS)
+    card = start(page, "Ready")
+    expect(page.get_by_text("The export has been started.")).to_be_visible()
+    expect(card).to_contain_text("SMS Support")
+    expect(card).to_contain_text("Jun 1 – 10, 2026")
+    expect(card.locator(".counts")).to_have_text(re.compile(r"^\d+ messages · 41 conversations · \d+(\.\d)? kB$"))
+    archive = download(page, card.get_by_role("button", name="Download"), tmp_path)
+    assert archive.name.startswith("SMS_Support_2026-06_")
+    assert verify_archive(archive).members == 41
+    card.get_by_text("Details").click()
+    expect(card.locator("dl")).to_contain_text(archive.name)
+
+    assert all(key not in request.url for request in visited.requests)
+    assert all(key not in str(request.headers.get("referer")) for request in visited.requests)
+    assert key not in working.log()
+    assert page.evaluate("[sessionStorage.getItem('key'), localStorage.length, document.cookie]") == [key, 0, ""]
+    page.reload()
+    expect(cards(page).first).to_contain_text("SMS Support")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_have_value("")
+    expect(cards(page)).to_have_count(0)
+    assert page.evaluate("sessionStorage.length") == 0
+    page.reload()
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_download_that_has_expired(tab: Open, working: Serve, tmp_path: Path) -> None:
+    """While the page is open a click says so; later the list does; another export has another archive."""
+    page = tab(accept_downloads=True).page
+    go_to(page, working)
+    sign_in(page, working.key)
+    fill(page, SMS, "2026-06-02", "2026-06-03")
+    card = start(page, "Ready")
+    with closing(working.database()) as database:
+        finished = database.execute("SELECT finished_time FROM export_job WHERE id = ?", [job_of(card)]).fetchone()[0]
+    yesterday = (datetime.fromisoformat(finished) - timedelta(hours=25)).isoformat(timespec="microseconds")
+    working.change(job_of(card), finished_time=yesterday)
+    card.get_by_role("button", name="Download").click()
+    expect(card.locator(".state")).to_have_text("Expired")
+    expect(card).to_contain_text("Export again to get a new one.")
+    page.reload()
+    expect(card.locator(".state")).to_have_text("Expired")
+    expect(card.get_by_role("button", name="Download")).to_be_hidden()
+    expect(card).to_contain_text("Export again to get a new one.")
+    card = started(page, card.get_by_role("button", name="Export again").click, "Ready")
+    assert verify_archive(download(page, card.get_by_role("button", name="Download"), tmp_path)).members
+
+
+@pytest.mark.slow
+def test_an_export_that_fails(tab: Open, working: Serve) -> None:
+    """It says why, in the service's words, and can be asked for again."""
+    page = tab().page
+    go_to(page, working)
+    sign_in(page, working.key)
+    fill(page, BROKEN)
+    card = start(page, "Failed")
+    with working.client() as client:
+        path = f"/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations/{job_of(card)}"
+        why = client.get(path).json()["error_message"]
+    assert "yesterday" in why
+    expect(card.locator(".message")).to_have_text(why)
+    expect(card.get_by_role("button", name="Export again")).to_be_visible()
+    expect(card.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["wrong", "ek_0123456789abcdef_no", "Schlüssel ☃"])
+def test_a_wrong_key(tab: Open, working: Serve, key: str) -> None:
+    """It is said, the form stays and is ready for the next one; nothing is kept."""
+    page = tab().page
+    go_to(page, working)
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("This key does not open this workspace.")
+    expect(page.get_by_label("API key")).to_be_focused()
+    expect(page.get_by_label("API key")).to_have_value("")
+    assert page.evaluate("sessionStorage.length") == 0
+    sign_in(page, working.key)
+
+
+@pytest.mark.slow
+def test_a_key_that_is_revoked_meanwhile(tab: Open, working: Serve) -> None:
+    """Leads back to the form, with what the session knew forgotten."""
+    key = working.new_key()
+    page = tab().page
+    go_to(page, working)
+    sign_in(page, key)
+    working.revoke(key)
+    fill(page, SMS, "2026-06-04", "2026-06-04")
+    press_start(page)
+    expect(page.get_by_role("alert")).to_contain_text("You were signed out")
+    expect(cards(page)).to_have_count(0)
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+@pytest.mark.slow
+def test_a_name_that_is_an_attack(tab: Open, working: Serve) -> None:
+    """Is text, wherever it is shown."""
+    page = tab().page
+    go_to(page, working)
+    sign_in(page, working.key)
+    fill(page, HOSTILE)
+    assert HOSTILE_NAME in page.locator(f'#channel option[value="{HOSTILE}"]').inner_text()
+    card = start(page, "Ready")
+    assert card.get_by_role("heading").inner_text() == HOSTILE_NAME
+    assert page.locator("img, main script").count() == 0
+
+
+@pytest.mark.slow
+def test_with_the_keyboard_alone(tab: Open, working: Serve, tmp_path: Path) -> None:
+    """From the key to the download; what has the focus is always to be seen."""
+    page = tab().page
+    go_to(page, working)
+    expect(page.get_by_label("API key")).to_be_focused()
+    page.keyboard.type(working.key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="New export")).to_be_focused()
+
+    def tab_to(selector: str) -> None:
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            at, seen = page.evaluate(
+                """selector => {
+                    const at = document.activeElement, style = getComputedStyle(at);
+                    return [at.matches(selector), style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2]
+                }""",
+                selector,
+            )
+            assert seen, page.evaluate("document.activeElement.outerHTML")
+            if at:
+                return
+        raise AssertionError(f"{selector} is not reached")
+
+    tab_to("#channel")
+    page.keyboard.type("SMS")
+    tab_to("#start")
+    page.keyboard.type("06052026")
+    tab_to("#end")
+    page.keyboard.type("06062026")
+    tab_to("#start-button")
+    card = started(page, lambda: page.keyboard.press("Enter"), "Ready")
+    expect(card).to_contain_text("Jun 5 – 6, 2026")
+    tab_to(f'[data-job="{job_of(card)}"] [data-is="download"]')
+    with page.expect_download() as begun:
+        page.keyboard.press("Enter")
+    begun.value.save_as(tmp_path / "archive.zip")
+    assert verify_archive(tmp_path / "archive.zip").members
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(tab: Open, working: Serve, scheme: str) -> None:
+    """Names, roles, contrast: before and after signing in, with what went wrong and what is ready to be seen."""
+    page = tab(color_scheme=scheme, reduced_motion="reduce").page
+    go_to(page, working)
+    axe = Axe()
+    page.get_by_label("API key").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    found = axe.run(page)
+    assert found.violations_count == 0, found.generate_report()
+    for channel in (SMS, BROKEN):
+        working.export(channel, "2026-06-02")
+    sign_in(page, working.key)
+    expect(cards(page).first.locator(".state")).to_have_text("Failed")
+    expect(cards(page).nth(1).locator(".state")).to_have_text("Ready")
+    found = axe.run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.slow
+def test_on_a_phone(tab: Open, working: Serve) -> None:
+    """320 pixels are wide enough, also for long names and messages."""
+    page = tab(viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True).page
+    go_to(page, working)
+    assert fits(page)
+    for channel in (HOSTILE, BROKEN, SMS):
+        working.export(channel, "2026-06-02")
+    sign_in(page, working.key)
+    fill(page, HOSTILE)
+    for number, state in enumerate(("Ready", "Failed", "Ready")):
+        expect(cards(page).nth(number).locator(".state")).to_have_text(state)
+        cards(page).nth(number).get_by_text("Details").click()
+        assert fits(page)
+    assert page.locator("button:visible").evaluate_all(
+        "buttons => buttons.every(button => button.getBoundingClientRect().height >= 36)"
+    )
+
+
+@pytest.mark.slow
+def test_numbers_and_days_are_written_as_at_home(tab: Open, queueing: Serve) -> None:
+    """And progress is shown while it grows."""
+    page = tab(locale="de-DE", timezone_id="Asia/Taipei").page
+    go_to(page, queueing)
+    sign_in(page, queueing.key)
+    fill(page, SMS, "2026-05-01", "2026-05-31")
+    card = start(page, "Waiting")
+    job = job_of(card)
+    far = {"status": "started", "token": "none", "lease_until": "2999-01-01T00:00:00.000000+00:00"}
+    queueing.change(job, **far, rows=12345, conversations=678, bytes=9876543)
+    expect(card.locator(".state")).to_have_text("Exporting")
+    expect(card.locator(".counts")).to_have_text("12.345 messages · 678 conversations · 9,9 MB so far")
+    expect(card.locator(".days")).to_contain_text("01.–31.05.2026")
+    expect(page.locator("#announcer")).to_contain_text("Exporting")
+    queueing.change(job, rows=23456)
+    expect(card.locator(".counts")).to_contain_text("23.456 messages")
+    card.get_by_role("button", name="Cancel").click()
+    expect(card.locator(".state")).to_have_text("Cancelled")
+    expect(card.get_by_role("heading")).to_be_focused()
+
+
+@pytest.mark.slow
+def test_a_service_that_is_busy(tab: Open, queueing: Serve) -> None:
+    """A database that is locked: the page says so, waits as long as it is told to, and goes on."""
+    page = tab().page
+    page.clock.install()
+    go_to(page, queueing)
+    sign_in(page, queueing.key)
+    fill(page, SMS, "2026-04-04", "2026-04-04")
+    with closing(queueing.database()) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        press_start(page)
+        expect(page.get_by_text("The service is busy at the moment. Trying again in 5 seconds.")).to_be_visible()
+        database.execute("ROLLBACK")
+    page.clock.fast_forward(7000)
+    expect(page.get_by_text("The export has been started.")).to_be_visible()
+    expect(page.get_by_text("busy")).to_be_hidden()
+
+
+@pytest.mark.slow
+def test_a_service_that_is_away(tab: Open, queueing: Serve) -> None:
+    """Jobs are looked at again as soon as it is back."""
+    page = tab().page
+    page.clock.install()
+    go_to(page, queueing)
+    sign_in(page, queueing.key)
+    fill(page, SMS, "2026-04-05", "2026-04-05")
+    start(page, "Waiting")
+    page.context.set_offline(True)
+    page.clock.fast_forward(40_000)
+    expect(page.locator("#trouble")).to_have_text("The service cannot be reached. Trying again in 2 seconds.")
+    page.context.set_offline(False)
+    page.clock.fast_forward(3000)
+    expect(page.locator("#trouble")).to_be_hidden()
+
+
+@pytest.mark.slow
+def test_more_than_fits(tab: Open, queueing: Serve) -> None:
+    """Of many channels one is found by typing, exports are shown page by page, and a full queue is waited for."""
+    path = f"/api/v1/workspace/{OTHER_WORKSPACE}/export-conversations"
+    channel = f"d4e5f6a7-0000-4000-8000-{MANY - 1:012d}"
+    with queueing.client(queueing.other_key) as client:
+        for day in range(1, 26):
+            body = {"channel_id": channel, "start_date": f"2026-03-{day:02d}", "end_date": f"2026-03-{day:02d}"}
+            assert client.post(path, json=body).status_code == 202
+    page = tab().page
+    page.clock.install()
+    go_to(page, queueing, workspace=OTHER_WORKSPACE)
+    sign_in(page, queueing.other_key)
+    expect(page.locator("#filter-hint")).to_have_text(f"{MANY:,} channels")
+    page.get_by_label("Find a channel").fill("branch 1499")
+    expect(page.locator("#filter-hint")).to_have_text(f"1 match in {MANY:,} channels")
+    expect(page.get_by_label("Channel", exact=True)).to_have_value(channel)
+    page.get_by_label("Find a channel").fill("nothing like it")
+    expect(page.get_by_label("Channel", exact=True)).to_have_value("")
+
+    expect(cards(page)).to_have_count(20)
+    page.get_by_role("button", name="Show earlier exports").click()
+    expect(cards(page)).to_have_count(25)
+    expect(page.get_by_role("button", name="Show earlier exports")).to_be_hidden()
+    expect(cards(page).nth(20).get_by_role("heading")).to_be_focused()
+    days = cards(page).locator(".days").all_inner_texts()
+    assert [int(re.findall(r"Mar (\d+)", text)[0]) for text in days] == list(range(25, 0, -1))
+
+    page.get_by_label("Find a channel").fill("")
+    fill(page, channel, "2026-03-31", "2026-03-31")
+    press_start(page)
+    expect(page.locator("#export-wait")).to_contain_text("Trying again in 60 seconds.")
+    page.get_by_role("button", name="Stop trying").click()
+    expect(page.locator("#export-wait")).to_be_hidden()
+    expect(page.get_by_role("button", name="Start export")).to_be_focused()
+    press_start(page)
+    expect(page.locator("#export-wait")).to_contain_text("Trying again in 60 seconds.")
+    cards(page).last.get_by_role("button", name="Cancel").click()
+    expect(cards(page).last.locator(".state")).to_have_text("Cancelled")
+    page.clock.fast_forward(75_000)
+    expect(page.get_by_text("The export has been started.")).to_be_visible()
+    expect(cards(page).first).to_contain_text("Mar 31, 2026")
+
+
+@pytest.mark.slow
+def test_below_a_prefix(tab: Open, idle: Service) -> None:
+    """As behind a proxy that gives the service a path of its own."""
+    app = FastAPI()
+    app.mount("/exports", create_app(idle.components))
+    with socket.create_server(("127.0.0.1", 0)) as listener, listening(app, listener):
+        page = tab().page
+        page.goto(f"http://127.0.0.1:{listener.getsockname()[1]}/exports/#workspace={DEMO_WORKSPACE}")
+        sign_in(page, idle.key)
+        fill(page, SMS)
+        start(page, "Waiting")
