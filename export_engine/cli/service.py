@@ -92,6 +92,25 @@ _SETTINGS = (
         type=click.IntRange(min=1),
     ),
     environment_option(
+        "--lease",
+        help="How long a job stays with a worker that shows no sign of life (default: 120).",
+        type=click.FloatRange(min=1),
+        metavar="SECONDS",
+    ),
+    environment_option(
+        "--max-run",
+        help="How long an export may take; then it is ended, and has failed (default: 21600, six hours).",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+    ),
+    environment_option(
+        "--max-silence",
+        help="For how long an export may read no row and write no byte; then it is ended, and tried again "
+        "(default: 600, ten minutes).",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+    ),
+    environment_option(
         "--keep-jobs",
         help="How long a job is known after its end; then it is forgotten, with its e-mail address (default: 30).",
         type=click.IntRange(min=2),
@@ -125,6 +144,9 @@ def service_settings(command: _Command) -> _Command:
         public_url: str | None,
         max_queued: int | None,
         max_attempts: int | None,
+        lease: float | None,
+        max_run: float | None,
+        max_silence: float | None,
         keep_jobs: int | None,
         options: ExportOptions,
         grace: float,
@@ -142,12 +164,19 @@ def service_settings(command: _Command) -> _Command:
             public_url=public_url,
             max_queued=max_queued,
             max_attempts=max_attempts,
+            lease=_seconds(lease),
+            max_run=_seconds(max_run),
+            max_silence=_seconds(max_silence),
             keep_jobs=None if keep_jobs is None else timedelta(days=keep_jobs),
             options=options,
         )
         return command(*arguments, settings=settings, grace=timedelta(seconds=grace), **others)
 
     return with_options(*_SETTINGS)(run)  # type: ignore[return-value]  # the same command with other options
+
+
+def _seconds(number: float | None) -> timedelta | None:
+    return None if number is None else timedelta(seconds=number)
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def _work(inbox: SimpleQueue[bytes | None], worker: _Worker, pulse: float) -> No
         return
     while (packed := inbox.get()) is not None:
         attempt: Attempt = pickle.loads(packed)  # noqa: S301  # the worker's own
-        worker.busy = True
+        worker.busy, worker.job = True, attempt.job_id
         worker.send(Alive())
         worker.send(_end_of(parts, attempt, _Pulse(worker, pulse)))
         worker.busy = False
@@ -149,6 +149,8 @@ class _Worker:
 
     def __init__(self, stream: BinaryIO) -> None:
         self.busy = False
+        #: The job whose export is made, or was the last.
+        self.job: str | None = None
         self._stream = stream
         self._sending = Lock()
 
@@ -189,6 +191,7 @@ class _Relay(logging.Handler):
         """Send it, as text where it may not pickle."""
         try:
             record.msg, record.args = record.getMessage(), None
+            vars(record).setdefault("job", self._worker.job)
             if record.exc_info:
                 record.exc_text = logging.Formatter().formatException(record.exc_info)
                 record.exc_info = None

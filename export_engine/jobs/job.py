@@ -18,10 +18,13 @@ from export_engine.report import ExportReport, Progress
 __all__ = [
     "CANCELLED_MESSAGE",
     "KEEP_JOBS",
+    "LEASE",
     "LINK_LIFE",
     "MAILER_LIFE",
     "MAX_ATTEMPTS",
     "MAX_QUEUED",
+    "MAX_RUN",
+    "MAX_SILENCE",
     "NOTHING_KNOWN",
     "TRANSITIONS",
     "Job",
@@ -45,6 +48,10 @@ KEEP_JOBS = timedelta(days=30)
 #: For how long after a mailer was last at work e-mails are promised: more than its worker takes to be started anew.
 MAILER_LIFE = timedelta(hours=1)
 
+#: How long a job stays by default with a worker that shows no sign of life.
+LEASE = timedelta(minutes=2)
+#: How long an export may take by default, and for how long it may read no row and write no byte.
+MAX_RUN, MAX_SILENCE = timedelta(hours=6), timedelta(minutes=10)
 #: How often a job is begun by default before it is given up.
 MAX_ATTEMPTS = 5
 #: How many queued jobs a workspace may have by default.

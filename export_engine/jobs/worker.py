@@ -32,7 +32,7 @@ from export_engine.errors import ExportError, OptionError
 from export_engine.jobs.errors import LeaseLostError, RunLostError
 from export_engine.jobs.exporting import Attempt, Made, Parts
 from export_engine.jobs.failures import failure_message, is_transient
-from export_engine.jobs.job import KEEP_JOBS, Job, Status
+from export_engine.jobs.job import KEEP_JOBS, LEASE, MAX_RUN, MAX_SILENCE, Job, Status
 from export_engine.jobs.lease import LeaseKeeper
 from export_engine.jobs.notices import Notices
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, Lease, Mailer
@@ -113,11 +113,11 @@ class Worker:
         mailer: Mailer | None = None,
         options: ExportOptions | None = None,
         clock: Callable[[], datetime] = _now,
-        lease: timedelta = timedelta(minutes=2),
+        lease: timedelta = LEASE,
         poll: timedelta = timedelta(seconds=1),
         grace: timedelta = timedelta(seconds=30),
-        max_run: timedelta = timedelta(hours=6),
-        max_silence: timedelta = timedelta(minutes=10),
+        max_run: timedelta = MAX_RUN,
+        max_silence: timedelta = MAX_SILENCE,
         retry_pause: timedelta = timedelta(seconds=1),
         retry_export: timedelta = timedelta(seconds=10),
         sweep_every: timedelta = timedelta(minutes=5),

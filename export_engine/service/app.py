@@ -44,8 +44,6 @@ __all__ = ["GRACE", "create_app"]
 
 #: How long a running export may go on once the service is told to stop.
 GRACE = timedelta(seconds=20)
-#: What it takes a worker at most, after that, to abort the export and hand its job back.
-_HANDING_BACK = timedelta(seconds=10)
 #: Seconds after which a client may try again, by the status of the answer.
 RETRY_AFTER = {429: "60", 503: "5"}
 
@@ -67,9 +65,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     own, `app.state.metrics`; they are nobody's business who reaches the API, so serve them elsewhere.
     """
     metrics = Metrics(components.store.counts)
-    background = (
-        Background(make_worker(components, metrics, grace=grace), patience=grace + _HANDING_BACK) if worker else None
-    )
+    background = Background(make_worker(components, metrics, grace=grace), grace=grace) if worker else None
     app = FastAPI(
         lifespan=_lifespan(background),
         openapi_url=None,  # the document stands in `export_engine.service.openapi`

@@ -14,6 +14,9 @@ from export_engine.service.metrics import Metrics
 
 __all__ = ["Background", "make_worker"]
 
+#: What it takes a worker at most, after its grace, to end the export and hand its job back.
+_HANDING_BACK = timedelta(seconds=10)
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,17 +36,20 @@ def make_worker(components: Components, metrics: Metrics, *, grace: timedelta) -
         options=components.options,
         clock=components.clock,
         grace=grace,
+        lease=components.lease,
+        max_run=components.max_run,
+        max_silence=components.max_silence,
         keep_jobs=components.keep_jobs,
         observe=observe,
     )
 
 
 class Background:
-    """A worker in a thread. It is started and stopped once; `patience` is how long `stop` waits for it."""
+    """A worker in a thread, to be started and stopped once. `grace` is the worker's own."""
 
-    def __init__(self, worker: Worker, *, patience: timedelta) -> None:
+    def __init__(self, worker: Worker, *, grace: timedelta) -> None:
         self._worker = worker
-        self._patience = patience
+        self._patience = grace + _HANDING_BACK
         self._stop = threading.Event()
         # A daemon: what hangs in a source or a store must not keep the process from its end.
         self._thread = threading.Thread(target=self._run, name="export-worker", daemon=True)
@@ -58,7 +64,7 @@ class Background:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more jobs and wait until the one at hand is finished or handed back."""
+        """Take no more jobs and wait until the one at hand is finished or handed back, if its store can be reached."""
         self._stop.set()
         self._thread.join(self._patience.total_seconds())
         if self._thread.is_alive():

@@ -32,7 +32,7 @@ from export_engine.jobs.backends.mail import mailer_from_url
 from export_engine.jobs.backends.query import open_query
 from export_engine.jobs.backends.sql import SqlDirectory, open_sql
 from export_engine.jobs.backends.store import SqlJobStore
-from export_engine.jobs.job import KEEP_JOBS, MAX_ATTEMPTS, MAX_QUEUED
+from export_engine.jobs.job import KEEP_JOBS, LEASE, MAX_ATTEMPTS, MAX_QUEUED, MAX_RUN, MAX_SILENCE
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, KeyStore, Mailer
 from export_engine.options import ExportOptions
 from export_engine.service.downloads import ServedArchives
@@ -70,8 +70,8 @@ class Components:
     """The components of one service, ready to use; each is used from several threads at once.
 
     `options` shape the exports; their time zone is also that of the days in requests. `mailer` None means that no
-    e-mail is sent. `keep_jobs` is how long an ended job is known. `downloads` are the archives whose links lead to the
-    service, None if a bucket serves its own. `clock` gives aware times.
+    e-mail is sent. `lease`, `max_run`, `max_silence` and `keep_jobs` are its worker's. `downloads` are the archives
+    whose links lead to the service, None if a bucket serves its own. `clock` gives aware times.
     """
 
     store: JobStore
@@ -82,6 +82,9 @@ class Components:
     mailer: Mailer | None = None
     options: ExportOptions = field(default_factory=ExportOptions)
     keep_jobs: timedelta = KEEP_JOBS
+    lease: timedelta = LEASE
+    max_run: timedelta = MAX_RUN
+    max_silence: timedelta = MAX_SILENCE
     downloads: ServedArchives | None = None
     clock: Callable[[], datetime] = now
 
@@ -139,6 +142,9 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
             mailer=mailer,
             options=settings.options,
             keep_jobs=settings.keep_jobs or KEEP_JOBS,
+            lease=settings.lease or LEASE,
+            max_run=settings.max_run or MAX_RUN,
+            max_silence=settings.max_silence or MAX_SILENCE,
             downloads=archives if served else None,
         )
 

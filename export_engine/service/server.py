@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -24,7 +26,7 @@ from export_engine.jobs.backends.database import database_revision, upgrade_data
 from export_engine.jobs.backends.keys import KeyInfo, SqlKeys
 from export_engine.options import ExportOptions
 from export_engine.service.app import create_app
-from export_engine.service.background import make_worker
+from export_engine.service.background import Background, make_worker
 from export_engine.service.components import (
     DEMO,
     job_database_url,
@@ -53,6 +55,11 @@ __all__ = [
     "work_until_signal",
 ]
 
+#: How long threads are waited for that should have ended.
+_LAST_THREADS = timedelta(seconds=5)
+
+_log = logging.getLogger(__name__)
+
 
 def serve_until_signal(
     settings: Settings, *, host: str, port: int, metrics_port: int | None, worker: bool, grace: timedelta
@@ -77,6 +84,7 @@ def serve_until_signal(
         if demo:
             click.echo(_how_to_try(address, components.keys.create(DEMO_WORKSPACE, now=now())))
         _run(app, listener, grace)
+    _end_at_last()
 
 
 def work_until_signal(settings: Settings, *, host: str, metrics_port: int | None, grace: timedelta) -> None:
@@ -97,7 +105,16 @@ def work_until_signal(settings: Settings, *, host: str, metrics_port: int | None
         if metrics_port is not None:
             with _port_errors(host, metrics_port):
                 stack.enter_context(metrics.served(host, metrics_port))
-        make_worker(components, metrics, grace=grace).run(_stop_asked_for())
+        worker = Background(make_worker(components, metrics, grace=grace), grace=grace)
+        stop = _stop_asked_for()
+        worker.start()
+        while worker.alive and not stop.wait(1):
+            pass
+        failed = not worker.alive
+        worker.stop()
+    _end_at_last()
+    if failed:
+        raise click.ClickException("the worker has failed: the log says why")
 
 
 def create_key(
@@ -216,6 +233,22 @@ def _run(app: FastAPI, listener: socket.socket, grace: timedelta) -> None:
         server.run(sockets=[listener])
     if not server.started:
         raise click.ClickException("the service could not start: the log says why")
+
+
+def _end_at_last() -> None:
+    """End the process, be threads left that wait for a database that is frozen: the interpreter would wait for them.
+
+    They are those of requests that were answered with 503.
+    """
+    last = time.monotonic() + _LAST_THREADS.total_seconds()
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    for thread in others:
+        thread.join(max(0, last - time.monotonic()))
+    if any(thread.is_alive() for thread in others):
+        _log.error("the process ends, though threads of it still wait for what does not answer")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _how_to_try(address: str, key: str) -> str:

@@ -30,6 +30,9 @@ class Settings:
     - `public_url`: where clients reach the service.
     - `max_queued`: how many queued jobs a workspace may have (100).
     - `max_attempts`: how often a job is begun before it is given up (5).
+    - `lease`: how long a job stays with a worker that shows no sign of life (two minutes).
+    - `max_run`, `max_silence`: how long an export may take, and for how long it may read no row and write no byte,
+      before it is ended (six hours, ten minutes).
     - `keep_jobs`: how long an ended job is known (30 days); longer than its link lives.
     - `options`: how exports are made; their time zone is also that of the days in requests.
 
@@ -47,5 +50,8 @@ class Settings:
     public_url: str | None = None
     max_queued: int | None = None
     max_attempts: int | None = None
+    lease: timedelta | None = None
+    max_run: timedelta | None = None
+    max_silence: timedelta | None = None
     keep_jobs: timedelta | None = None
     options: ExportOptions = field(default_factory=ExportOptions)

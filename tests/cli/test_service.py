@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from export_engine.service.components import open_components, open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.service.settings import Settings
 from export_engine.verify import verify_archive
-from tests.service.running import JUNE, NOW, OTHER_WORKSPACE, SMS, ended, until
+from tests.service.running import BY_CHANNEL, JUNE, NOW, OTHER_WORKSPACE, SMS, ended, until
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "export_engine"]
@@ -127,6 +128,30 @@ def test_the_demo(tmp_path: Path) -> None:
         job_id
     }
     assert {line["status"] for line in lines if line["message"] == "request"} == {200, 202}
+    assert [path.name for path in tmp_path.glob("export-engine-*")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_an_export_that_hangs(tmp_path: Path) -> None:
+    """Its job fails in the limit that was given, its error tells which; another channel's is done. Nothing is left."""
+    data = tmp_path / "data"
+    write_demo(data / "demo")
+    [file] = (data / "demo" / "conversations").glob(f"{SMS}*")
+    file.unlink()
+    os.mkfifo(file.with_name(f"{SMS}.jsonl"))
+    limits = {"MAX_SILENCE": "2", "MAX_ATTEMPTS": "1", "LEASE": "30", "MAX_RUN": "300"}
+    environment = {f"EXPORT_ENGINE_{name}": value for name, value in limits.items()}
+    serve: list[str | Path] = ["serve", "--port", "0", "--data", data]
+    with running(tmp_path, "serve", *serve, TMPDIR=str(tmp_path), **environment) as process:
+        url, key = shown(process)
+        with httpx.Client(headers={"X-API-Key": key}) as client:
+            path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
+            jobs = [client.post(path, json=body).json()["export_job_id"] for body in (JUNE, BY_CHANNEL)]
+            hung, done = (ended(partial(client.get, f"{path}/{job_id}")) for job_id in jobs)
+        assert process.stop() == 0
+    assert (hung["status"], done["status"]) == ("failed", "finished")
+    assert "nothing could be read or written for 2 seconds" in hung["error_message"]
     assert [path.name for path in tmp_path.glob("export-engine-*")] == []
 
 

@@ -355,7 +355,8 @@ def test_log_records_of_the_process(
     line = json.loads(JsonFormatter().format(told))
     assert (line["message"], line["level"], line["job"]) == ("two of parts", "warning", "79f13adf")
     assert "lock" in line["held"]
-    assert "ValueError: within" in json.loads(JsonFormatter().format(raised))["exception"]
+    line = json.loads(JsonFormatter().format(raised))
+    assert (line["exception"], line["job"]) == ("ValueError: within", job.id)
     assert "printed by a source" in capfd.readouterr().err
 
 

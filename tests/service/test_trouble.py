@@ -7,9 +7,10 @@ import signal
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import psycopg
 import pytest
 
 from export_engine.service.deadline import THREADS
+from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from tests.cli.test_service import free_port, running, shown
 from tests.jobs.postgres import fresh_database, running_cluster
 from tests.service.running import BY_CHANNEL, JUNE, Service, serving, until
 
@@ -151,3 +154,38 @@ def test_postgresql_with_a_locked_table(tmp_path: Path, cluster: str) -> None:
             waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             until(lambda: other.execute(waiting).fetchone() == (0,))
         assert service.trigger(JUNE).status_code == 202
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_the_end_while_postgresql_is_frozen(tmp_path: Path, cluster: str, command: str) -> None:
+    """The process ends on SIGTERM all the same, be its threads left waiting; the log says so."""
+    database = fresh_database(cluster)
+    place: list[str | Path] = ["--data", tmp_path / "data", "--database", database, "--grace", "0"]
+    (tmp_path / "data").mkdir()
+    write_demo(tmp_path / "demo")
+    with ExitStack() as stack:
+        if command == "serve":
+            process = stack.enter_context(running(tmp_path, "serve", "serve", "--port", "0", *place))
+            url, key = shown(process)
+        else:
+            more: list[str | Path] = ["--conversations", tmp_path / "demo", "--metrics-port", str(port := free_port())]
+            process = stack.enter_context(running(tmp_path, "worker", "worker", *place, *more))
+            url, key = f"http://127.0.0.1:{port}", ""
+            until(lambda: answers(f"{url}/metrics"))
+        stack.enter_context(frozen(cluster))
+        if command == "serve":
+            path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations/{DEMO_WORKSPACE}"
+            assert unavailable(httpx.get(path, headers={"X-API-Key": key}, timeout=PATIENT))
+        time.sleep(3)  # its worker has asked for a job by then
+        assert process.stop() == 0
+        assert any("does not end" in line["message"] for line in process.lines()), process.log.read_text()
+
+
+def answers(url: str) -> bool:
+    """Whether somebody is there."""
+    try:
+        return httpx.get(url, timeout=PATIENT).status_code == 200
+    except httpx.TransportError:
+        return False
