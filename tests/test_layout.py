@@ -86,7 +86,7 @@ ONLY_IN = {
     "obstore": "sources.remote sinks.object jobs.backends.archives",
     "fsspec": "sources.remote",
     "pyspark": "batch.spark",
-    "phonenumbers": "jobs.request",
+    "phonenumbers": "jobs.phones",
     "email_validator": "jobs.request",
     "prometheus_client": "service.metrics",
     "pydantic": "jobs.request service.schemas service.openapi",

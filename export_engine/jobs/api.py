@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from export_engine.jobs.channels import COARSE_TYPES, find_channel
 from export_engine.jobs.errors import InvalidRequestError, NotFoundError, Problem
-from export_engine.jobs.identifiers import uuid_of
+from export_engine.jobs.identifiers import stored_uuid, uuid_of
 from export_engine.jobs.job import Job, Status, details_document, status_document
 from export_engine.jobs.paging import channel_cursor, channel_place, check_limit, job_cursor, job_place
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, JobStore
@@ -57,7 +57,7 @@ def trigger(
     job = Job(
         id=str(uuid4()),
         workspace_id=workspace_id,
-        channel_id=channel.id,
+        channel_id=stored_uuid(channel.id) or channel.id,
         start_date=wanted.start_date,
         end_date=wanted.end_date,
         created_time=now,

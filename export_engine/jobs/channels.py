@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from export_engine.jobs.errors import AmbiguousChannelError, NotFoundError
+from export_engine.jobs.identifiers import stored_uuid
+from export_engine.jobs.phones import same_number
 from export_engine.jobs.ports import ChannelDirectory, WorkspaceChannel
 from export_engine.jobs.request import ExportRequest
 
@@ -53,7 +55,8 @@ def resolve_channel(
     """The one channel of a workspace that a request means.
 
     `channels` may hold others: what counts is the request's `channel_id`, which is unambiguous on its own, whatever
-    `channel_type` stands beside it; or its `phone_number`, and its `channel_type` if it has one. A detailed type that
+    `channel_type` stands beside it; or its `phone_number`, however either side writes it, and its `channel_type` if it
+    has one. A detailed type that
     `types` does not have is of no coarse type.
 
     Raises NotFoundError (404) if there is none, AmbiguousChannelError (409) if several share the phone number; its
@@ -62,7 +65,7 @@ def resolve_channel(
     type_ = request.channel_type if request.channel_id is None else None
     # By id, so that a channel that is listed twice is one.
     found = {
-        channel.id.lower(): channel
+        stored_uuid(channel.id) or channel.id: channel
         for channel in channels
         if _is_named(channel, request) and (type_ is None or types.get(channel.type) == type_)
     }
@@ -71,8 +74,8 @@ def resolve_channel(
     if len(found) > 1:
         raise AmbiguousChannelError(
             [
-                {"channel_id": channel.id, "channel_type": channel.type, "name": channel.name}
-                for _, channel in sorted(found.items())
+                {"channel_id": channel_id, "channel_type": channel.type, "name": channel.name}
+                for channel_id, channel in sorted(found.items())
             ]
         )
     return next(iter(found.values()))
@@ -80,8 +83,10 @@ def resolve_channel(
 
 def _is_named(channel: WorkspaceChannel, request: ExportRequest) -> bool:
     if request.channel_id is not None:
-        return channel.id.lower() == request.channel_id
-    return channel.phone_number is not None and channel.phone_number == request.phone_number
+        return stored_uuid(channel.id) == request.channel_id
+    if channel.phone_number is None or request.phone_number is None:
+        return False
+    return same_number(channel.phone_number, request.phone_number)
 
 
 def _wanted(request: ExportRequest) -> str:

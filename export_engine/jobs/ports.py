@@ -70,7 +70,11 @@ class ChannelDirectory(Protocol):
     def find(
         self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
     ) -> list[WorkspaceChannel]:
-        """The workspace's channels with that id, or with that phone number; exactly one of the two is given."""
+        """The workspace's channels with that id, or with that phone number; exactly one of the two is given.
+
+        An id is a UUID as `jobs.identifiers.uuid_of` has it, however the directory writes its own; a number may be
+        written in another way than the directory's, see `jobs.phones.same_number`.
+        """
         ...
 
     def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:

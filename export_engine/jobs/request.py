@@ -13,9 +13,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from uuid import UUID
 
-import phonenumbers
 from email_validator import EmailNotValidError, validate_email
-from phonenumbers import NumberParseException, PhoneNumberFormat, ValidationResult
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -32,6 +30,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from export_engine.jobs.errors import FutureStartError, InvalidRequestError, Problem
 from export_engine.jobs.identifiers import E164_PATTERN, is_e164, uuid_of
+from export_engine.jobs.phones import number_problem
 from export_engine.model import DateRange
 
 __all__ = ["CHANNEL_TYPES", "ChannelType", "ExportRequest"]
@@ -105,16 +104,8 @@ def _phone_number(text: str) -> str:
             f"{_quoted(text)} is not in E.164 format: write +, the country code and the number, digits only, such as "
             "+12025550123"
         )
-    try:
-        number = phonenumbers.parse(text)
-    except NumberParseException:
-        raise _refusal(f"{text} is not a possible phone number: its country code is unknown") from None
-    if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
-        raise _refusal(f"{text} is not a possible phone number: it has too few or too many digits")
-    canonical = phonenumbers.format_number(number, PhoneNumberFormat.E164)
-    if canonical != text:
-        # A trunk prefix, as in +44 (0)20 7946 0000: the same number would be looked up under two names.
-        raise _refusal(f"{text} is not in E.164 format: write {canonical}")
+    if problem := number_problem(text):
+        raise _refusal(f"{text} {problem}")
     return text
 
 

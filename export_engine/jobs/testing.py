@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 
 from export_engine.errors import OptionError
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
+from export_engine.jobs.identifiers import stored_uuid
 from export_engine.jobs.job import (
     CANCELLED_MESSAGE,
     MAILER_LIFE,
@@ -388,11 +389,17 @@ class MemoryDirectory:
         self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
     ) -> list[WorkspaceChannel]:
         """The workspace's channels with that id, or with that phone number; exactly one of the two is given."""
+        from export_engine.jobs.phones import same_number  # noqa: PLC0415  # heavy, and for lookups by number alone
+
         return [
             channel
             for channel in self.channels
             if channel.workspace_id == workspace_id
-            and (channel.id == channel_id if phone_number is None else channel.phone_number == phone_number)
+            and (
+                (stored_uuid(channel.id) or channel.id) == channel_id
+                if phone_number is None
+                else channel.phone_number is not None and same_number(channel.phone_number, phone_number)
+            )
         ]
 
     def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:

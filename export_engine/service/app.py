@@ -39,6 +39,7 @@ from export_engine.service.middleware import Requests
 from export_engine.service.openapi import openapi_document
 from export_engine.service.page import page_router
 from export_engine.service.routes import allowed_methods, router
+from export_engine.service.strays import StrayWatch
 
 __all__ = ["GRACE", "create_app"]
 
@@ -66,8 +67,9 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     """
     metrics = Metrics(components.store.counts)
     background = Background(make_worker(components, metrics, grace=grace), grace=grace) if worker else None
+    watch = None if components.strays is None else StrayWatch(components.strays, metrics)
     app = FastAPI(
-        lifespan=_lifespan(background),
+        lifespan=_lifespan(background, watch),
         openapi_url=None,  # the document stands in `export_engine.service.openapi`
         redirect_slashes=False,  # a path with a slash too many is unknown, as any other
     )
@@ -119,18 +121,20 @@ def _problem(components: Components, background: Background | None) -> str | Non
     return None
 
 
-def _lifespan(background: Background | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(*threads: Background | StrayWatch | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """From the application's start to its end these run, as far as they are there."""
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         report_running_out_once(asyncio.get_running_loop())
-        if background is None:
-            yield
-            return
-        background.start()
+        running = [thread for thread in threads if thread is not None]
+        for thread in running:
+            thread.start()
         try:
             yield
         finally:
-            await asyncio.to_thread(background.stop)
+            for thread in running:
+                await asyncio.to_thread(thread.stop)
 
     return lifespan
 

@@ -25,7 +25,18 @@ def make_worker(components: Components, metrics: Metrics, *, grace: timedelta) -
 
     def observe(event: JobEvent, job: Job, report: ExportReport | None) -> None:
         metrics.count_job_event(event, report)
-        _log.info("export job %s", event.replace("_", " "), extra=job.labels)
+        facts: dict[str, object] = dict(job.labels)
+        if report is not None:
+            facts |= {"rows": report.rows, "conversations": report.conversations, "bytes": report.bytes}
+        # An empty archive may be what is right, and may be for a file or rows that nobody finds.
+        empty = report is not None and report.conversations == 0
+        _log.log(
+            logging.WARNING if empty else logging.INFO,
+            "export job %s%s",
+            event.replace("_", " "),
+            ": it has no conversation" if empty else "",
+            extra=facts,
+        )
 
     return Worker(
         components.store,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,7 @@ from export_engine.jobs.backends.mail import mailer_from_url
 from export_engine.jobs.backends.query import open_query
 from export_engine.jobs.backends.sql import SqlDirectory, open_sql
 from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.backends.strays import Strays, strays_of_files, strays_of_tables
 from export_engine.jobs.job import KEEP_JOBS, LEASE, MAX_ATTEMPTS, MAX_QUEUED, MAX_RUN, MAX_SILENCE
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource, JobStore, KeyStore, Mailer
 from export_engine.options import ExportOptions
@@ -71,7 +72,8 @@ class Components:
 
     `options` shape the exports; their time zone is also that of the days in requests. `mailer` None means that no
     e-mail is sent. `lease`, `max_run`, `max_silence` and `keep_jobs` are its worker's. `downloads` are the archives
-    whose links lead to the service, None if a bucket serves its own. `clock` gives aware times.
+    whose links lead to the service, None if a bucket serves its own. `strays` looks for what belongs to no channel.
+    `clock` gives aware times.
     """
 
     store: JobStore
@@ -86,6 +88,7 @@ class Components:
     max_run: timedelta = MAX_RUN
     max_silence: timedelta = MAX_SILENCE
     downloads: ServedArchives | None = None
+    strays: Callable[[], Iterable[Strays]] | None = None
     clock: Callable[[], datetime] = now
 
 
@@ -125,7 +128,7 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
     with _as_option("archives"):
         archives = open_archives(place, secret=secret, download_url=f"{public_url.rstrip('/')}/downloads")
     with (
-        _conversations(settings) as (directory, source),
+        _conversations(settings) as (directory, source, strays),
         open_job_database(database=settings.database, data=settings.data) as engine,
     ):
         agree_on_options(engine, settings.options)
@@ -146,6 +149,7 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
             max_run=settings.max_run or MAX_RUN,
             max_silence=settings.max_silence or MAX_SILENCE,
             downloads=archives if served else None,
+            strays=strays,
         )
 
 
@@ -156,16 +160,20 @@ def serves_archives(settings: Settings) -> bool:
 
 
 @contextmanager
-def _conversations(settings: Settings) -> Iterator[tuple[ChannelDirectory, ConversationSource]]:
+def _conversations(
+    settings: Settings,
+) -> Iterator[tuple[ChannelDirectory, ConversationSource, Callable[[], Iterable[Strays]]]]:
     place = settings.conversations or str(_inside(settings.data, DEMO, "conversations"))
     if "://" not in place:
         if settings.conversations_query is not None:
             raise OptionError("a query is for a database: give its URL (--conversations)", option="conversations_query")
-        yield open_files(Path(place))
+        folder, files = open_files(Path(place))
+        yield folder, files, lambda: strays_of_files(folder)
         return
     directory, source = _in_database(place, settings.conversations_query)
     try:
-        yield directory, source
+        alone = settings.conversations_query is not None
+        yield directory, source, lambda: strays_of_tables(directory.engine, channels_alone=alone)
     finally:
         directory.engine.dispose()
 

@@ -13,6 +13,7 @@ from threading import Thread
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     ProcessCollector,
     generate_latest,
@@ -47,6 +48,12 @@ class Metrics:
         self.rows = Counter("export_rows", "Messages exported by this process.", registry=registry)
         self.bytes = Counter("export_bytes", "Bytes of archives written by this process.", registry=registry)
         self.seconds = Histogram("export_seconds", "Time of an export.", registry=registry, buckets=_SECONDS)
+        self.strays = Gauge(
+            "export_strays",
+            "Files and rows that belong to no channel and are not exported.",
+            ["kind"],
+            registry=registry,
+        )
         registry.register(_Jobs(count_jobs))
         ProcessCollector(registry=registry)
 

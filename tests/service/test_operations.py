@@ -22,7 +22,7 @@ from export_engine.jobs.worker import Worker
 from export_engine.service.demo import DEMO_WORKSPACE
 from export_engine.service.errors import MAX_BODY
 from export_engine.service.logs import REQUEST_ID, JsonFormatter
-from tests.service.running import BY_CHANNEL, JUNE, NOW, Clock, Service, serving, until
+from tests.service.running import BY_CHANNEL, JUNE, NOW, SMS, Clock, Service, serving, until
 
 
 def send(service: Service, head: str, body: bytes = b"", *, key: str | None = None) -> bytes:
@@ -216,6 +216,26 @@ def test_metrics(tmp_path: Path) -> None:
         assert "/workspace/{workspace_id}/export-conversations" in route
         assert found[route] == 1
     assert found['http_requests_total{route="none",status="404"}'] == 2
+
+
+def test_what_belongs_to_no_channel_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log as the service starts, and by a metric; the export that found nothing for it says so."""
+    caplog.set_level(logging.INFO)
+    place = tmp_path / "demo" / "conversations"
+    place.mkdir(parents=True)
+    (place / "SMS Support.jsonl").touch()
+    with serving(tmp_path) as service:
+        (place / f"{SMS}.jsonl").unlink()
+        until(lambda: metrics(service).get('export_strays{kind="file"}') == 1)
+        assert metrics(service)['export_strays{kind="channel"}'] == 0
+        assert service.ended(service.trigger(JUNE))["status"] == "finished"
+        until(lambda: [record for record in caplog.records if "has no conversation" in record.getMessage()])
+    told = [record.getMessage() for record in caplog.records if "belong to no channel" in record.getMessage()]
+    assert told == [
+        "1 of kind file belong to no channel and are not exported: SMS Support.jsonl: name each after its channel's id"
+    ]
+    [empty] = [record for record in caplog.records if "has no conversation" in record.getMessage()]
+    assert (empty.levelname, vars(empty)["rows"], vars(empty)["conversations"]) == ("WARNING", 0, 0)
 
 
 def test_two_services_share_no_metrics(service: Service, idle: Service) -> None:

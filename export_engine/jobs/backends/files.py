@@ -30,8 +30,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from export_engine.errors import OptionError, SourceError
-from export_engine.jobs.identifiers import is_e164, uuid_of
+from export_engine.jobs.identifiers import is_e164, stored_uuid, uuid_of
 from export_engine.jobs.paging import sorted_page
+from export_engine.jobs.phones import same_number
 from export_engine.jobs.ports import ChannelPlace, WorkspaceChannel
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
@@ -81,7 +82,11 @@ class FileDirectory:
             channel
             for channel in self.channels()
             if channel.workspace_id == workspace_id
-            and (channel.id == channel_id if phone_number is None else channel.phone_number == phone_number)
+            and (
+                channel.id == channel_id
+                if phone_number is None
+                else channel.phone_number is not None and same_number(channel.phone_number, phone_number)
+            )
         ]
 
     def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:
@@ -165,9 +170,10 @@ def _channel(where: str, row: dict[str, Any]) -> WorkspaceChannel:
     phone = row.get("phone_number")
     if phone is not None and not is_e164(phone):
         raise SourceError(f"{where}, phone_number: {phone!r} is not E.164; write it like +12025550123")
-    if (canonical := uuid_of(row["id"])) is None:
+    if (canonical := stored_uuid(row["id"])) is None:
         raise SourceError(f"{where}, id: {row['id']!r} is no UUID; write it like b2c3d4e5-7777-8888-9999-000011112222")
-    return WorkspaceChannel(canonical, row["workspace_id"], row["type"], row.get("name"), phone)
+    workspace_id = stored_uuid(row["workspace_id"]) or row["workspace_id"]
+    return WorkspaceChannel(canonical, workspace_id, row["type"], row.get("name"), phone)
 
 
 # --- conversations -------------------------------------------------------------------------------------------------
@@ -188,8 +194,8 @@ class FileConversations:
         if (name := uuid_of(channel.id)) is None:
             raise OptionError(f"the channel's id {channel.id!r} is no UUID: give a UUID", option="channel")
         place = self.folder / "conversations"
-        # In whatever case its letters are, so that no file is passed over.
-        found = sorted(path for path in place.glob("*") if path.name.lower().split(".")[0] == name)
+        # However the id is written, so that no file is passed over.
+        found = sorted(path for path in place.glob("*") if stored_uuid(path.name.split(".")[0]) == name)
         if len(found) > 1:
             raise SourceError(
                 f"{place} has {' and '.join(path.name for path in found)}: keep one, or put the files into the folder "

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from export_engine.errors import OptionError, SchemaError
-from export_engine.jobs.backends.sql import SqlDirectory, open_engine, span
+from export_engine.jobs.backends.sql import SqlDirectory, open_engine, span, spelling
 from export_engine.jobs.backends.sql_schema import CHANNEL
 from export_engine.jobs.ports import WorkspaceChannel
 from export_engine.model import DateRange
@@ -77,10 +77,19 @@ class QueryConversations:
     def conversations(self, channel: WorkspaceChannel, date_range: DateRange, options: ExportOptions) -> Source:
         """A channel's messages: the query's rows, streamed through a connection of their own."""
         first, after = span(date_range, options.tzinfo)
-        values: dict[str, Any] = {_CHANNEL: channel.id, "start": first, "end": after}
+        values: dict[str, Any] = {_CHANNEL: self._written(channel), "start": first, "end": after}
         if self.url.startswith("sqlite"):  # which has no moments
             values |= {"start": _text(first), "end": _text(after)}
         return read_database(self.url, self.query, {name: values[name] for name in parameter_names(self.query)})
+
+    def _written(self, channel: WorkspaceChannel) -> str:
+        """The channel's id as the tables write it, as far as its own does: the query compares it with others."""
+        engine = open_engine(self.url, [CHANNEL])
+        try:
+            with engine.connect() as connection:
+                return spelling(connection, CHANNEL.c.id, channel.id)[0]
+        finally:
+            engine.dispose()
 
 
 def _text(moment: datetime) -> str:

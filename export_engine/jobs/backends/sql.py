@@ -31,13 +31,15 @@ import sqlalchemy as sa
 from export_engine.errors import OptionError, RowError, SourceError
 from export_engine.jobs.backends.database import storable
 from export_engine.jobs.backends.sql_schema import CHANNEL, CONVERSATION, MESSAGE, SCHEMA, has_instants
+from export_engine.jobs.identifiers import stored_uuid, uuid_spellings
+from export_engine.jobs.phones import LAST_DIGITS, same_number
 from export_engine.jobs.ports import ChannelPlace, WorkspaceChannel
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
 from export_engine.schema import CREATED_AT, ROW_SCHEMA
 from export_engine.sources.database import streamed
 
-__all__ = ["SqlConversations", "SqlDirectory", "open_engine", "open_sql", "span"]
+__all__ = ["SqlConversations", "SqlDirectory", "open_engine", "open_sql", "span", "spelling"]
 
 _MICROSECONDS = "an integer, the microseconds since 1970-01-01 in UTC"
 #: The ends of the calendar.
@@ -114,6 +116,12 @@ def _check_tables(engine: sa.Engine, tables: Sequence[sa.Table]) -> None:
             )
 
 
+class _Untyped(sa.types.UserDefinedType[str]):
+    """Text that the database takes for what it is compared with, be that text or its own `uuid`."""
+
+    cache_ok = True
+
+
 @dataclass(frozen=True, slots=True)
 class SqlDirectory:
     """The channels of the table `channel`."""
@@ -128,13 +136,19 @@ class SqlDirectory:
         self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
     ) -> list[WorkspaceChannel]:
         """The workspace's channels with that id, or with that phone number, by id; exactly one of the two is given."""
-        column, value = (CHANNEL.c.id, channel_id) if phone_number is None else (CHANNEL.c.phone_number, phone_number)
-        if not storable(workspace_id):
+        if not (storable(workspace_id) and storable(channel_id or phone_number or "")):
             return []
-        statement = sa.select(CHANNEL).where(CHANNEL.c.workspace_id == workspace_id, column == value)
+        wanted = (
+            _spelled(CHANNEL.c.id, channel_id or "")
+            if phone_number is None
+            else CHANNEL.c.phone_number.endswith(phone_number[-LAST_DIGITS:], autoescape=True)  # and then looked at
+        )
+        statement = sa.select(CHANNEL).where(_spelled(CHANNEL.c.workspace_id, workspace_id), wanted)
         with self.engine.connect() as connection:
-            rows = connection.execute(statement.order_by(CHANNEL.c.id))
-            return [_channel(row) for row in rows]
+            found = [_channel(row) for row in connection.execute(statement)]
+        if phone_number is not None:
+            found = [each for each in found if each.phone_number and same_number(each.phone_number, phone_number)]
+        return sorted(found, key=lambda channel: channel.id)
 
     def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:
         """The first `limit` of the workspace's channels, of those behind `after`, by name and id."""
@@ -142,17 +156,40 @@ class SqlDirectory:
             return []
         # By bytes, whatever the collations are of a table or a view that others made.
         name, id_ = (
-            _bytewise(column, self.engine.dialect) for column in (sa.func.coalesce(CHANNEL.c.name, ""), CHANNEL.c.id)
+            _bytewise(column, self.engine.dialect)
+            for column in (sa.func.coalesce(CHANNEL.c.name, ""), _digits(CHANNEL.c.id))
         )
-        statement = sa.select(CHANNEL).where(CHANNEL.c.workspace_id == workspace_id)
+        statement = sa.select(CHANNEL).where(_spelled(CHANNEL.c.workspace_id, workspace_id))
         if after is not None:
-            statement = statement.where(sa.tuple_(name, id_) > sa.tuple_(*after, types=[sa.Text(), sa.Text()]))
+            behind = (after.name, after.id.lower().replace("-", ""))
+            statement = statement.where(sa.tuple_(name, id_) > sa.tuple_(*behind, types=[sa.Text(), sa.Text()]))
         with self.engine.connect() as connection:
             return [_channel(row) for row in connection.execute(statement.order_by(name, id_).limit(limit))]
 
 
 def _channel(row: sa.Row[Any]) -> WorkspaceChannel:
-    return WorkspaceChannel(row.id, row.workspace_id, row.type, row.name, row.phone_number)
+    id_, workspace_id = (stored_uuid(str(each)) or str(each) for each in (row.id, row.workspace_id))
+    return WorkspaceChannel(id_, workspace_id, row.type, row.name, row.phone_number)
+
+
+def _spelled(column: sa.ColumnElement[Any], uuid: str) -> sa.ColumnElement[bool]:
+    """Whether a column has a UUID, in one of `uuid_spellings`, or any other text as it is.
+
+    The column may be text or PostgreSQL's `uuid`; its index is used for either.
+    """
+    return _one_of(column, uuid_spellings(uuid))
+
+
+def spelling(connection: sa.Connection, column: sa.ColumnElement[Any], uuid: str) -> list[str]:
+    """The spellings of a UUID that a column has: one, in a table that has it at all and is written in one way."""
+    one_each = [sa.select(column).where(_one_of(column, [each])).limit(1) for each in uuid_spellings(uuid)]
+    found = [connection.execute(one, execution_options={"stream_results": False}).scalars().all() for one in one_each]
+    return list(dict.fromkeys(str(each) for values in found for each in values)) or [uuid]
+
+
+def _digits(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """A UUID without hyphens and in lower case, which sorts as it does with them, however it is written."""
+    return sa.func.lower(sa.func.replace(sa.cast(column, sa.Text), "-", ""))
 
 
 def _bytewise(text: sa.ColumnElement[str], dialect: sa.Dialect) -> sa.ColumnElement[str]:
@@ -182,12 +219,13 @@ class SqlConversations:
         while reading: RowError for a value of another type than its column should have (SQLite lets it in), and
         SQLAlchemy's, whose texts hold the statement.
         """
-        statement = _statement(self.engine.dialect, channel.id, date_range, options)
-        with (
-            self.engine.connect().execution_options(stream_results=True) as connection,
-            connection.execute(statement) as result,  # an open server-side cursor would outlive its transaction
-        ):
-            yield from streamed(result, _batch)
+        with self.engine.connect().execution_options(stream_results=True) as connection:
+            # In one way of writing its id the index gives the rows in their order, with no sorting.
+            ids = spelling(connection, CONVERSATION.c.channel_id, channel.id)
+            statement = _statement(self.engine.dialect, ids, date_range, options)
+            # An open server-side cursor would outlive its transaction.
+            with connection.execute(statement) as result:
+                yield from streamed(result, _batch)
 
 
 def _reopened(kind: type[SqlDirectory | SqlConversations], url: sa.URL) -> SqlDirectory | SqlConversations:
@@ -195,7 +233,9 @@ def _reopened(kind: type[SqlDirectory | SqlConversations], url: sa.URL) -> SqlDi
     return kind(_connect_to(url))
 
 
-def _statement(dialect: sa.Dialect, channel_id: str, date_range: DateRange, options: ExportOptions) -> sa.Select[Any]:
+def _statement(
+    dialect: sa.Dialect, channel_ids: Sequence[str], date_range: DateRange, options: ExportOptions
+) -> sa.Select[Any]:
     """Select the columns of `ROW_SCHEMA`, in its order; moments as microseconds, the quickest to make arrays of."""
     c, m = CONVERSATION.c, MESSAGE.c
     first, after = span(date_range, options.tzinfo)
@@ -213,9 +253,14 @@ def _statement(dialect: sa.Dialect, channel_id: str, date_range: DateRange, opti
     return (
         sa.select(*chosen)
         .join_from(CONVERSATION, MESSAGE, m.conversation_id == c.id)
-        .where(c.channel_id == channel_id, held >= first, held < after)
+        .where(_one_of(c.channel_id, channel_ids), held >= first, held < after)
         .order_by(c.created_at, c.id, m.message_time, m.id)
     )
+
+
+def _one_of(column: sa.ColumnElement[Any], values: Sequence[str]) -> sa.ColumnElement[bool]:
+    untyped = [sa.literal(value, _Untyped()) for value in values]
+    return column == untyped[0] if len(untyped) == 1 else column.in_(untyped)
 
 
 def _microseconds(column: sa.ColumnElement[datetime], dialect: sa.Dialect) -> sa.ColumnElement[int]:

@@ -420,7 +420,7 @@ def test_300_000_messages(source: SqlConversations, database_url: str) -> None:
     Read without a server-side cursor or in one piece, they take 150 MiB and more.
     """
     fill_with_much(source.engine)
-    steps = plan(source.engine, _statement(source.engine.dialect, SMS.id, JUNE, ExportOptions()))
+    steps = plan(source.engine, _statement(source.engine.dialect, [SMS.id], JUNE, ExportOptions()))
     assert "conversation_order" in steps
     assert "message_order" in steps
     if source.engine.dialect.name == "sqlite":
