@@ -18,7 +18,7 @@ from export_engine.service.app import create_app
 from export_engine.service.demo import DEMO_WORKSPACE
 from export_engine.verify import verify_archive
 from tests.service.running import OTHER_WORKSPACE, SMS, Service, listening
-from tests.service.web import BROKEN, HOSTILE, HOSTILE_NAME, MANY, Serve, Visit, chromium, serve, visit
+from tests.service.web import BROKEN, HOSTILE, HOSTILE_NAME, MANY, SLOW, Serve, Visit, chromium, serve, visit
 
 Open = Callable[..., Visit]
 
@@ -123,7 +123,7 @@ def test_from_nothing_to_an_archive(tab: Open, working: Serve, tmp_path: Path) -
     expect(page.get_by_text("The export has been started.")).to_be_visible()
     expect(card).to_contain_text("SMS Support")
     expect(card).to_contain_text("Jun 1 – 10, 2026")
-    expect(card.locator(".counts")).to_have_text(re.compile(r"^\d+ messages · 41 conversations · \d+(\.\d)? kB$"))
+    expect(card.locator(".counts")).to_have_text(re.compile(r"^\d+\smessages · 41\sconversations · \S+\skB$"))
     archive = download(page, card.get_by_role("button", name="Download"), tmp_path)
     assert archive.name.startswith("SMS_Support_2026-06_")
     assert verify_archive(archive).members == 41
@@ -182,6 +182,25 @@ def test_an_export_that_fails(tab: Open, working: Serve) -> None:
     expect(card.locator(".message")).to_have_text(why)
     expect(card.get_by_role("button", name="Export again")).to_be_visible()
     expect(card.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+@pytest.mark.slow
+def test_an_export_that_goes_on(tab: Open, working: Serve) -> None:
+    """It says how far it is, and ends when it is cancelled: the next one is made at once."""
+    page = tab().page
+    go_to(page, working)
+    sign_in(page, working.key)
+    fill(page, SLOW)
+    with working.telling():
+        card = start(page, "Exporting")
+        so_far = re.compile(r"^[\d,]+\smessages · \d+\sconversations · \S+\s.B so far$")
+        expect(card.locator(".counts")).to_have_text(so_far)
+        expect(card.get_by_role("button", name="Download")).to_be_hidden()
+        card.get_by_role("button", name="Cancel").click()
+        expect(card.locator(".state")).to_have_text("Cancelled")
+        expect(card.get_by_role("heading")).to_be_focused()
+        fill(page, SMS)
+        start(page, "Ready")
 
 
 @pytest.mark.slow
@@ -310,7 +329,7 @@ def test_on_a_phone(tab: Open, working: Serve) -> None:
 
 @pytest.mark.slow
 def test_numbers_and_days_are_written_as_at_home(tab: Open, queueing: Serve) -> None:
-    """And progress is shown while it grows."""
+    """And progress is shown as it grows."""
     page = tab(locale="de-DE", timezone_id="Asia/Taipei").page
     go_to(page, queueing)
     sign_in(page, queueing.key)

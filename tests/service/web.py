@@ -10,8 +10,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from export_engine.service.components import now, open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from tests.service.running import OTHER_WORKSPACE, ended
 
-__all__ = ["BROKEN", "HOSTILE", "HOSTILE_NAME", "MANY", "Serve", "Visit", "chromium", "serve", "visit"]
+__all__ = ["BROKEN", "HOSTILE", "HOSTILE_NAME", "MANY", "SLOW", "Serve", "Visit", "chromium", "serve", "visit"]
 
-#: Channels beside the demo's: one whose name is an attack, one whose conversations cannot be exported.
-HOSTILE, BROKEN = "c3d4e5f6-0000-4000-8000-000000000001", "c3d4e5f6-0000-4000-8000-000000000002"
+#: Channels beside the demo's: one whose name is an attack, one whose conversations cannot be exported, and one whose
+#: conversations are told by the test, while it goes on.
+HOSTILE, BROKEN, SLOW = (f"c3d4e5f6-0000-4000-8000-{number:012d}" for number in range(3))
 HOSTILE_NAME = "\u202e<img src=x onerror=alert(1)> & \"'</script><script>alert(2)</script>"
 #: How many channels the other workspace has.
 MANY = 1500
@@ -59,6 +61,30 @@ class Serve:
         with self.client() as client:
             answer = client.post(path, json={"channel_id": channel, "start_date": day, "end_date": day})
             ended(lambda: client.get(f"{path}/{answer.json()['export_job_id']}"))
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Conversations of 100 messages for the one export of the slow channel, which goes on until the block ends."""
+        path, done = self.data / "demo" / "conversations" / f"{SLOW}.jsonl", threading.Event()
+
+        def tell() -> None:
+            with suppress(BrokenPipeError), path.open("w", encoding="utf-8") as pipe:
+                for number in range(100_000):
+                    pipe.write(_conversation(number, messages=100))
+                    if number > 300 and done.wait(0.01):
+                        break
+
+        teller = threading.Thread(target=tell, name="teller")
+        teller.start()
+        try:
+            yield
+        finally:
+            done.set()
+            # One that nobody has listened to waits to be opened.
+            with suppress(OSError):
+                os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+            teller.join(30)
+        assert not teller.is_alive()
 
     def log(self) -> str:
         """What the process has logged."""
@@ -124,7 +150,8 @@ def serve(data: Path, *arguments: str) -> Iterator[Serve]:
 
 def _write_data(folder: Path) -> None:
     write_demo(folder)
-    channels = [(HOSTILE, DEMO_WORKSPACE, HOSTILE_NAME), (BROKEN, DEMO_WORKSPACE, "Broken")]
+    names = {HOSTILE: HOSTILE_NAME, BROKEN: "Broken", SLOW: "Night Desk"}
+    channels = [(channel, DEMO_WORKSPACE, name) for channel, name in names.items()]
     channels += [
         (f"d4e5f6a7-0000-4000-8000-{number:012d}", OTHER_WORKSPACE, f"Branch {number}") for number in range(MANY)
     ]
@@ -132,11 +159,20 @@ def _write_data(folder: Path) -> None:
         for channel, workspace, name in channels:
             document = {"id": channel, "workspace_id": workspace, "type": "LOCAL", "name": name}
             file.write(json.dumps(document) + "\n")
-    message = {"id": "m", "time": "2026-06-02T16:05:20Z", "direction": "inbound", "speaker_type": "customer"}
-    for channel, time in ((HOSTILE, message["time"]), (BROKEN, "yesterday")):
-        contact = {"name": "Jane Doe", "phone": "+12025550101"}
-        conversation = {"id": "c-1", "contact": contact, "messages": [message | {"time": time, "text": "Hello"}]}
-        (folder / "conversations" / f"{channel}.jsonl").write_text(json.dumps(conversation) + "\n", "utf-8")
+    for channel, time in ((HOSTILE, _TIME), (BROKEN, "yesterday")):
+        (folder / "conversations" / f"{channel}.jsonl").write_text(_conversation(1, time), "utf-8")
+    os.mkfifo(folder / "conversations" / f"{SLOW}.jsonl")
+
+
+_TIME = "2026-06-02T16:05:20Z"
+
+
+def _conversation(number: int, time: str = _TIME, messages: int = 1) -> str:
+    """A line of JSON."""
+    contact = {"name": "Jane Doe", "phone": "+12025550101"}
+    message = {"time": time, "direction": "inbound", "speaker_type": "customer", "text": "Hello"}
+    said = [{"id": f"m-{number}-{step}", **message} for step in range(messages)]
+    return json.dumps({"id": f"c-{number}", "contact": contact, "messages": said}) + "\n"
 
 
 @contextmanager

@@ -13,16 +13,21 @@ const days = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone:
 
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 
+/** What stays in one line: a number and its unit. */
+function together(text) {
+  return text.replaceAll(" ", "\u00a0");
+}
+
 /** A number with a word, as "1,234 messages"; `words` are the one for 1 and the one for all others. */
 export function count(number, [one, many]) {
-  return `${numbers.format(number)} ${number === 1 ? one : many}`;
+  return together(`${numbers.format(number)} ${number === 1 ? one : many}`);
 }
 
 /** A size, as "1.2 MB". */
 export function bytes(size) {
   const step = size < 1000 ? 0 : Math.min(Math.floor(Math.log10(size) / 3), UNITS.length - 1);
   const options = { style: "unit", unit: UNITS[step], unitDisplay: step ? "short" : "long", maximumFractionDigits: 1 };
-  return new Intl.NumberFormat(undefined, options).format(size / 1000 ** step);
+  return together(new Intl.NumberFormat(undefined, options).format(size / 1000 ** step));
 }
 
 /** A moment of the API, which is UTC without an offset, in the reader's own time. */
