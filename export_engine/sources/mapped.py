@@ -55,7 +55,7 @@ def read_mapped(
 
     `{"message_id": "Sid", "direction": "CASE WHEN Direction = 'inbound' THEN 'inbound' ELSE 'outbound' END"}`. They and
     the condition `where`, which leaves out the rows for which it is not true, see all the columns of the files, those
-    of CSV and JSON as text (a JSON value that is no string as JSON writes it, a number with up to 17 digits). A column
+    of CSV and JSON as text (a JSON value that is no string as JSON writes it: 1.50 and 15e-1 are 1.5). A column
     that has the right name already is taken as it is; an expression that is a column's name, letter by letter, is that
     column.
 
@@ -65,7 +65,8 @@ def read_mapped(
 
     Raises OptionError for a column that is none of this package's (`map`), and as `open_source` does. Errors while
     reading: OptionError (`map`, `where`) for an expression that cannot be used; SchemaError for files of which no
-    column is known; and those of `read_csv` and `read_sql`.
+    column is known, or, of JSON and Parquet, two differ only by case; SourceError for a number in JSON that has more
+    digits than a double; and those of `read_csv` and `read_sql`.
     """
     check_names(columns)
     if not inputs:

@@ -9,12 +9,15 @@ column, as it stands in the file, is that column and needs no quotes.
 from __future__ import annotations
 
 import codecs
+import json
+import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Literal
 
 import duckdb
 
-from export_engine.errors import OptionError, SchemaError
+from export_engine.errors import OptionError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT, REQUIRED
 from export_engine.sources.duck import check_expression, query_errors, reach
 
@@ -106,22 +109,85 @@ def file_table(
     **options: Any,
 ) -> tuple[str, list[str]]:
     """What reads `$files` in a query, and the names of their columns; `options` are those of `csv_table`."""
-    table = csv_table(**options) if format == "csv" else _READ[format]
     reach(connection, "", bound)
+    if format == "jsonl":
+        return _json_table(connection, bound)
+    table = csv_table(**options) if format == "csv" else _PARQUET
     with query_errors():
         described = connection.execute(f"DESCRIBE SELECT * FROM {table}", dict(bound)).fetchall()  # noqa: S608  # no text of a user's
-    own = [name for name, *_ in described]
-    return table if format != "jsonl" else _texts(table, own), own
+        own = [name for name, *_ in described]
+        if format == "parquet" and any(_NUMBERED.search(name) for name in own):  # perhaps not the file's own name
+            query = "SELECT DISTINCT name FROM parquet_schema($files) ORDER BY name"
+            _tell_apart([name for (name,) in connection.execute(query, dict(bound)).fetchall()], own)
+    return table, own
 
 
-#: The table functions that read `$files`, every value as it stands there. In Parquet what a folder's name says
-#: (channel_id=007) is text too. In JSON the keys of an object become columns, be they many or rare, and their values
-#: stay JSON (depth 1).
-_READ = {
-    "parquet": "read_parquet($files, union_by_name=true, hive_types_autocast=false)",
-    "jsonl": "read_json($files, union_by_name=true, maximum_depth=1, sample_size=-1, map_inference_threshold=-1, "
-    "field_appearance_threshold=0, maximum_object_size=67108864)",
-}
+#: The table function that reads `$files` of Parquet. What a folder's name says (channel_id=007) is text too.
+_PARQUET = "read_parquet($files, union_by_name=true, hive_types_autocast=false)"
+#: How DuckDB ends a name that another has but for case.
+_NUMBERED = re.compile("_[0-9]+$")
+#: The objects of JSON as they are written, and what may be a number of more digits than DuckDB keeps of it: sixteen
+#: with a point among them, or before an exponent. Whole numbers keep all.
+_OBJECTS = "read_json_objects($files, maximum_object_size=67108864)"
+_LONG_NUMBER = (
+    r"[:\[,][ \t\r\n]*-?([0-9]{16,}[.eE]|"
+    + "|".join(rf"[0-9]{{{whole}}}\.[0-9]{{{16 - whole},}}" for whole in range(1, 16))
+    + ")"
+)
+
+
+def _json_table(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What reads JSON, the keys of whose objects are columns, be they many or rare, and their values text.
+
+    Raises SchemaError for keys that SQL does not tell apart, SourceError for a number of which digits would be lost.
+    """
+    query = (
+        f"SELECT json_keys(json) AS keys, bool_or(regexp_matches(json, {_literal(_LONG_NUMBER)})) FROM {_OBJECTS} "  # noqa: S608  # no text of a user's
+        "GROUP BY keys ORDER BY count(*) DESC, keys"
+    )
+    with query_errors():
+        found = connection.execute(query, dict(bound)).fetchall()
+        own = list(dict.fromkeys(key for keys, _ in found for key in keys or ()))
+        _tell_apart(own, own)
+        if any(long for _, long in found):
+            _check_numbers(connection, bound)
+    if not own:
+        return _OBJECTS, own
+    columns = ", ".join(f"{_literal(name)}: 'JSON'" for name in own)
+    return _texts(f"read_json($files, records=true, columns={{{columns}}}, maximum_object_size=67108864)", own), own
+
+
+def _tell_apart(names: Sequence[str], own: Sequence[str]) -> None:
+    """Raise SchemaError for names of which SQL sees only one: those that differ in the case of ASCII letters alone."""
+    first: dict[str, str] = {}
+    for name in names:
+        key = name.lower() if name.isascii() else re.sub("[A-Z]", lambda letter: letter[0].lower(), name)
+        if first.setdefault(key, name) != name:
+            raise SchemaError(
+                f"columns {first[key]!r} and {name!r} differ only by case, which SQL does not tell apart: rename one, "
+                "or leave it out",
+                column=name,
+                given=tuple(own),
+            )
+
+
+def _check_numbers(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, Any]) -> None:
+    """Raise SourceError for a number with a fraction or an exponent that DuckDB changes: it makes a double of it."""
+
+    def exact(written: str) -> None:
+        if Decimal(written) != Decimal(repr(float(written))):
+            raise SourceError(
+                f"the number {written} has more digits than a query keeps of one with a fraction or an exponent: write "
+                "it as text, in quotes"
+            )
+
+    query = f"SELECT json FROM {_OBJECTS} WHERE regexp_matches(json, {_literal(_LONG_NUMBER)})"  # noqa: S608  # the same
+    found = connection.execute(query, dict(bound))
+    while rows := found.fetchmany(1024):
+        for (text,) in rows:
+            json.loads(text, parse_float=exact)
+
+
 #: What DuckDB calls the encodings that it reads, by Python's names.
 _ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
 

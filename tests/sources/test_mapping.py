@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from export_engine import OptionError, RowError, SchemaError, SourceError
@@ -326,3 +327,77 @@ def test_what_is_refused(tmp_path: Path) -> None:
         read(read_mapped(io.BytesIO(BODY.encode()), path, columns=COLUMNS, format="csv"))
     with pytest.raises(OptionError, match="does not read cp1252"):
         read_mapped(path, columns=COLUMNS, format="csv", encoding="cp1252").query()
+
+
+# --- nothing of JSON is lost -----------------------------------------------------------------------------------------
+
+ONE = {"conversation_id": "'c'", "direction": "'inbound'", "speaker_type": "'customer'", "message_time": f"'{TIME}'"}
+
+
+@pytest.mark.parametrize("before", [0, 5000])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"Body": "x", "body": "y"}],
+        [{"Body": "x"}, {"body": "y"}],
+        [{"Body": "x"}, {"body": "y", "body_1": "z"}],
+    ],
+)
+@pytest.mark.parametrize("format_", ["jsonl", "parquet"])
+def test_names_that_differ_by_case_alone_are_refused(
+    tmp_path: Path, format_: Any, rows: list[dict[str, str]], before: int
+) -> None:
+    """Of two such columns SQL would see one, whichever is asked for: both are named."""
+    if format_ == "jsonl":
+        made = [{"id": f"m{at}"} for at in range(before)] + [{"id": "m", **row} for row in rows]
+        (tmp_path / "a").write_text("".join(json.dumps(row) + "\n" for row in made))
+    else:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        table = pa.table({"id": [f"m{at}" for at in range(before + 1)], **{n: ["x"] * (before + 1) for n in names}})
+        pq.write_table(table, tmp_path / "a")
+    for said in ("body", '"Body"', "'no'"):
+        source = read_mapped(tmp_path / "a", columns=ONE | {"message_id": "id", "message_text": said}, format=format_)
+        with pytest.raises(SchemaError, match=r"'Body' and 'body' differ only by case.*: rename one"):
+            read(source)
+
+
+def test_numbered_names_of_parquet_are_names(tmp_path: Path) -> None:
+    """One that ends as DuckDB would number it is read as it is."""
+    pq.write_table(pa.table({"id": ["m"], "body": ["x"], "body_1": ["y"]}), tmp_path / "a")
+    columns = ONE | {"message_id": "id", "message_text": "body_1"}
+    assert read(read_mapped(tmp_path / "a", columns=columns, format="parquet"))["message_text"].to_pylist() == ["y"]
+
+
+LOST = [
+    "1781160643.861185999",
+    "0.12345678901234567890",
+    "12345678901234567.5",
+    "12345678901234567890e3",
+    "-1.00000000000000001",
+]
+
+
+@pytest.mark.parametrize("number", LOST)
+@pytest.mark.parametrize("place", ['"n": {}', '"n": [1, {}]', '"n":{{"m":\t{}}}'])
+@pytest.mark.parametrize("array", [False, True])
+def test_a_number_that_would_lose_digits_is_refused(tmp_path: Path, number: str, place: str, array: bool) -> None:
+    """It is shown, wherever it stands, and the advice is to write it as text; then it is kept."""
+    path = tmp_path / "a.jsonl"
+    columns = ONE | {"message_id": "id", "message_text": "n"}
+    object_ = '{"id": "m", ' + place.format(number) + "}"
+    path.write_text(f"[{object_}]" if array else object_)
+    with pytest.raises(SourceError, match=f"the number {number} has more digits.*as text"):
+        read(read_mapped(path, columns=columns, format="jsonl"))
+    path.write_text('{"id": "m", ' + place.format(f'"{number}"') + "}")
+    assert number in read(read_mapped(path, columns=columns, format="jsonl"))["message_text"].to_pylist()[0]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text("0123456789.:,[e- ", max_size=30))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_numbers_that_are_kept_are_not_refused(tmp_path: Path, value: float | str) -> None:
+    """Whole ones of any length, what a double holds, and text that looks like others."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"id": "m", "n": value}))
+    found = read(read_mapped(path, columns=ONE | {"message_id": "id", "message_text": "n"}, format="jsonl"))
+    (text,) = found["message_text"].to_pylist()
+    assert text == value if isinstance(value, str) else Decimal(text) == Decimal(json.dumps(value))
