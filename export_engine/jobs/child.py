@@ -20,15 +20,20 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from queue import SimpleQueue
 from threading import Lock, Thread
 from types import FrameType
 from typing import Any, BinaryIO
 
+from export_engine.engine import export_conversations
 from export_engine.jobs.exporting import Attempt, Parts, make_archive
 from export_engine.jobs.failures import ForeignError, failure_message, is_transient
+from export_engine.model import Channel, Contact, Conversation, DateRange, Message
+from export_engine.options import ExportOptions
 from export_engine.report import Progress
 
 __all__ = ["ENDED_BY", "PROGRAM", "Alive", "Failed", "Setup", "Unusable", "main"]
@@ -112,12 +117,24 @@ def _work(inbox: SimpleQueue[bytes | None], worker: _Worker, pulse: float) -> No
     except Exception as error:  # noqa: BLE001  # whatever a part raises
         worker.send(Unusable(f"{type(error).__name__}: {error}"))
         return
+    _load(parts.options)
     while (packed := inbox.get()) is not None:
         attempt: Attempt = pickle.loads(packed)  # noqa: S301  # the worker's own
         worker.busy, worker.job = True, attempt.job_id
         worker.send(Alive())
         worker.send(_end_of(parts, attempt, _Pulse(worker, pulse)))
         worker.busy = False
+
+
+def _load(options: ExportOptions) -> None:
+    """Load what an export loads when it first needs it, by making one: that is no silence of any attempt's."""
+    time_of = datetime(2026, 6, 1, tzinfo=UTC)
+    one = Conversation("c", Contact(), [Message("m", time_of, "inbound", "customer")])
+    with suppress(Exception):  # what is wrong is told by the attempts
+        for _ in export_conversations(
+            [one], channel=Channel("channel"), date_range=DateRange(time_of.date()), options=options, export_id="e"
+        ):
+            pass
 
 
 def _end_of(parts: Parts, attempt: Attempt, pulse: _Pulse) -> object:

@@ -22,14 +22,11 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import weakref
 from datetime import timedelta
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
@@ -38,6 +35,7 @@ from export_engine.errors import OptionError
 from export_engine.jobs.child import ENDED_BY, PROGRAM, Alive, Failed, Setup, Unusable
 from export_engine.jobs.errors import LimitError, RunLostError
 from export_engine.jobs.exporting import Attempt, Made, Parts, make_archive
+from export_engine.jobs.scratch import private_folder
 from export_engine.report import Progress
 
 __all__ = ["Keeper", "Runs"]
@@ -175,7 +173,7 @@ class _Child:
     """A process that makes archives; it is used by one thread at a time."""
 
     def __init__(self, parts: bytes, *, pulse: float) -> None:
-        self._folder = tempfile.mkdtemp(prefix="export-engine-run-")
+        folder, self._remove_folder = private_folder()
         self._owner = os.getpid()
         self._messages: SimpleQueue[Any] = SimpleQueue()
         try:
@@ -183,10 +181,10 @@ class _Child:
                 [sys.executable, "-P", "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
         except BaseException:
-            Path(self._folder).rmdir()
+            self._remove_folder()
             raise
         level = logging.getLogger().getEffectiveLevel()
-        self._first = [sys.path, Setup(self._owner, self._folder, level, pulse), parts]
+        self._first = [sys.path, Setup(self._owner, folder, level, pulse), parts]
         self._begun = False
         self._talk = Thread(target=self._listen, name="export-child", daemon=True)
 
@@ -237,7 +235,7 @@ class _Child:
                     stream.close()
             except OSError:  # what was not sent is not missed
                 pass
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
 
     def _send(self, *frames: object) -> None:
         assert self._process.stdin is not None  # noqa: S101  # a pipe
