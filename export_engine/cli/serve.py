@@ -35,9 +35,9 @@ __all__ = ["serve"]
 def serve(settings: Settings, host: str, port: int, workers: int, metrics_port: int | None, grace: timedelta) -> None:
     """Serve the export API over HTTP.
 
-    Without --conversations it serves demo data with a key of its own, and prints the curl lines to try it. Logs go to
-    stderr as JSON Lines. On SIGTERM or Ctrl-C requests are answered to their end and a running export is finished or
-    handed to another worker.
+    Prints where it listens and the commands that come next. Without --conversations it serves demo data with a key of
+    its own. Logs go to stderr as JSON Lines. On SIGTERM or Ctrl-C requests are answered to their end and a running
+    export is finished or handed to another worker.
     """
     with service_libraries():
         from export_engine.service.server import serve_until_signal  # noqa: PLC0415  # heavy, there with the extra

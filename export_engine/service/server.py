@@ -29,6 +29,7 @@ from export_engine.service.app import create_app
 from export_engine.service.background import Background, make_worker
 from export_engine.service.components import (
     DEMO,
+    Components,
     job_database_url,
     now,
     open_components,
@@ -37,6 +38,7 @@ from export_engine.service.components import (
 )
 from export_engine.service.connections import http_server
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from export_engine.service.hints import demo_hint, own_hint
 from export_engine.service.logs import log_to
 from export_engine.service.metrics import Metrics
 from export_engine.service.settings import Settings
@@ -72,7 +74,8 @@ def serve_until_signal(
         stack.enter_context(_private())
         data = stack.enter_context(_folder(settings.data))
         listener = stack.enter_context(_listening(host, port))
-        address = settings.public_url or _address(host, listener.getsockname()[1])
+        listening = _url(host, listener.getsockname()[1])
+        address = settings.public_url or _reachable(host, listening)
         demo = settings.conversations is None
         if demo and not (data / DEMO / "channels.jsonl").exists():
             write_demo(data / DEMO)
@@ -81,8 +84,11 @@ def serve_until_signal(
         if metrics_port is not None:
             with _port_errors(host, metrics_port):
                 stack.enter_context(app.state.metrics.served(host, metrics_port))
-        if demo:
-            click.echo(_how_to_try(address, components.keys.create(DEMO_WORKSPACE, now=now())))
+        click.echo(_hint(settings, address, data, components, worker=worker))
+        if address != listening:
+            click.echo(f"Listening on {listening}.")
+        if metrics_port is not None:
+            click.echo(f"Metrics are at {_url(host, metrics_port)}/metrics.")
         _run(app, listener, grace)
     _end_at_last()
 
@@ -162,13 +168,25 @@ def revision(*, database: str | None, data: Path | None) -> str | None:
         return database_revision(url)
 
 
-def _address(host: str, port: int) -> str:
+def _hint(settings: Settings, address: str, data: Path, components: Components, *, worker: bool) -> str:
+    """What to do next: with the demo's data all of it, as a key comes with them."""
+    if settings.conversations is None:
+        return demo_hint(address, components.keys.create(DEMO_WORKSPACE, now=now(), name="demo"))
+    kept = data if settings.database is None else None
+    return own_hint(address, data=kept, today=now().astimezone(settings.options.tzinfo).date(), worker=worker)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _reachable(host: str, listening: str) -> str:
     """Where clients on this machine reach the service."""
     if host in ("0.0.0.0", "::"):  # noqa: S104  # all addresses: which one clients use cannot be known
         raise click.UsageError(
             f"{host} is every address of this machine: say with --public-url which one links lead to"
         )
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return listening
 
 
 @contextmanager
@@ -249,31 +267,3 @@ def _end_at_last() -> None:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
-
-
-def _how_to_try(address: str, key: str) -> str:
-    """The API page's own lines, for this service and this key."""
-    place = f"{address.rstrip('/')}/seax-api/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
-    return f"""Serving demo data at {address}, until Ctrl-C. Trigger an export (no e-mail is sent without --smtp):
-
-curl -X 'POST' \\
-  '{place}' \\
-  -H 'accept: application/json' \\
-  -H 'Content-Type: application/json' \\
-  -H 'X-API-Key: {key}' \\
-  -d '{{
-  "channel_id": "a1b2c3d4-1111-2222-3333-444455556666",
-  "start_date": "2026-02-01",
-  "end_date": "2026-02-28",
-  "notification_email": "agent@example.com"
-}}'
-
-Poll its job (put in the export_job_id of the answer), then download the presigned_url:
-
-curl -X 'GET' \\
-  '{place}/<export_job_id>' \\
-  -H 'accept: application/json' \\
-  -H 'X-API-Key: {key}'
-
-curl -o conversations.zip '<presigned_url>'
-"""

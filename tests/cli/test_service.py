@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -153,6 +154,52 @@ def test_an_export_that_hangs(tmp_path: Path) -> None:
     assert (hung["status"], done["status"]) == ("failed", "finished")
     assert "nothing could be read or written for 2 seconds" in hung["error_message"]
     assert [path.name for path in tmp_path.glob("export-engine-*")] == []
+
+
+@pytest.mark.slow
+def test_ones_own_data(tmp_path: Path) -> None:
+    """It says where it listens, on the port that it got, and what comes next: make a key, list channels, trigger."""
+    write_demo(tmp_path / "own")
+    arguments: list[str | Path] = ["serve", "--port", "0", "--data", tmp_path / "a folder", "--conversations"]
+    with running(tmp_path, "serve", *arguments, tmp_path / "own") as process:
+        until(lambda: "end_date" in process.out.read_text() or process.popen.poll() is not None)
+        text = process.out.read_text()
+        url = re.findall(r"^Serving at (http://127\.0\.0\.1:[1-9]\d+), until Ctrl-C", text)[0]
+        [make] = re.findall(r"^export-engine (.*)$", text, re.MULTILINE)
+        code, key, _ = run(*shlex.split(make.replace("<workspace_id>", DEMO_WORKSPACE)))
+        assert code == 0
+
+        def paste(command: str) -> Any:
+            for name, value in (("workspace_id", DEMO_WORKSPACE), ("your_api_key", key.strip()), ("channel_id", SMS)):
+                command = command.replace(f"<{name}>", value)
+            done = subprocess.run(["sh", "-c", f"{command} -sS"], capture_output=True, check=True)
+            return json.loads(done.stdout)
+
+        channels, trigger = re.findall(r"^curl .*?'$(?=\n\n|\n\Z)", text, re.DOTALL | re.MULTILINE)
+        assert url in channels
+        assert SMS in [channel["channel_id"] for channel in paste(channels)["channels"]]
+        assert paste(trigger)["status"] == "queued"
+        assert process.stop() == 0
+
+
+@pytest.mark.slow
+def test_where_it_listens_and_is_reached(tmp_path: Path) -> None:
+    """Both are said where they differ, and where the metrics are; no worker here is said, too."""
+    write_demo(tmp_path / "own")
+    metrics = str(free_port())
+    arguments: list[str | Path] = ["serve", "--port", "0", "--workers", "0", "--metrics-port", metrics]
+    arguments += ["--public-url", "https://exports.example.com", "--database", f"sqlite:///{tmp_path}/jobs.db"]
+    with running(tmp_path, "serve", *arguments, "--conversations", tmp_path / "own") as process:
+        until(lambda: "Metrics" in process.out.read_text() or process.popen.poll() is not None)
+        text = process.out.read_text()
+        assert text.startswith("Serving at https://exports.example.com, until Ctrl-C")
+        assert "export-engine worker, started apart" in text
+        assert "key create --workspace <workspace_id>\n" in text
+        assert "'https://exports.example.com/api/v1/workspace/<workspace_id>/channels'" in text
+        assert re.search(r"^Listening on http://127\.0\.0\.1:[1-9]\d+\.$", text, re.MULTILINE)
+        assert f"Metrics are at http://127.0.0.1:{metrics}/metrics." in text
+        until(lambda: "export_jobs" in httpx.get(f"http://127.0.0.1:{metrics}/metrics").text)
+        assert process.stop() == 0
 
 
 SHAPE = {"compression": "small", "excel": "1", "timezone": "Asia/Taipei"}
