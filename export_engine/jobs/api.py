@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from export_engine.jobs.channels import COARSE_TYPES, find_channel
 from export_engine.jobs.errors import InvalidRequestError, NotFoundError, Problem
+from export_engine.jobs.idempotency import idempotency_of
 from export_engine.jobs.identifiers import stored_uuid, uuid_of
 from export_engine.jobs.job import Job, Status, details_document, status_document
 from export_engine.jobs.paging import channel_cursor, channel_place, check_limit, job_cursor, job_place
@@ -45,14 +46,23 @@ def trigger(
     timezone: tzinfo = UTC,
     types: Mapping[str, str] = COARSE_TYPES,
     key_id: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Job:
     """Queue the export that a request's body asks for; `accepted_document` of the job is the answer (202).
 
+    With an `idempotency_key` (the request's header of that name) the same request gives the same job, also when that
+    has ended, as long as it is kept; see `export_engine.jobs.idempotency`.
+
     `now` is aware; the range's days and today are those of `timezone`, as of the workers' options. `types` has the
     coarse type of each detailed one. `key_id`, what `KeyStore.check` returned, is kept with the job. Raises
-    InvalidRequestError, FutureStartError, NotFoundError, AmbiguousChannelError, ActiveExportError or QueueFullError.
+    InvalidRequestError, FutureStartError, NotFoundError, AmbiguousChannelError, ActiveExportError, QueueFullError, or
+    IdempotencyError for a key that another request had.
     """
     wanted = ExportRequest.from_mapping(body, today=now.astimezone(timezone).date())
+    idempotency = None if idempotency_key is None else idempotency_of(idempotency_key, wanted)
+    # Before the channel is looked for: it may be gone, or share its number, since the request was sent first.
+    if idempotency is not None and (earlier := store.repeated(workspace_id, idempotency)) is not None:
+        return earlier
     channel = find_channel(directory, workspace_id, wanted, types=types)
     job = Job(
         id=str(uuid4()),
@@ -66,8 +76,7 @@ def trigger(
         channel_type=channel.type,
         channel_name=channel.name,
     )
-    store.create(job)
-    return job
+    return store.create(job, idempotency=idempotency)
 
 
 def poll(job_id: str, *, workspace_id: str, store: JobStore, archives: ArchiveStore, now: datetime) -> dict[str, Any]:

@@ -7,8 +7,9 @@ ExportError
 │   ├── LinkError               403    a download link that is forged, damaged or too old
 │   ├── NotFoundError           404    no such channel or job in this workspace
 │   ├── AmbiguousChannelError   409    a phone number that several channels share; has `candidates`
-│   ├── ActiveExportError       409    the same channel and range is being exported
+│   ├── ActiveExportError       409    the same channel and range is being exported; has `export_job_id`
 │   ├── InvalidRequestError     422    a request that breaks a rule; has `problems`
+│   │   └── IdempotencyError    422    an idempotency key that another request has
 │   └── QueueFullError          429    the workspace has as many queued jobs as it may have
 ├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
 ├── LeaseLostError                     a job that another worker has taken over meanwhile
@@ -33,6 +34,7 @@ __all__ = [
     "ActiveExportError",
     "AmbiguousChannelError",
     "FutureStartError",
+    "IdempotencyError",
     "InvalidRequestError",
     "LeaseLostError",
     "LimitError",
@@ -101,12 +103,14 @@ class AmbiguousChannelError(RequestError):
 
 
 class ActiveExportError(RequestError):
-    """The same channel and range is queued or being exported."""
+    """The same channel and range is queued or being exported, by the job `export_job_id`."""
 
     status = 409
 
-    def __init__(self) -> None:
+    def __init__(self, export_job_id: str) -> None:
         super().__init__("An export for this channel and date range is already in progress.")
+        self.export_job_id = export_job_id
+        self.body["detail"]["export_job_id"] = export_job_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,14 @@ class InvalidRequestError(RequestError):
                 for p in problems
             ]
         }
+
+
+class IdempotencyError(InvalidRequestError):
+    """Another request has been made under the same idempotency key."""
+
+    def __init__(self) -> None:
+        message = "was sent with another request before: take a new key for each export, and the same to ask again"
+        super().__init__([Problem("Idempotency-Key", message, "header")])
 
 
 class QueueFullError(RequestError):

@@ -7,6 +7,7 @@ again (both `started` to `queued`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -17,9 +18,11 @@ from export_engine.report import ExportReport, Progress
 
 __all__ = [
     "CANCELLED_MESSAGE",
+    "FIRST_POLL",
     "KEEP_JOBS",
     "LEASE",
     "LINK_LIFE",
+    "LONGEST_POLL",
     "MAILER_LIFE",
     "MAX_ATTEMPTS",
     "MAX_QUEUED",
@@ -35,6 +38,7 @@ __all__ = [
     "facts_of",
     "facts_so_far",
     "given_up_message",
+    "poll_after",
     "status_document",
 ]
 
@@ -52,6 +56,8 @@ MAILER_LIFE = timedelta(hours=1)
 LEASE = timedelta(minutes=2)
 #: How long an export may take by default, and for how long it may read no row and write no byte.
 MAX_RUN, MAX_SILENCE = timedelta(hours=6), timedelta(minutes=10)
+#: Seconds until a job should be polled for the first time, and at most until it should be polled again.
+FIRST_POLL, LONGEST_POLL = 1, 30
 #: How often a job is begun by default before it is given up.
 MAX_ATTEMPTS = 5
 #: How many queued jobs a workspace may have by default.
@@ -174,14 +180,29 @@ class Job:
 
 
 def accepted_document(job: Job, *, mailed: bool) -> dict[str, Any]:
-    """What triggering an export answers (202); `mailed` says whether e-mails are sent at all."""
+    """What triggering an export answers (202), whatever has become of the job since then.
+
+    `mailed` says whether e-mails are sent at all.
+    """
     if not job.notification_email:
         next_step = "Poll the job for its status and download link."
     elif mailed:
         next_step = "You will be emailed a download link when it is ready."
     else:
         next_step = "No e-mail is sent by this service: poll the job for its status and download link."
-    return {"export_job_id": job.id, "status": str(job.status), "message": f"Export job created. {next_step}"}
+    return {"export_job_id": job.id, "status": str(Status.QUEUED), "message": f"Export job created. {next_step}"}
+
+
+def poll_after(document: Mapping[str, Any], *, now: datetime) -> int | None:
+    """Seconds until it makes sense to poll again, by a status or details document; None once the job has ended.
+
+    A tenth of the job's age, so that whoever waits learns of its end with little delay for how long it took; at least 1
+    and at most `LONGEST_POLL`.
+    """
+    if document["status"] not in (Status.QUEUED, Status.STARTED):
+        return None
+    age = now - datetime.fromisoformat(document["created_time"]).replace(tzinfo=UTC)
+    return int(min(max(age.total_seconds() / 10, FIRST_POLL), LONGEST_POLL))
 
 
 def status_document(job: Job, presigned_url: str | None) -> dict[str, Any]:

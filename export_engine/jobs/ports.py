@@ -24,6 +24,7 @@ __all__ = [
     "ChannelDirectory",
     "ChannelPlace",
     "ConversationSource",
+    "Idempotency",
     "JobPlace",
     "JobStore",
     "KeyStore",
@@ -114,15 +115,27 @@ class Notice:
     tries: int
 
 
+class Idempotency(NamedTuple):
+    """The name that a client gave its request, and a digest of what it asked for."""
+
+    key: str
+    digest: str
+
+
 class JobStore(Protocol):
     """Where jobs are kept. Moves are atomic, also between processes and machines."""
 
-    def create(self, job: Job) -> None:
-        """Keep a queued job.
+    def create(self, job: Job, *, idempotency: Idempotency | None = None) -> Job:
+        """Keep a queued job; the job that is kept, which is an earlier one if the workspace has one of that name.
 
         Raises ActiveExportError if one of that workspace, channel and range has not ended, and QueueFullError if the
-        workspace has as many queued jobs as it may have.
+        workspace has as many queued jobs as it may have. Raises IdempotencyError if the earlier one was asked for by
+        another request.
         """
+        ...
+
+    def repeated(self, workspace_id: str, idempotency: Idempotency) -> Job | None:
+        """The workspace's job of that name, ended or not. Raises IdempotencyError if another request asked for it."""
         ...
 
     def get(self, workspace_id: str, job_id: str) -> Job | None:

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from export_engine.errors import OptionError
-from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
+from export_engine.jobs.errors import (
+    ActiveExportError,
+    IdempotencyError,
+    LeaseLostError,
+    QueueFullError,
+    TransitionError,
+)
 from export_engine.jobs.identifiers import stored_uuid
 from export_engine.jobs.job import (
     CANCELLED_MESSAGE,
@@ -36,7 +42,7 @@ from export_engine.jobs.job import (
     given_up_message,
 )
 from export_engine.jobs.paging import sorted_page
-from export_engine.jobs.ports import ChannelPlace, JobPlace, Lease, Notice, WorkspaceChannel
+from export_engine.jobs.ports import ChannelPlace, Idempotency, JobPlace, Lease, Notice, WorkspaceChannel
 from export_engine.model import Conversation, DateRange
 from export_engine.report import ExportReport, Progress
 from export_engine.sinks import Streamable
@@ -59,6 +65,7 @@ class _Row:
     notice_time: datetime | None = None
     notice_tries: int = 0
     notice_given_up: bool = False
+    idempotency: Idempotency | None = None
 
 
 class MemoryJobStore:
@@ -79,24 +86,42 @@ class MemoryJobStore:
         self._rows: dict[str, _Row] = {}
         self._lock = Lock()
 
-    def create(self, job: Job) -> None:
-        """Keep a queued job.
+    def create(self, job: Job, *, idempotency: Idempotency | None = None) -> Job:
+        """Keep a queued job; the job that is kept, which is an earlier one if the workspace has one of that name.
 
         Raises ActiveExportError if one of that workspace, channel and range has not ended, QueueFullError if the
-        workspace has as many queued jobs as it may have, TransitionError for a job that is not queued, and ValueError
-        for an id that another job has.
+        workspace has as many queued jobs as it may have, IdempotencyError if the earlier one was asked for by another
+        request, TransitionError for a job that is not queued, and ValueError for an id that another job has.
         """
         if job.status is not Status.QUEUED:
             raise TransitionError(f"a job begins queued, it cannot begin {job.status}")
         with self._lock:
-            if any(_export(row.job) == _export(job) for row in self._rows.values() if _active(row)):
-                raise ActiveExportError
+            if idempotency is not None and (earlier := self._repeated(job.workspace_id, idempotency)):
+                return earlier
+            for row in self._rows.values():
+                if _active(row) and _export(row.job) == _export(job):
+                    raise ActiveExportError(row.job.id)
             if job.id in self._rows:
                 raise ValueError(f"there is a job {job.id} already")
             of = [row for row in self._rows.values() if row.job.workspace_id == job.workspace_id]
             if sum(row.job.status is Status.QUEUED for row in of) >= self._max_queued:
                 raise QueueFullError(self._max_queued)
-            self._rows[job.id] = _Row(job)
+            self._rows[job.id] = _Row(job, idempotency=idempotency)
+        return job
+
+    def repeated(self, workspace_id: str, idempotency: Idempotency) -> Job | None:
+        """The workspace's job of that name, ended or not. Raises IdempotencyError if another request asked for it."""
+        with self._lock:
+            return self._repeated(workspace_id, idempotency)
+
+    def _repeated(self, workspace_id: str, idempotency: Idempotency) -> Job | None:
+        for row in self._rows.values():
+            named = row.idempotency
+            if row.job.workspace_id == workspace_id and named is not None and named.key == idempotency.key:
+                if named.digest != idempotency.digest:
+                    raise IdempotencyError
+                return row.job
+        return None
 
     def get(self, workspace_id: str, job_id: str) -> Job | None:
         """The job, if the workspace has it."""

@@ -27,7 +27,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from export_engine.jobs.errors import InvalidRequestError, Problem, RequestError
+from export_engine.jobs.errors import ActiveExportError, InvalidRequestError, Problem, RequestError
 from export_engine.service.background import Background, make_worker
 from export_engine.service.components import UNREACHABLE, Components
 from export_engine.service.connections import report_running_out_once
@@ -139,10 +139,12 @@ def _lifespan(*threads: Background | StrayWatch | None) -> Callable[[FastAPI], A
     return lifespan
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     """A request that cannot be met, with the status and body that the error carries."""
     assert isinstance(error, RequestError)  # noqa: S101  # registered for it alone; Starlette's type is wider
     headers = {}
+    if isinstance(error, ActiveExportError):
+        headers["Location"] = f"{request.url.path}/{error.export_job_id}"
     if error.status == 401:
         headers["WWW-Authenticate"] = "ApiKey"  # RFC 9110 wants one; there is no registered scheme for a key
     elif error.status == 413:

@@ -24,10 +24,12 @@ from export_engine.jobs.errors import (
     RequestError,
     UnauthorizedError,
 )
+from export_engine.jobs.idempotency import KEY_PATTERN
 from export_engine.jobs.job import MAX_QUEUED
 from export_engine.jobs.request import ExportRequest
 from export_engine.service.errors import BodyTooLargeError, MediaTypeError, UnavailableError
 from export_engine.service.schemas import (
+    ActiveExport,
     AmbiguousChannel,
     ChannelList,
     ChannelListQuery,
@@ -53,9 +55,19 @@ _EXPORTS = "/api/v1/workspace/{workspace_id}/export-conversations"
 _REQUEST = "ExportConversationsRequest"  # the page's name
 _RESPONSE_MODELS = (
     *(ExportAccepted, ExportStatus, ExportDetails, ExportList, ChannelList),
-    *(Error, AmbiguousChannel, InvalidRequest, InternalError),
+    *(Error, ActiveExport, AmbiguousChannel, InvalidRequest, InternalError),
 )
 
+_HEADERS = {
+    "Location": {
+        "description": "Where the job is polled; of a 409 that of the export in progress.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Retry-After": {
+        "description": "Seconds until it makes sense to ask again; not there for a job that has ended.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
 _DAYS = {"start_date": "2026-02-01", "end_date": "2026-02-28", "notification_email": "agent@example.com"}
 _CANDIDATES = [
     {"channel_id": _WHATSAPP, "channel_type": "WHATSAPP_BUSINESS_PLATFORM", "name": "WhatsApp Sales"},
@@ -125,7 +137,7 @@ def openapi_document() -> dict[str, Any]:
         },
         "paths": {
             _EXPORTS: {
-                "post": _trigger() | {"parameters": [workspace]},
+                "post": _trigger() | {"parameters": [workspace, _idempotency_key()]},
                 "get": _list_exports() | {"parameters": [workspace, *_query_parameters(ExportListQuery)]},
             },
             f"{_EXPORTS}/{{export_job_id}}": {
@@ -186,7 +198,8 @@ def _trigger() -> dict[str, Any]:
                     "status": "queued",
                     "message": "Export job created. You will be emailed a download link when it is ready.",
                 },
-            ),
+            )
+            | _headers("Location", "Retry-After"),
             "400": _refusal("start_date is in the future.", FutureStartError("start_date is in the future.")),
             "401": _unauthorized(),
             "404": _refusal(
@@ -197,10 +210,11 @@ def _trigger() -> dict[str, Any]:
                 "The phone number matches multiple channels, or an export for this channel/date range is already in "
                 "progress.",
                 AmbiguousChannel,
-                Error,
+                ActiveExport,
                 several_channels=AmbiguousChannelError(_CANDIDATES).body,
-                in_progress=ActiveExportError().body,
-            ),
+                in_progress=ActiveExportError(_JOB).body,
+            )
+            | _headers("Location"),
             "413": _refusal("The request body is too large.", BodyTooLargeError()),
             "415": _refusal("The request body is not declared as application/json.", MediaTypeError()),
             "422": _response(
@@ -211,7 +225,8 @@ def _trigger() -> dict[str, Any]:
             "429": _refusal(
                 "The workspace has as many queued exports as it may have: try again after Retry-After seconds.",
                 QueueFullError(MAX_QUEUED),
-            ),
+            )
+            | _headers("Retry-After"),
             "500": _failure(),
             "503": _unavailable(),
         },
@@ -229,7 +244,7 @@ def _poll() -> dict[str, Any]:
         "detail.",
         "security": [{"X-API-Key": []}],
         "responses": {
-            "200": _response("The job", ExportStatus, running=_RUNNING, finished=_FINISHED),
+            "200": _response("The job", ExportStatus, running=_RUNNING, finished=_FINISHED) | _headers("Retry-After"),
             "401": _unauthorized(),
             "404": _no_job(),
             "500": _failure(),
@@ -250,7 +265,8 @@ def _details() -> dict[str, Any]:
         "responses": {
             "200": _response(
                 "The job", ExportDetails, running=_DETAILS, finished=_DETAILS | _ENDED | {"archive": _ARCHIVE | link}
-            ),
+            )
+            | _headers("Retry-After"),
             "401": _unauthorized(),
             "404": _no_job(),
             "500": _failure(),
@@ -319,6 +335,15 @@ def _path_parameter(name: str, description: str, example: str) -> dict[str, Any]
     return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
 
 
+def _idempotency_key() -> dict[str, Any]:
+    schema = {"type": "string", "pattern": KEY_PATTERN, "examples": ["8e03978e-40d5-43dd-bc93-6894a57f9324"]}
+    description = (
+        "A name of the client's own for this request. Sent again with the same body, it is answered with the same job, "
+        "as long as that is kept; with another body it is refused (422)."
+    )
+    return {"name": "Idempotency-Key", "in": "header", "description": description, "schema": schema}
+
+
 def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
     """The parameters of a query, from the model that checks it."""
     parameters = []
@@ -334,6 +359,10 @@ def _response(description: str, *models: type[BaseModel], **examples: Any) -> di
     schema = references[0] if len(references) == 1 else {"anyOf": references}
     shown = {name.replace("_", " "): {"value": value} for name, value in examples.items()}
     return {"description": description, "content": {"application/json": {"schema": schema, "examples": shown}}}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {"headers": {name: _HEADERS[name] for name in names}}
 
 
 def _refusal(description: str, error: RequestError) -> dict[str, Any]:
@@ -355,7 +384,8 @@ def _unauthorized() -> dict[str, Any]:
 
 
 def _unavailable() -> dict[str, Any]:
-    return _refusal("The database does not answer: try again after Retry-After seconds.", UnavailableError())
+    message = "The database does not answer: try again after Retry-After seconds."
+    return _refusal(message, UnavailableError()) | _headers("Retry-After")
 
 
 def _failure() -> dict[str, Any]:

@@ -7,6 +7,7 @@ A request is checked in one order, the same for every error: the key (401), the 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -17,7 +18,7 @@ from pydantic_core import from_json
 from export_engine.jobs import api
 from export_engine.jobs.errors import InvalidRequestError, Problem, UnauthorizedError
 from export_engine.jobs.identifiers import uuid_of
-from export_engine.jobs.job import Job, accepted_document
+from export_engine.jobs.job import FIRST_POLL, Job, accepted_document, poll_after
 from export_engine.service.components import Components
 from export_engine.service.deadline import in_time
 from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError
@@ -93,12 +94,20 @@ async def trigger(
     components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
     """Queue an export."""
-    job, mailed = await in_time(request, lambda: _triggered(workspace, body, components))
+    key = _idempotency_key(request)
+    job, mailed = await in_time(request, lambda: _triggered(workspace, body, key, components))
     _log.info("export job queued", extra=job.labels)
-    return JSONResponse(accepted_document(job, mailed=mailed), 202)
+    headers = {"Location": f"{request.url.path}/{job.id}", "Retry-After": str(FIRST_POLL)}
+    return JSONResponse(accepted_document(job, mailed=mailed), 202, headers)
 
 
-def _triggered(workspace: str, body: Any, components: Components) -> tuple[Job, bool]:
+def _idempotency_key(request: Request) -> str | None:
+    """The header, or None if it was not sent; sent twice it is one that no key can be, as proxies would join it."""
+    keys = request.headers.getlist("Idempotency-Key")
+    return ", ".join(keys) if keys else None
+
+
+def _triggered(workspace: str, body: Any, key: str | None, components: Components) -> tuple[Job, bool]:
     """The job, and whether e-mails are sent: by a worker of this process, or by another at the same database."""
     now = components.clock()
     job = api.trigger(
@@ -109,6 +118,7 @@ def _triggered(workspace: str, body: Any, components: Components) -> tuple[Job, 
         now=now,
         timezone=components.options.tzinfo,
         key_id=KEY_ID.get(),
+        idempotency_key=key,
     )
     return job, components.mailer is not None or components.store.has_mailer(now)
 
@@ -148,7 +158,7 @@ async def poll(
             now=components.clock(),
         ),
     )
-    return JSONResponse(document)
+    return _polled(document, components)
 
 
 @router.get("/export-conversations/{export_job_id}/details")
@@ -169,7 +179,13 @@ async def details(
             now=components.clock(),
         ),
     )
-    return JSONResponse(document)
+    return _polled(document, components)
+
+
+def _polled(document: Mapping[str, Any], components: Components) -> JSONResponse:
+    """The answer to a poll, with when to ask again."""
+    after = poll_after(document, now=components.clock())
+    return JSONResponse(document, headers={} if after is None else {"Retry-After": str(after)})
 
 
 @router.delete("/export-conversations/{export_job_id}")

@@ -18,6 +18,7 @@ from export_engine.jobs.job import Status
 from export_engine.jobs.paging import CURSOR_PATTERN
 
 __all__ = [
+    "ActiveExport",
     "AmbiguousChannel",
     "ChannelList",
     "ChannelListQuery",
@@ -174,6 +175,18 @@ class Error(BaseModel):
     """A request that could not be met."""
 
     detail: ErrorDetail
+
+
+class ActiveDetail(ErrorDetail):
+    """The job that is at it."""
+
+    export_job_id: UUID
+
+
+class ActiveExport(BaseModel):
+    """An export of the same channel and range that has not ended."""
+
+    detail: ActiveDetail
 
 
 class Candidate(BaseModel):

@@ -1,5 +1,5 @@
 """What no JSON Schema says of a request: that its days are in order and not to come, which numbers and mail domains
-there are, and which cursors the service has given.
+there are, which cursors the service has given, and which keys other requests have.
 
 With this, every request that the schema allows must be accepted.
 """  # noqa: D205  # one sentence
@@ -7,10 +7,14 @@ With this, every request that the schema allows must be accepted.
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import Any
 
 import schemathesis
 
+from export_engine.jobs.idempotency import KEY_PATTERN
+
+_NUMBERS = count()
 _NUMBER, _DOMAIN, _MAY = "+12025550123", "example.com", "2026-05"
 
 
@@ -31,6 +35,8 @@ def map_body(_: schemathesis.HookContext, body: Any) -> Any:
 
 @schemathesis.hook
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:  # noqa: ARG001  # a hook's parameter
-    """Leave out a cursor of the right form: that the service has given it is not to be expected."""
+    """Leave out a cursor of the right form, which the service has not given; have each request its own key."""
     if re.fullmatch(r"[A-Za-z0-9_-]+", str((case.query or {}).get("cursor", ""))):
         del case.query["cursor"]
+    if re.fullmatch(KEY_PATTERN, str(dict(case.headers or {}).get("Idempotency-Key", ""))):
+        case.headers["Idempotency-Key"] = f"{next(_NUMBERS)}"

@@ -310,7 +310,12 @@ def test_one_export_at_a_time(tmp_path: Path) -> None:
             second = service.trigger(JUNE)
             assert (second.status_code, second.json()) == (
                 409,
-                {"detail": {"message": "An export for this channel and date range is already in progress."}},
+                {
+                    "detail": {
+                        "message": "An export for this channel and date range is already in progress.",
+                        "export_job_id": document["export_job_id"],
+                    }
+                },
             )
             by_number = {"phone_number": "+12025550123", "channel_type": "sms"}
             assert service.trigger({**JUNE, "channel_id": None, **by_number}).status_code == 409

@@ -177,9 +177,10 @@ export_job = Table(
     # The channel as it was when the job was made.
     Column("channel_type", String),
     Column("channel_name", String),
-    # The API key that asked for it, and the name that the client gave its request.
+    # The API key that asked for it; the name that the client gave its request, and a digest of that.
     Column("key_id", String),
     Column("idempotency_key", String),
+    Column("request_digest", String),
     # A started job has a lease and no other has, so that none can be stuck and a token alone says "started".
     CheckConstraint("(status = 'started') = (token IS NOT NULL)", name="export_job_token"),
     CheckConstraint("(token IS NULL) = (lease_until IS NULL)", name="export_job_lease"),

@@ -2,7 +2,9 @@
 
 What it guarantees, and by what:
 
-- One active export per workspace, channel and range: a partial unique index. Nobody looks first and inserts then.
+- One active export per workspace, channel and range: a partial unique index. Whoever looks first does so to be refused
+  sooner, never to be accepted.
+- One job per request that its client has named, however often it is sent: the jobs of a workspace are made one by one.
 - A job is in one worker's hands at a time: a claim picks a row and marks it in one transaction, which on PostgreSQL
   locks the row and lets others skip it (`FOR UPDATE SKIP LOCKED`), and on SQLite is the only one that writes.
 - A worker that is late changes nothing: each claim sets a token of its own, and each later move is one UPDATE that asks
@@ -28,6 +30,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     RowMapping,
+    Select,
     Table,
     delete,
     func,
@@ -44,13 +47,20 @@ from export_engine.jobs.backends.database import (
     ACTIVE,
     KEPT,
     NOT_NOTIFIED,
+    REPEATABLE,
     export_job,
     export_setting,
     export_turn,
     storable,
     writing,
 )
-from export_engine.jobs.errors import ActiveExportError, LeaseLostError, QueueFullError, TransitionError
+from export_engine.jobs.errors import (
+    ActiveExportError,
+    IdempotencyError,
+    LeaseLostError,
+    QueueFullError,
+    TransitionError,
+)
 from export_engine.jobs.job import (
     CANCELLED_MESSAGE,
     LINK_LIFE,
@@ -65,7 +75,7 @@ from export_engine.jobs.job import (
     facts_so_far,
     given_up_message,
 )
-from export_engine.jobs.ports import JobPlace, Lease, Notice
+from export_engine.jobs.ports import Idempotency, JobPlace, Lease, Notice
 from export_engine.report import ExportReport, Progress
 
 __all__ = ["EXPIRED_AT_ONCE", "PRUNED_AT_ONCE", "SqlJobStore"]
@@ -109,28 +119,48 @@ class SqlJobStore:
         self._writing = writing(engine)
         self._max_attempts, self._max_queued = max_attempts, max_queued
 
-    def create(self, job: Job) -> None:
-        """Keep a queued job.
+    def create(self, job: Job, *, idempotency: Idempotency | None = None) -> Job:
+        """Keep a queued job; the job that is kept, which is an earlier one if the workspace has one of that name.
 
         Raises ActiveExportError if one of that workspace, channel and range has not ended, QueueFullError if the
-        workspace has as many queued jobs as it may have, and TransitionError for a job that is not queued.
+        workspace has as many queued jobs as it may have, IdempotencyError if the earlier one was asked for by another
+        request, and TransitionError for a job that is not queued.
         """
         if job.status is not Status.QUEUED:
             raise TransitionError(f"a job begins queued, it cannot begin {job.status}")
-        keep = _INSERT[self._engine.dialect.name](export_job).values(asdict(job))
+        key, digest = idempotency or (None, None)
+        row = asdict(job) | {"idempotency_key": key, "request_digest": digest}
+        keep = _INSERT[self._engine.dialect.name](export_job).values(row)
         # Only this one conflict is the caller's; any other (an id used twice) is raised.
         keep = keep.on_conflict_do_nothing(index_elements=_UNIQUE, index_where=ACTIVE)
         queued = select(func.count()).where(
             ACTIVE, _COLUMNS.workspace_id == job.workspace_id, _COLUMNS.status == Status.QUEUED
         )
+        if idempotency is None:
+            # Looked for first, so that many who ask for one export do not wait in turn to write nothing.
+            with self._engine.begin() as connection:
+                if (active := connection.execute(_active(job)).scalar_one_or_none()) is not None:
+                    raise ActiveExportError(active)
         with self._writing.begin() as connection:
             if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
                 of = func.hashtext(job.workspace_id)
                 connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK, of)))
-            if connection.execute(keep.returning(_COLUMNS.id)).one_or_none() is None:
-                raise ActiveExportError
+            if idempotency is not None and (earlier := _repeated(connection, job.workspace_id, idempotency)):
+                return earlier
+            while connection.execute(keep.returning(_COLUMNS.id)).one_or_none() is None:
+                # On PostgreSQL the one that was in the way may have ended meanwhile.
+                if (active := connection.execute(_active(job)).scalar_one_or_none()) is not None:
+                    raise ActiveExportError(active)
             if connection.execute(queued).scalar_one() > self._max_queued:
                 raise QueueFullError(self._max_queued)  # which takes the job back
+        return job
+
+    def repeated(self, workspace_id: str, idempotency: Idempotency) -> Job | None:
+        """The workspace's job of that name, ended or not. Raises IdempotencyError if another request asked for it."""
+        if not (storable(workspace_id) and storable(idempotency.key)):
+            return None
+        with self._engine.begin() as connection:
+            return _repeated(connection, workspace_id, idempotency)
 
     def get(self, workspace_id: str, job_id: str) -> Job | None:
         """The job, if the workspace has it. Any text may be asked for."""
@@ -378,6 +408,22 @@ class SqlJobStore:
     def _notice(self, job_id: str, values: Mapping[str, Any]) -> None:
         with self._writing.begin() as connection:
             connection.execute(update(export_job).where(_COLUMNS.id == job_id, NOT_NOTIFIED).values(values))
+
+
+def _active(job: Job) -> Select[Any]:
+    """The job that has not ended of the same workspace, channel and range."""
+    row = asdict(job)
+    return select(_COLUMNS.id).where(ACTIVE, *(column == row[column.name] for column in _UNIQUE))
+
+
+def _repeated(connection: Connection, workspace_id: str, idempotency: Idempotency) -> Job | None:
+    of_name = (_COLUMNS.workspace_id == workspace_id, REPEATABLE, _COLUMNS.idempotency_key == idempotency.key)
+    found = connection.execute(select(_COLUMNS.request_digest, *_JOB).where(*of_name)).mappings().one_or_none()
+    if found is None:
+        return None
+    if found["request_digest"] != idempotency.digest:
+        raise IdempotencyError
+    return Job(**{column.name: found[column.name] for column in _JOB})
 
 
 def _job(row: RowMapping) -> Job:

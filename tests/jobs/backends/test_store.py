@@ -57,13 +57,16 @@ def test_a_job_begins_queued(store: AnyJobStore, status: Status) -> None:
 def test_one_active_export(store: AnyJobStore) -> None:
     """While a job is queued or started another of its workspace, channel and range is refused; then no more."""
     again = new_job
-    store.create(again())
+    first = store.create(again())
     before = rows(store)
     with pytest.raises(ActiveExportError) as caught:
         store.create(again())
     assert caught.value.status == 409
     assert caught.value.body == {
-        "detail": {"message": "An export for this channel and date range is already in progress."}
+        "detail": {
+            "message": "An export for this channel and date range is already in progress.",
+            "export_job_id": first.id,
+        }
     }
     assert rows(store) == before
     lease = store.claim(NOW, MINUTE)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.jobs.errors import ActiveExportError, LeaseLostError
 from export_engine.jobs.job import Job, Status
-from export_engine.jobs.ports import Lease
+from export_engine.jobs.ports import Idempotency, Lease
 from tests.jobs.samples import MINUTE, NOW, new_job
 
 PROCESSES = 3
@@ -105,6 +106,28 @@ def test_the_same_export_asked_for_at_once(database_url: str, crowd: Crowd) -> N
     assert [sum(each) for each in zip(*accepted, strict=True)] == [1] * JOBS
     with opened(database_url) as store:
         assert store.counts()[Status.QUEUED] == JOBS
+
+
+def _create_named(store: SqlJobStore, number: int) -> list[str]:
+    """Send the same named requests as everyone; the ids of the jobs that each is answered with."""
+    answered = []
+    for turn, job in enumerate(jobs()):
+        GATES[1].wait(PATIENCE)
+        # Channels of one's own: the name alone says that the requests are the same.
+        own = replace(job, channel_id=f"{number}")
+        answered.append(store.create(own, idempotency=Idempotency(f"{turn}", "digest")).id)
+        lease = store.claim(NOW, MINUTE)  # so that some have ended when others send them
+        if lease is not None:
+            store.fail(lease, NOW, "no")
+    return answered
+
+
+def test_the_same_named_request_sent_at_once(database_url: str, crowd: Crowd) -> None:
+    """Everyone is answered with the same job, and there is no other."""
+    answered = crowd(database_url, _create_named)
+    assert [len(set(each)) for each in zip(*answered, strict=True)] == [1] * JOBS
+    with opened(database_url) as store:
+        assert sum(store.counts().values()) == JOBS
 
 
 def _claim_all(minutes: int, store: SqlJobStore, _: int) -> list[Lease]:

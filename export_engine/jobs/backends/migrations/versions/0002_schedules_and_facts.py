@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("channel_name", sa.String),
         sa.Column("key_id", sa.String),
         sa.Column("idempotency_key", sa.String),
+        sa.Column("request_digest", sa.String),
     ):
         op.add_column("export_job", column)
     index("export_job_turn", "workspace_id", "created_time", "id", where=ACTIVE)
