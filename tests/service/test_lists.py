@@ -90,6 +90,7 @@ def test_a_finished_job(service: Service) -> None:
     assert entry == document
 
 
+@pytest.mark.slow
 def test_a_link_that_is_dead(tmp_path: Path) -> None:
     """There is no archive to download any more; its counts stay."""
     with serving(tmp_path) as service:
@@ -101,6 +102,7 @@ def test_a_link_that_is_dead(tmp_path: Path) -> None:
         assert got(service, service.path())["export_jobs"] == [document]
 
 
+@pytest.mark.slow
 def test_a_finished_job_that_was_cancelled(tmp_path: Path) -> None:
     """The same."""
     with serving(tmp_path) as service:

@@ -61,6 +61,7 @@ def test_nothing_is_kept_on_the_way(service: Service) -> None:
     assert {answer.headers["Cache-Control"] for answer in answers} == {"no-store"}
 
 
+@pytest.mark.slow
 def test_sent_again(tmp_path: Path) -> None:
     """The same answer, word for word, while the job runs and when it has ended."""
     with serving(tmp_path) as service:
@@ -126,6 +127,7 @@ def crowd(service: Service, many: int, key: str | None) -> list[httpx.Response]:
         return [answer for answers in pool.map(send, range(threads)) for answer in answers]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("many", [100, pytest.param(1000, marks=pytest.mark.scale)])

@@ -261,7 +261,7 @@ def open_database(url: str, *, patience: timedelta = BUSY_TIMEOUT) -> Engine:
     and a SQLite file that an older release made is upgraded. Any number of processes may open the same database at
     once, also for the first time.
 
-    `patience` is how long a transaction waits for a lock or for one of the engine's connections, and on PostgreSQL for
+    `patience` is how long a transaction waits for a lock, and on PostgreSQL for one of the engine's connections and for
     each statement, before it fails. It does not bound the wait for a server that is frozen.
 
     Raises OptionError for a URL that is neither or a SQLite database that cannot be shared, RevisionError for a
@@ -358,7 +358,11 @@ def _engine(url: str, patience: timedelta | None = None) -> Engine:
                 event.listen(engine, "connect", partial(_limit_waiting, milliseconds=int(waits * 1000)))
             return engine
         engine = create_engine(
-            parsed, poolclass=QueuePool, hide_parameters=True, pool_timeout=waits, connect_args={"timeout": waits}
+            parsed,
+            poolclass=QueuePool,
+            max_overflow=-1,  # one for each thread: those that wait to write must not keep others from reading
+            hide_parameters=True,
+            connect_args={"timeout": waits},
         )
     except (ArgumentError, KeyError, ValueError):
         raise OptionError(
