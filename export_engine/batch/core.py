@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from typing import IO
@@ -27,12 +27,12 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from export_engine.batch.claims import Claims
 from export_engine.batch.plan import BatchPlan, Key, Period
 from export_engine.batch.receipts import (
     ArchiveResult,
     Counted,
     Receipt,
-    archive_paths,
     failed,
     kept,
     read_receipt,
@@ -78,23 +78,27 @@ def export_partition(
             "libraries everywhere",
             option="backend",
         )
-    work = _Work(plan, open_target(plan.target), plan.periods(), here, dict.fromkeys(taken, ""))
-    waiting: deque[Future[ArchiveResult]] = deque()
-    made: dict[str, Future[ArchiveResult]] = {}
+    work = _Work(plan, open_target(plan.target), plan.periods(), here)
+    for path in taken:
+        work.paths.claim(path, "")
+    begun = Claims()
+    waiting: deque[tuple[Key, Future[ArchiveResult]]] = deque()
     with work.target.claimed(), ThreadPoolExecutor(parallel, thread_name_prefix="export-engine-batch") as pool:
         try:
             for run in runs(batches):
                 key = plan.key(run.channel_id, work.periods[run.period])
-                before = made.get(key.hash)
-                task = pool.submit(work.withdraw, key, before) if before else _begun(pool, work, run)
-                made[key.hash] = task
-                waiting.append(task)
-                while len(waiting) > parallel + 2 or (waiting and waiting[0].done()):
-                    yield waiting.popleft().result()
+                if begun.claim(key.hash, "") is None:
+                    task = _begun(pool, work, run)
+                else:
+                    under_way = [before for its, before in waiting if its == key]
+                    task = pool.submit(work.withdraw, key, under_way)
+                waiting.append((key, task))
+                while len(waiting) > parallel + 2 or (waiting and waiting[0][1].done()):
+                    yield waiting.popleft()[1].result()
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting.popleft()[1].result()
         finally:
-            for task in waiting:
+            for _, task in waiting:
                 task.cancel()
 
 
@@ -121,7 +125,7 @@ class _Work:
     periods: tuple[Period, ...]
     backend: str
     #: Whose each path is: what one key has written, no other may replace.
-    owners: dict[str, str]
+    paths: Claims = field(default_factory=Claims)
 
     def export(self, run: Run, batches: Iterable[pa.RecordBatch], threads: int | None) -> ArchiveResult:
         """One archive and its receipt, or why there is none."""
@@ -146,7 +150,7 @@ class _Work:
             period=key.period, channel=export.file_name.rsplit("_", 2)[0], channel_id=_path_part(key.channel_id)
         )
         path = "/".join(part for part in (folder.strip("/"), export.file_name) if part)
-        if self.owners.setdefault(path, key.hash) != key.hash:  # ids have 32 bits
+        if self.paths.claim(path, key.hash) is False:  # ids have 32 bits
             raise ExportError(
                 f"{path} is the name of another channel's archive too: have folders of their own, with a layout that "
                 "has {channel_id}"
@@ -193,7 +197,7 @@ class _Work:
         options = self.plan.options
         for _ in rows.batches(SourceContext(options.tzinfo, strict=options.strict, epoch=options.epoch)):
             pass
-        self.owners[receipt.path] = receipt.key.hash
+        self.paths.claim(receipt.path, receipt.key.hash)
         now = Counted(receipt.channel_id, receipt.period, rows.count, rows.first, rows.last)
         return kept(receipt, now, options.tzinfo)
 
@@ -202,12 +206,21 @@ class _Work:
         for path in reversed(paths):
             self.target.delete(path)
 
-    def withdraw(self, key: Key, before: Future[ArchiveResult]) -> ArchiveResult:
-        """Take an archive back whose channel and period came again: it has not all of its rows."""
-        made = before.result()
-        if made.path is not None:
-            self.target.delete(receipt_path(key))
-            self._delete(archive_paths(made.path, made.archives))
+    def withdraw(self, key: Key, under_way: Sequence[Future[ArchiveResult]]) -> ArchiveResult:
+        """Take archives back whose channel and period came again: they have not all of its rows.
+
+        `under_way` are exports of it that may not have ended.
+        """
+        for before in under_way:
+            before.result()
+        try:
+            data = self.target.read(receipt_path(key))
+            if data is not None:
+                receipt = Receipt.decoded(data)
+                self.target.delete(receipt_path(key))
+                self._delete(receipt.paths)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
+            return failed(key, f"its rows do not stand together, and it could not be withdrawn: {reason(error)}")
         return failed(
             key,
             "its rows do not stand together: order them by channel_id, period, conversation_id, message_time, "

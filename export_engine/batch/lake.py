@@ -14,11 +14,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, replace
+from datetime import UTC, date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from export_engine.batch.core import export_partition
@@ -26,6 +27,7 @@ from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, Counted, kept_already
 from export_engine.batch.runs import LAKE_SCHEMA
 from export_engine.errors import OptionError, SchemaError, SourceError
+from export_engine.model import DateRange
 from export_engine.options import Epoch
 from export_engine.sources import SourceContext
 from export_engine.sources.duck import (
@@ -38,7 +40,7 @@ from export_engine.sources.duck import (
 )
 from export_engine.sources.mapping import MappedFormat, mapped_query
 from export_engine.sources.tables import normalised
-from export_engine.times import MAX_US, MIN_US, instant
+from export_engine.times import DAY, MAX_US, MIN_US, instant, utc_offsets
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,6 +53,7 @@ _NAMES = tuple(name for name in LAKE_SCHEMA.names if name != "period")
 _CHANNEL = ("channel_id", "channel_name", "channel_phone")
 #: What a row gets from its channel, its conversation and its message, as text, and when it was sent.
 _SORT = ("channel", "period", "conversation", "sent", "message")
+_EPOCH = date(1970, 1, 1)
 #: Microseconds in a unit of a number that is a time.
 _UNITS = {"s": "1000000", "ms": "1000", "us": "1", "ns": "0.001"}
 
@@ -126,11 +129,15 @@ class Lake:
 
 @dataclass(frozen=True, slots=True)
 class LakeCounts:
-    """What there is: the rows of each archive, what its receipts say of those that are there, and rows in no period."""
+    """What there is: the rows of each archive, what its receipts say of those that are there, and rows in no period.
+
+    `plan` is the one that was given; where its range is open, it ends here on the day of the lake's last message.
+    """
 
     archives: tuple[Counted, ...]
     there: tuple[ArchiveResult, ...]
     outside: int
+    plan: BatchPlan
 
     @property
     def rows(self) -> int:
@@ -149,7 +156,9 @@ def export_lake(
 ) -> Generator[ArchiveResult, None, None]:
     """Export a lake, a result for each channel and period: what was there already first, the others in order.
 
-    `parallel` is how many small archives are made side by side; `on_counts` is called before anything is exported.
+    `parallel` is how many small archives are made side by side; `on_counts` is called before anything is exported. A
+    range that begins on `date.min`, or ends on `date.max`, is open: it is that of the lake's first and last message
+    then, by another look at its times.
 
     Raises SchemaError for a lake without a column that is needed or with one of a type that cannot hold it, SourceError
     for rows without an id or a time (they would be in no archive) and for a query that fails, and as `export_partition`
@@ -162,7 +171,7 @@ def export_lake(
         yield from counts.there
         taken = [result.path for result in counts.there if result.path is not None]
         if len(counts.there) < len(counts.archives):
-            yield from export_partition(opened.ordered(), plan, parallel=parallel, taken=taken)
+            yield from export_partition(opened.ordered(), counts.plan, parallel=parallel, taken=taken)
 
 
 @contextmanager
@@ -195,14 +204,15 @@ class _Counted:
         )
         born = self._creation()
         when = born if plan.options.range_by == "created_at" else "sent"
-        self._rows = (
-            f"SELECT *, {born} AS born, {_period(when, plan.breaks())} AS period FROM ({self._typed}) AS typed"  # noqa: S608  # see above
-            f"{'' if born == 'own' else ' LEFT JOIN created USING (channel, conversation)'}"
-        )
+        typed = f"({self._typed}) AS typed"
+        if born != "own":
+            typed += " LEFT JOIN created USING (channel, conversation)"
+        plan = self._closed(plan, f"SELECT epoch_us(min({when})), epoch_us(max({when})) FROM {typed}")  # noqa: S608  # see above
+        self._rows = f"SELECT *, {born} AS born, {_period(when, plan.breaks())} AS period FROM {typed}"  # noqa: S608  # the same
         counted, outside = self._count(plan)
         there = kept_already(counted, plan)
         self._keep(plan, counted, there)
-        self.counts = LakeCounts(tuple(counted), tuple(there), outside)
+        self.counts = LakeCounts(tuple(counted), tuple(there), outside, plan)
 
     def ordered(self) -> Iterator[pa.RecordBatch]:
         """The rows of the archives that are not there yet, as the core wants them."""
@@ -256,6 +266,20 @@ class _Counted:
                 self._parameters,
             )
         return "created.first"
+
+    def _closed(self, plan: BatchPlan, span: str) -> BatchPlan:
+        """The plan, an open end of its range put where the lake has its first or last time, in the plan's zone."""
+        start, end = plan.date_range.start, plan.date_range.end
+        if start > date.min and end < date.max:
+            return plan
+        with query_errors():
+            found = self._connection.execute(span, self._parameters).fetchone()
+        if found is None or found[0] is None:  # there is nothing to export
+            return replace(plan, date_range=DateRange(max(start, _EPOCH), max(start, _EPOCH)))
+        us = np.array(found, np.int64)
+        first, last = (_EPOCH + timedelta(int(day)) for day in (us + utc_offsets(us, plan.options.tzinfo)) // DAY)
+        start, end = max(start, first), min(end, last)
+        return replace(plan, date_range=DateRange(start, max(start, end)))
 
     def _count(self, plan: BatchPlan) -> tuple[list[Counted], int]:
         """The rows of each archive, and how many are in none. Raises SourceError for rows that would vanish."""

@@ -27,6 +27,8 @@ __all__ = ["BatchPlan", "Key", "Period", "PeriodKind"]
 PeriodKind = Literal["month", "day", "range"]
 
 _EPOCH = date(1970, 1, 1)
+#: A range of months or days is no longer: all of them are listed. Who has times of other centuries has wrong ones.
+_MOST_DAYS = 200 * 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ class BatchPlan:
     """What to make of a lake, and where it goes.
 
     - `target`: a folder, or an object store's URL (`s3://bucket/exports`).
-    - `date_range`: the days that are exported, both ends included, in the time zone of `options`.
+    - `date_range`: the days that are exported, both ends included, in the time zone of `options`. `export_lake` takes
+      an open one, from `date.min` or to `date.max`, for that of the lake's messages; a month or a day cannot have it
+      elsewhere.
     - `period`: `"month"` (default), `"day"`, or `"range"` for one archive a channel. A month that the range cuts is
       exported as far as the range goes.
     - `options`: how each archive is made; `threads` is how many deflate a large one.
@@ -101,10 +105,19 @@ class BatchPlan:
         self.options.digest()  # a time zone without a name could not be told from another
 
     def periods(self) -> tuple[Period, ...]:
-        """All periods, in order; together they are the range's days, each once."""
+        """All periods, in order; together they are the range's days, each once.
+
+        Raises OptionError for months or days of more than 200 years.
+        """
         start, end = self.date_range.start, self.date_range.end
         if self.period == "range":
             return (Period(f"{start}_{end}", self.date_range),)
+        if (end - start).days > _MOST_DAYS:
+            raise OptionError(
+                f"the range from {start} to {end} has too many {self.period}s to list: give it a start and an end "
+                f"within {_MOST_DAYS // 366} years",
+                option="end",
+            )
         found = []
         while start <= end:
             last = start if self.period == "day" else min(_month_end(start), end)

@@ -23,7 +23,6 @@ __all__ = [
     "ArchiveResult",
     "Counted",
     "Receipt",
-    "archive_paths",
     "failed",
     "kept",
     "kept_already",
@@ -72,7 +71,7 @@ class Receipt:
     @property
     def paths(self) -> tuple[str, ...]:
         """Its archives' paths inside the target."""
-        return archive_paths(self.path, len(self.archives))
+        return tuple(archive_name(self.path, number) for number in range(1, len(self.archives) + 1))
 
     def encoded(self) -> builtins.bytes:
         """The receipt as its file has it."""
@@ -112,11 +111,6 @@ class ArchiveResult:
     sha256: str | None = None
     error: str | None = None
     archives: int = 0
-
-
-def archive_paths(first: str, count: int) -> tuple[str, ...]:
-    """The paths of a key's archives."""
-    return tuple(archive_name(first, number) for number in range(1, count + 1))
 
 
 def receipt_path(key: Key) -> str:

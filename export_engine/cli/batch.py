@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -97,8 +97,15 @@ class _Batch(Command):
     help="A folder, or a place in a store (s3://bucket/prefix, gs:// or az://, with the credentials of the cloud's own "
     "environment variables).",
 )
-@click.option("--start", required=True, type=_DAY, metavar="YYYY-MM-DD", help="First day of the range.")
-@click.option("--end", required=True, type=_DAY, metavar="YYYY-MM-DD", help="Last day of the range, included.")
+@click.option(
+    "--start", type=_DAY, metavar="YYYY-MM-DD", help="First day of the range (default: that of the first message)."
+)
+@click.option(
+    "--end",
+    type=_DAY,
+    metavar="YYYY-MM-DD",
+    help="Last day of the range, included (default: that of the last message).",
+)
 @environment_option(
     "--period",
     type=click.Choice(get_args(PeriodKind)),
@@ -142,8 +149,8 @@ class _Batch(Command):
 def batch(
     inputs: Inputs,
     target: str,
-    start: datetime,
-    end: datetime,
+    start: datetime | None,
+    end: datetime | None,
     period: PeriodKind,
     label: str,
     layout: str,
@@ -168,7 +175,7 @@ def batch(
     options = replace(options, max_archive_size=max_archive_size)
     plan = BatchPlan(
         target=target,
-        date_range=DateRange(start.date(), end.date()),
+        date_range=DateRange(start.date() if start else date.min, end.date() if end else date.max),
         period=period,
         options=options,
         label=label,
@@ -194,7 +201,7 @@ def _counted(lake: Lake, plan: BatchPlan, *, quiet: bool) -> int:
             f"{len(counts.archives):,} archives, {counts.rows:,} messages: {missing:,} to make, {statuses['kept']:,} "
             f"there already, {statuses['failed']:,} to fail"
         )
-        for period in plan.periods():
+        for period in counts.plan.periods():
             its = [archive.rows for archive in counts.archives if archive.period == period.name]
             if its:
                 click.echo(

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_engine import EXCEL, DateRange, ExportOptions, OptionError
-from export_engine.batch.plan import BatchPlan
+from export_engine.batch.plan import BatchPlan, PeriodKind
 
 ZONES = ["UTC", "Asia/Taipei", "America/New_York", "America/Havana", "Africa/Cairo", "Pacific/Apia", "+05:30"]
 PLAN = BatchPlan(target="out", date_range=DateRange(date(2026, 4, 10), date(2026, 6, 30)))
@@ -130,3 +130,11 @@ def test_what_cannot_work(fields: dict[str, Any], option: str) -> None:
     with pytest.raises(OptionError) as caught:
         replace(PLAN, **fields)
     assert caught.value.option == option
+
+
+@pytest.mark.parametrize("period", ["month", "day"])
+def test_an_open_range_is_not_listed(period: PeriodKind) -> None:
+    """Up to the year 9999 there are three million days: who has no lake to look at must say an end."""
+    with pytest.raises(OptionError, match=f"has too many {period}s to list"):
+        BatchPlan(target="x", date_range=DateRange(date(2026, 4, 1)), period=period).periods()
+    assert len(BatchPlan(target="x", date_range=DateRange(date(2026, 4, 1)), period="range").periods()) == 1

@@ -61,6 +61,19 @@ def test_a_lake_becomes_archives(lake: Path, tmp_path: Path) -> None:
     assert told.startswith(b"9 archives: 0 done, 9 kept, 0 failed\n")
 
 
+def test_a_range_that_nobody_gave(lake: Path, tmp_path: Path) -> None:
+    """Is that of the lake: the same archives as with its days."""
+    assert run("batch", f"{lake}/**/*.parquet", "--output", tmp_path / "open")[0] == 0
+    days = ["--start", "2026-04-01", "--end", "2026-06-27"]
+    code, told, errors = run("batch", f"{lake}/**/*.parquet", "--output", tmp_path / "closed", *days)
+    assert (code, errors) == (0, "")
+    assert told.startswith(b"9 archives: 9 done, 0 kept, 0 failed\n  600 messages")
+    assert archives(tmp_path / "open") == archives(tmp_path / "closed")
+    code, told, _ = run("batch", f"{lake}/**/*.parquet", "--output", tmp_path / "o", "--period", "day", "--dry-run")
+    assert code == 0
+    assert told.startswith(b"264 archives, 600 messages: 264 to make")
+
+
 def test_archives_of_a_limited_size(lake: Path, tmp_path: Path) -> None:
     """--max-archive-size: none is larger, a second run keeps them, another limit does not; verify takes them all."""
     out = tmp_path / "out"
