@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +19,34 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.service.components import now, open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from tests.service.running import OTHER_WORKSPACE, ended
 
-__all__ = ["BROKEN", "HOSTILE", "HOSTILE_NAME", "MANY", "SLOW", "Serve", "Visit", "chromium", "serve", "visit"]
+__all__ = [
+    "BROKEN",
+    "HOSTILE",
+    "HOSTILE_NAME",
+    "MANY",
+    "SLOW",
+    "Open",
+    "Serve",
+    "Visit",
+    "cards",
+    "chromium",
+    "fill",
+    "go_to",
+    "job_of",
+    "press_start",
+    "serve",
+    "sign_in",
+    "start",
+    "started",
+    "visit",
+]
 
 #: Channels beside the demo's: one whose name is an attack, one whose conversations cannot be exported, and one whose
 #: conversations are told by the test, while it goes on.
@@ -55,11 +75,11 @@ class Serve:
         """A client of the API, for what is not done in the page."""
         return httpx.Client(base_url=self.url, headers={"X-API-Key": key or self.key}, timeout=30)
 
-    def export(self, channel: str, day: str) -> None:
-        """An export of one day that has ended, well or not."""
+    def export(self, channel: str, start: str, end: str) -> None:
+        """An export that has ended, well or not."""
         path = f"/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
         with self.client() as client:
-            answer = client.post(path, json={"channel_id": channel, "start_date": day, "end_date": day})
+            answer = client.post(path, json={"channel_id": channel, "start_date": start, "end_date": end})
             ended(lambda: client.get(f"{path}/{answer.json()['export_job_id']}"))
 
     @contextmanager
@@ -150,7 +170,7 @@ def serve(data: Path, *arguments: str) -> Iterator[Serve]:
 
 def _write_data(folder: Path) -> None:
     write_demo(folder)
-    names = {HOSTILE: HOSTILE_NAME, BROKEN: "Broken", SLOW: "Night Desk"}
+    names = {HOSTILE: HOSTILE_NAME, BROKEN: "Returns Desk", SLOW: "Night Desk"}
     channels = [(channel, DEMO_WORKSPACE, name) for channel, name in names.items()]
     channels += [
         (f"d4e5f6a7-0000-4000-8000-{number:012d}", OTHER_WORKSPACE, f"Branch {number}") for number in range(MANY)
@@ -218,3 +238,55 @@ def visit(browser: Browser, **options: Any) -> Iterator[Visit]:
     finally:
         context.close()
     assert visited.problems == []
+
+
+#: Opens a tab, with the options of a browser's context.
+Open = Callable[..., Visit]
+
+
+def go_to(page: Page, served: Serve, *, workspace: str = DEMO_WORKSPACE) -> None:
+    """Open the page with a workspace filled in."""
+    page.goto(f"{served.url}/#workspace={workspace}")
+
+
+def sign_in(page: Page, key: str) -> None:
+    """Give a key that holds."""
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="New export")).to_be_visible()
+
+
+def fill(page: Page, channel: str, start: str = "2026-06-01", end: str = "2026-06-10") -> None:
+    """Fill in the form for an export."""
+    page.get_by_label("Channel", exact=True).select_option(channel)
+    page.get_by_label("From").fill(start)
+    page.get_by_label("To", exact=True).fill(end)
+
+
+def press_start(page: Page) -> None:
+    """Send the form, whatever comes of it."""
+    page.get_by_role("button", name="Start export").click()
+
+
+def started(page: Page, press: Callable[[], None], state: str) -> Locator:
+    """The export that is started by pressing something, once it is so."""
+    with page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        press()
+    card = page.locator(f'[data-job="{answered.value.json()["export_job_id"]}"]')
+    expect(card.locator(".state")).to_have_text(state)
+    return card
+
+
+def start(page: Page, state: str) -> Locator:
+    """The export that the form asks for, once it is so."""
+    return started(page, lambda: press_start(page), state)
+
+
+def cards(page: Page) -> Locator:
+    """All exports that are shown."""
+    return page.locator(".export")
+
+
+def job_of(card: Locator) -> str:
+    """An export's job."""
+    return str(card.get_attribute("data-job"))

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import re
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from fastapi import FastAPI
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from export_engine.service.app import create_app
 from export_engine.service.demo import DEMO_WORKSPACE
 from export_engine.verify import verify_archive
-from tests.service.running import OTHER_WORKSPACE, SMS, Service, listening
-from tests.service.web import BROKEN, HOSTILE, HOSTILE_NAME, MANY, SLOW, Serve, Visit, chromium, serve, visit
+from tests.service.page.harness import (
+    BROKEN,
+    HOSTILE,
+    HOSTILE_NAME,
+    SLOW,
+    Open,
+    Serve,
+    cards,
+    fill,
+    go_to,
+    job_of,
+    press_start,
+    serve,
+    sign_in,
+    start,
+    started,
+)
+from tests.service.running import SMS
 
-Open = Callable[..., Visit]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all; each test has a session of its own."""
-    expect.set_options(timeout=20_000)
-    with chromium() as started:
-        yield started
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -37,63 +42,6 @@ def working(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     assert browser.is_connected()  # without one there is no need to serve
     with serve(tmp_path_factory.mktemp("working")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def queueing(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """A service without a worker: jobs stay queued, 25 of a workspace at most."""
-    assert browser.is_connected()
-    with serve(tmp_path_factory.mktemp("queueing"), "--workers", "0", "--max-queued", "25") as running:
-        yield running
-
-
-@pytest.fixture
-def tab(browser: Browser) -> Iterator[Open]:
-    """Open a tab; whatever the browser complains of there fails the test."""
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(visit(browser, **options))
-
-
-def go_to(page: Page, served: Serve, *, workspace: str = DEMO_WORKSPACE) -> None:
-    page.goto(f"{served.url}/#workspace={workspace}")
-
-
-def sign_in(page: Page, key: str) -> None:
-    page.get_by_label("API key").fill(key)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="New export")).to_be_visible()
-
-
-def fill(page: Page, channel: str, start: str = "2026-06-01", end: str = "2026-06-10") -> None:
-    page.get_by_label("Channel", exact=True).select_option(channel)
-    page.get_by_label("From").fill(start)
-    page.get_by_label("To", exact=True).fill(end)
-
-
-def press_start(page: Page) -> None:
-    page.get_by_role("button", name="Start export").click()
-
-
-def started(page: Page, press: Callable[[], None], state: str) -> Locator:
-    """The export that is started by pressing something, once it is so."""
-    with page.expect_response(lambda answer: answer.request.method == "POST") as answered:
-        press()
-    card = page.locator(f'[data-job="{answered.value.json()["export_job_id"]}"]')
-    expect(card.locator(".state")).to_have_text(state)
-    return card
-
-
-def start(page: Page, state: str) -> Locator:
-    """The export that the form asks for, once it is so."""
-    return started(page, lambda: press_start(page), state)
-
-
-def cards(page: Page) -> Locator:
-    return page.locator(".export")
-
-
-def job_of(card: Locator) -> str:
-    return str(card.get_attribute("data-job"))
 
 
 def download(page: Page, button: Locator, folder: Path) -> Path:
@@ -109,7 +57,6 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
-@pytest.mark.slow
 def test_from_nothing_to_an_archive(tab: Open, working: Serve, tmp_path: Path) -> None:
     """A key, a channel, days: a download that `verify` passes. The key is in no URL or log, and in this tab alone."""
     key = working.new_key()
@@ -144,7 +91,6 @@ def test_from_nothing_to_an_archive(tab: Open, working: Serve, tmp_path: Path) -
     expect(page.get_by_label("API key")).to_be_visible()
 
 
-@pytest.mark.slow
 def test_a_download_that_has_expired(tab: Open, working: Serve, tmp_path: Path) -> None:
     """While the page is open a click says so; later the list does; another export has another archive."""
     page = tab(accept_downloads=True).page
@@ -167,7 +113,6 @@ def test_a_download_that_has_expired(tab: Open, working: Serve, tmp_path: Path) 
     assert verify_archive(download(page, card.get_by_role("button", name="Download"), tmp_path)).members
 
 
-@pytest.mark.slow
 def test_an_export_that_fails(tab: Open, working: Serve) -> None:
     """It says why, in the service's words, and can be asked for again."""
     page = tab().page
@@ -184,9 +129,8 @@ def test_an_export_that_fails(tab: Open, working: Serve) -> None:
     expect(card.get_by_role("button", name="Cancel")).to_be_hidden()
 
 
-@pytest.mark.slow
 def test_an_export_that_goes_on(tab: Open, working: Serve) -> None:
-    """It says how far it is, and ends when it is cancelled: the next one is made at once."""
+    """It says how far it is, and ends when it is cancelled."""
     page = tab().page
     go_to(page, working)
     sign_in(page, working.key)
@@ -199,11 +143,8 @@ def test_an_export_that_goes_on(tab: Open, working: Serve) -> None:
         card.get_by_role("button", name="Cancel").click()
         expect(card.locator(".state")).to_have_text("Cancelled")
         expect(card.get_by_role("heading")).to_be_focused()
-        fill(page, SMS)
-        start(page, "Ready")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("key", ["wrong", "ek_0123456789abcdef_no", "Schlüssel ☃"])
 def test_a_wrong_key(tab: Open, working: Serve, key: str) -> None:
     """It is said, the form stays and is ready for the next one; nothing is kept."""
@@ -218,7 +159,6 @@ def test_a_wrong_key(tab: Open, working: Serve, key: str) -> None:
     sign_in(page, working.key)
 
 
-@pytest.mark.slow
 def test_a_key_that_is_revoked_meanwhile(tab: Open, working: Serve) -> None:
     """Leads back to the form, with what the session knew forgotten."""
     key = working.new_key()
@@ -233,7 +173,6 @@ def test_a_key_that_is_revoked_meanwhile(tab: Open, working: Serve) -> None:
     assert page.evaluate("sessionStorage.length") == 0
 
 
-@pytest.mark.slow
 def test_a_name_that_is_an_attack(tab: Open, working: Serve) -> None:
     """Is text, wherever it is shown."""
     page = tab().page
@@ -246,7 +185,6 @@ def test_a_name_that_is_an_attack(tab: Open, working: Serve) -> None:
     assert page.locator("img, main script").count() == 0
 
 
-@pytest.mark.slow
 def test_with_the_keyboard_alone(tab: Open, working: Serve, tmp_path: Path) -> None:
     """From the key to the download; what has the focus is always to be seen."""
     page = tab().page
@@ -287,7 +225,6 @@ def test_with_the_keyboard_alone(tab: Open, working: Serve, tmp_path: Path) -> N
     assert verify_archive(tmp_path / "archive.zip").members
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(tab: Open, working: Serve, scheme: str) -> None:
     """Names, roles, contrast: before and after signing in, with what went wrong and what is ready to be seen."""
@@ -300,7 +237,7 @@ def test_axe_finds_nothing(tab: Open, working: Serve, scheme: str) -> None:
     found = axe.run(page)
     assert found.violations_count == 0, found.generate_report()
     for channel in (SMS, BROKEN):
-        working.export(channel, "2026-06-02")
+        working.export(channel, "2026-06-02", "2026-06-02")
     sign_in(page, working.key)
     expect(cards(page).first.locator(".state")).to_have_text("Failed")
     expect(cards(page).nth(1).locator(".state")).to_have_text("Ready")
@@ -308,134 +245,19 @@ def test_axe_finds_nothing(tab: Open, working: Serve, scheme: str) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-@pytest.mark.slow
 def test_on_a_phone(tab: Open, working: Serve) -> None:
     """320 pixels are wide enough, also for long names and messages."""
     page = tab(viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True).page
     go_to(page, working)
     assert fits(page)
-    for channel in (HOSTILE, BROKEN, SMS):
-        working.export(channel, "2026-06-02")
+    for channel in (BROKEN, HOSTILE):
+        working.export(channel, "2026-06-02", "2026-06-02")
     sign_in(page, working.key)
     fill(page, HOSTILE)
-    for number, state in enumerate(("Ready", "Failed", "Ready")):
+    for number, state in enumerate(("Ready", "Failed")):
         expect(cards(page).nth(number).locator(".state")).to_have_text(state)
         cards(page).nth(number).get_by_text("Details").click()
         assert fits(page)
     assert page.locator("button:visible").evaluate_all(
         "buttons => buttons.every(button => button.getBoundingClientRect().height >= 36)"
     )
-
-
-@pytest.mark.slow
-def test_numbers_and_days_are_written_as_at_home(tab: Open, queueing: Serve) -> None:
-    """And progress is shown as it grows."""
-    page = tab(locale="de-DE", timezone_id="Asia/Taipei").page
-    go_to(page, queueing)
-    sign_in(page, queueing.key)
-    fill(page, SMS, "2026-05-01", "2026-05-31")
-    card = start(page, "Waiting")
-    job = job_of(card)
-    far = {"status": "started", "token": "none", "lease_until": "2999-01-01T00:00:00.000000+00:00"}
-    queueing.change(job, **far, rows=12345, conversations=678, bytes=9876543)
-    expect(card.locator(".state")).to_have_text("Exporting")
-    expect(card.locator(".counts")).to_have_text("12.345 messages · 678 conversations · 9,9 MB so far")
-    expect(card.locator(".days")).to_contain_text("01.–31.05.2026")
-    expect(page.locator("#announcer")).to_contain_text("Exporting")
-    queueing.change(job, rows=23456)
-    expect(card.locator(".counts")).to_contain_text("23.456 messages")
-    card.get_by_role("button", name="Cancel").click()
-    expect(card.locator(".state")).to_have_text("Cancelled")
-    expect(card.get_by_role("heading")).to_be_focused()
-
-
-@pytest.mark.slow
-def test_a_service_that_is_busy(tab: Open, queueing: Serve) -> None:
-    """A database that is locked: the page says so, waits as long as it is told to, and goes on."""
-    page = tab().page
-    page.clock.install()
-    go_to(page, queueing)
-    sign_in(page, queueing.key)
-    fill(page, SMS, "2026-04-04", "2026-04-04")
-    with closing(queueing.database()) as database:
-        database.execute("BEGIN EXCLUSIVE")
-        press_start(page)
-        expect(page.get_by_text("The service is busy at the moment. Trying again in 5 seconds.")).to_be_visible()
-        database.execute("ROLLBACK")
-    page.clock.fast_forward(7000)
-    expect(page.get_by_text("The export has been started.")).to_be_visible()
-    expect(page.get_by_text("busy")).to_be_hidden()
-
-
-@pytest.mark.slow
-def test_a_service_that_is_away(tab: Open, queueing: Serve) -> None:
-    """Jobs are looked at again as soon as it is back."""
-    page = tab().page
-    page.clock.install()
-    go_to(page, queueing)
-    sign_in(page, queueing.key)
-    fill(page, SMS, "2026-04-05", "2026-04-05")
-    start(page, "Waiting")
-    page.context.set_offline(True)
-    page.clock.fast_forward(40_000)
-    expect(page.locator("#trouble")).to_have_text("The service cannot be reached. Trying again in 2 seconds.")
-    page.context.set_offline(False)
-    page.clock.fast_forward(3000)
-    expect(page.locator("#trouble")).to_be_hidden()
-
-
-@pytest.mark.slow
-def test_more_than_fits(tab: Open, queueing: Serve) -> None:
-    """Of many channels one is found by typing, exports are shown page by page, and a full queue is waited for."""
-    path = f"/api/v1/workspace/{OTHER_WORKSPACE}/export-conversations"
-    channel = f"d4e5f6a7-0000-4000-8000-{MANY - 1:012d}"
-    with queueing.client(queueing.other_key) as client:
-        for day in range(1, 26):
-            body = {"channel_id": channel, "start_date": f"2026-03-{day:02d}", "end_date": f"2026-03-{day:02d}"}
-            assert client.post(path, json=body).status_code == 202
-    page = tab().page
-    page.clock.install()
-    go_to(page, queueing, workspace=OTHER_WORKSPACE)
-    sign_in(page, queueing.other_key)
-    expect(page.locator("#filter-hint")).to_have_text(f"{MANY:,} channels")
-    page.get_by_label("Find a channel").fill("branch 1499")
-    expect(page.locator("#filter-hint")).to_have_text(f"1 match in {MANY:,} channels")
-    expect(page.get_by_label("Channel", exact=True)).to_have_value(channel)
-    page.get_by_label("Find a channel").fill("nothing like it")
-    expect(page.get_by_label("Channel", exact=True)).to_have_value("")
-
-    expect(cards(page)).to_have_count(20)
-    page.get_by_role("button", name="Show earlier exports").click()
-    expect(cards(page)).to_have_count(25)
-    expect(page.get_by_role("button", name="Show earlier exports")).to_be_hidden()
-    expect(cards(page).nth(20).get_by_role("heading")).to_be_focused()
-    days = cards(page).locator(".days").all_inner_texts()
-    assert [int(re.findall(r"Mar (\d+)", text)[0]) for text in days] == list(range(25, 0, -1))
-
-    page.get_by_label("Find a channel").fill("")
-    fill(page, channel, "2026-03-31", "2026-03-31")
-    press_start(page)
-    expect(page.locator("#export-wait")).to_contain_text("Trying again in 60 seconds.")
-    page.get_by_role("button", name="Stop trying").click()
-    expect(page.locator("#export-wait")).to_be_hidden()
-    expect(page.get_by_role("button", name="Start export")).to_be_focused()
-    press_start(page)
-    expect(page.locator("#export-wait")).to_contain_text("Trying again in 60 seconds.")
-    cards(page).last.get_by_role("button", name="Cancel").click()
-    expect(cards(page).last.locator(".state")).to_have_text("Cancelled")
-    page.clock.fast_forward(75_000)
-    expect(page.get_by_text("The export has been started.")).to_be_visible()
-    expect(cards(page).first).to_contain_text("Mar 31, 2026")
-
-
-@pytest.mark.slow
-def test_below_a_prefix(tab: Open, idle: Service) -> None:
-    """As behind a proxy that gives the service a path of its own."""
-    app = FastAPI()
-    app.mount("/exports", create_app(idle.components))
-    with socket.create_server(("127.0.0.1", 0)) as listener, listening(app, listener):
-        page = tab().page
-        page.goto(f"http://127.0.0.1:{listener.getsockname()[1]}/exports/#workspace={DEMO_WORKSPACE}")
-        sign_in(page, idle.key)
-        fill(page, SMS)
-        start(page, "Waiting")
