@@ -820,8 +820,10 @@ static Moment moment_of(int64_t us) {
 }
 
 static inline uint8_t *put_two(uint8_t *to, unsigned number) {
-    to[0] = (uint8_t)('0' + number / 10 % 10);
-    to[1] = (uint8_t)('0' + number % 10);
+    static const char pairs[] =
+        "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+        "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+    memcpy(to, pairs + 2 * (number % 100), 2);
     return to + 2;
 }
 
@@ -970,7 +972,8 @@ static size_t deflate_piece(const uint8_t *data, size_t start, size_t size, int 
 /* --- CSV ---------------------------------------------------------------------------------------------------------- */
 
 /* A column of strings as Arrow lays it out: `offsets` into `data`, one more than rows, and bits that say which rows are
-   not null, from `first_bit` on, or NULL where all are. */
+   not null, from `first_bit` on, or NULL where all are. Or one of `times`, microseconds since 1970, a row each, and how
+   far they are `east` of UTC, one for all or a row each. */
 typedef struct {
     const uint8_t *valid;
     size_t first_bit;
@@ -978,6 +981,8 @@ typedef struct {
     const uint8_t *data;
     size_t size;
     int quoted; /* whether there may be quotes in the text */
+    const uint8_t *times, *east;
+    size_t east_count;
 } Column;
 
 /* Where a column's value starts and its size: 1; 0 for a null, -1 where offsets do not rise or leave the text. */
@@ -1024,6 +1029,49 @@ static inline uint8_t *put_plain(uint8_t *to, const uint8_t *from, size_t size, 
     return to + size;
 }
 
+/* ISO 8601 as it was written last: the date and the zone stay the same for many rows. */
+typedef struct {
+    int64_t day, east;
+    uint8_t date[11], zone[9];
+    size_t zone_size;
+} Spelt;
+
+enum { LONGEST_TIME = 35 };
+
+/* `2026-06-11T06:50:43.861185Z`, or with `+08:00` or `+08:05:43` where a place is not at UTC. */
+static uint8_t *put_instant(uint8_t *to, Spelt *spelt, int64_t us, int64_t east) {
+    if (UNLIKELY(east != spelt->east || !spelt->zone_size)) {
+        const unsigned far = (unsigned)((east < 0 ? 0 - (uint64_t)east : (uint64_t)east) / SECOND);
+        uint8_t *zone = spelt->zone;
+        *zone++ = east == 0 ? 'Z' : east < 0 ? '-' : '+';
+        if (east) zone = put_two(zone, far / 3600);
+        if (east) *zone++ = ':', zone = put_two(zone, far / 60 % 60);
+        if (far % 60) *zone++ = ':', zone = put_two(zone, far % 60);
+        spelt->zone_size = (size_t)(zone - spelt->zone);
+        spelt->east = east;
+    }
+    const int64_t local = (int64_t)((uint64_t)us + (uint64_t)east), day = whole_parts(local, (int64_t)DAY_SECONDS * SECOND);
+    if (UNLIKELY(day != spelt->day)) {
+        uint8_t date[TIME_SIZE];
+        put_time(date, local);
+        memcpy(spelt->date, date, 10);
+        spelt->date[10] = 'T';
+        spelt->day = day;
+    }
+    const uint64_t clock = (uint64_t)local - (uint64_t)day * DAY_SECONDS * SECOND;
+    const unsigned seconds = (unsigned)(clock / SECOND), rest = (unsigned)(clock % SECOND);
+    memcpy(to, spelt->date, 11);
+    put_two(to + 11, seconds / 3600);
+    to[13] = ':';
+    put_two(to + 14, seconds / 60 % 60);
+    to[16] = ':';
+    put_two(to + 17, seconds % 60);
+    to[19] = '.';
+    put_two(put_two(put_two(to + 20, rest / 10000), rest / 100), rest);
+    memcpy(to + 26, spelt->zone, sizeof spelt->zone);
+    return to + 26 + spelt->zone_size;
+}
+
 /* Write rows as CSV: every value between quotes, a null as nothing. Sets where the rows numbered by `bounds`, which
    rise, begin, and the bytes of the longest value. Returns the bytes written, or SIZE_MAX where offsets are wrong or
    there is no room. */
@@ -1032,7 +1080,9 @@ static size_t render_csv(Column *columns, size_t count, size_t rows, const uint8
                          size_t room) {
     uint8_t *const begin = to, *const limit = to + room;
     size_t next = 0, most = 0;
+    Spelt spelt = {.day = INT64_MIN};
     for (size_t c = 0; c < count; c++) {
+        if (columns[c].times != NULL) continue;
         const size_t first = loaded32(columns[c].offsets), last = loaded32(columns[c].offsets + 4 * rows);
         if (first > last || last > columns[c].size) return SIZE_MAX;
         columns[c].quoted = first < last && memchr(columns[c].data + first, '"', last - first) != NULL;
@@ -1042,6 +1092,15 @@ static size_t render_csv(Column *columns, size_t count, size_t rows, const uint8
         while (next < bounds_count && (uint64_t)bounds[next] <= row) cuts[next++] = to - begin;
         for (size_t c = 0; c < count; c++) {
             const Column *column = columns + c;
+            if (column->times != NULL) {
+                if (UNLIKELY((size_t)(limit - to) < LONGEST_TIME + 24 + eol_size)) return SIZE_MAX;
+                const size_t at = column->east_count == 1 ? 0 : 8 * row;
+                if (c) *to++ = ',';
+                *to++ = '"';
+                to = put_instant(to, &spelt, (int64_t)loaded64(column->times + 8 * row), (int64_t)loaded64(column->east + at));
+                *to++ = '"';
+                continue;
+            }
             size_t size = 0, start = 0;
             const int valid = cell_of(column, row, &start, &size);
             if (UNLIKELY(valid < 0 || (size_t)(limit - to) < 2 * size + 24 + eol_size)) return SIZE_MAX;
@@ -1087,13 +1146,15 @@ static int find_words(const Column *column, size_t rows, const Word *words, size
         if (UNLIKELY(valid < 0)) return -1;
         const uint8_t *const from = column->data + start;
         uint8_t eight[8] = {0};
-        size_t w = valid ? 0 : count;
         const size_t readable = column->size - start;
-        if (UNLIKELY(valid && readable < 8)) memcpy(eight, from, readable);
-        const uint64_t begin = load64(valid && readable >= 8 ? from : eight);
-        for (; w < count; w++)
-            if (size == words[w].size && (begin & masks[w]) == begins[w] && (size <= 8 || !memcmp(from, words[w].text, size)))
-                break;
+        if (UNLIKELY(readable < 8)) memcpy(eight, from, readable);
+        const uint64_t begin = load64(readable < 8 ? eight : from);
+        size_t w = count;
+        for (size_t i = count; i--;) { /* without branches: what comes next cannot be foretold */
+            int same = (size == words[i].size) & ((begin & masks[i]) == begins[i]) & valid;
+            if (UNLIKELY(size > 8) && same) same = !memcmp(from, words[i].text, size);
+            w = same ? i : w;
+        }
         which[row] = (uint8_t)w;
     }
     return 0;
@@ -1529,6 +1590,7 @@ static void let_go(Held *held) {
 static int column_from(PyObject *given, Py_ssize_t rows, Column *column, Held *held) {
     PyObject *valid, *offsets, *data;
     Py_ssize_t first;
+    column->times = NULL;
     if (!PyArg_ParseTuple(given, "OnOO", &valid, &first, &offsets, &data)) return -1;
     PyObject *const wanted[3] = {valid, offsets, data};
     const Py_buffer *views[3] = {NULL, NULL, NULL};
@@ -1550,15 +1612,35 @@ static int column_from(PyObject *given, Py_ssize_t rows, Column *column, Held *h
     return 0;
 }
 
+/* The same for a column of times: two buffers of 64-bit integers, microseconds since 1970, and how far east of UTC, one
+   for all or as many. */
+static int times_from(PyObject *given, Py_ssize_t rows, Column *column, Held *held) {
+    PyObject *wanted[2];
+    if (!PyArg_ParseTuple(given, "OO", wanted, wanted + 1)) return -1;
+    const Py_buffer *const views = held->buffers + held->count;
+    for (size_t i = 0; i < 2; i++, held->count++)
+        if (PyObject_GetBuffer(wanted[i], held->buffers + held->count, PyBUF_SIMPLE)) return -1;
+    if (views[0].len / 8 < rows || (views[1].len != 8 && views[1].len / 8 < rows)) {
+        PyErr_SetString(PyExc_ValueError, "a column's buffers are too short for its rows");
+        return -1;
+    }
+    column->times = views[0].buf;
+    column->east = views[1].buf;
+    column->east_count = (size_t)views[1].len / 8;
+    return 0;
+}
+
 PyDoc_STRVAR(render_doc,
              "render_csv(columns, rows, line_end, bounds, out, /)\n--\n\n"
              "Write rows as CSV into `out`: every value between quotes, its own doubled, a null as nothing.\n\n"
-             "`columns` is a tuple with a tuple for each, at most 64: a buffer of bits that say which rows are not null, "
-             "or None;\nthe first row's bit; a buffer of 32-bit offsets, one more than rows; a buffer of the text, or "
-             "None. `line_end` is 8\nbytes at the most. `bounds` are native 64-bit row numbers in rising order. Returns "
-             "the bytes written and, for each\nbound, the byte at which that row begins (64 bits each).\n\n"
-             "Raises ValueError where offsets do not rise or leave the text, or `out` may be too small: it takes twice "
-             "the text,\nthree bytes a cell, the line ends, and 32 bytes.");
+             "`columns` is a tuple with a tuple for each, at most 64. For text: a buffer of bits that say which rows are "
+             "not null, or None;\nthe first row's bit; a buffer of 32-bit offsets, one more than rows; a buffer of the text, "
+             "or None. For times, in ISO 8601:\nmicroseconds since 1970, and how many each is east of UTC, one for all or a "
+             "row each, both native 64-bit integers. `line_end`\nis 8 bytes at the most. `bounds` are native 64-bit row "
+             "numbers in rising order.\n\n"
+             "Returns the bytes written; for each bound, the byte at which that row begins (64 bits each); and the bytes of "
+             "the longest\ntext. Raises ValueError where offsets do not rise or leave the text, or `out` may be too small: "
+             "it takes twice the text,\n35 bytes a time, three bytes a cell, the line ends, and 32 bytes.");
 
 static PyObject *native_render_csv(PyObject *module, PyObject *args) {
     (void)module;
@@ -1574,8 +1656,11 @@ static PyObject *native_render_csv(PyObject *module, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "columns, rows, line_end or bounds are not as they should be");
         goto done;
     }
-    for (Py_ssize_t c = 0; c < count; c++)
-        if (column_from(PyTuple_GetItem(given, c), rows, columns + c, &held)) goto done;
+    for (Py_ssize_t c = 0; c < count; c++) {
+        PyObject *const one = PyTuple_GetItem(given, c);
+        const int is_times = PyTuple_Check(one) && PyTuple_Size(one) == 2;
+        if (is_times ? times_from(one, rows, columns + c, &held) : column_from(one, rows, columns + c, &held)) goto done;
+    }
     cuts = PyBytes_FromStringAndSize(NULL, bounds.len);
     if (cuts == NULL) goto done;
     int64_t *to_cuts = (int64_t *)(void *)PyBytes_AsString(cuts);

@@ -17,7 +17,7 @@ def zip_members(
 def deflate_piece(data: Buffer, dictionary: Buffer, last: bool, /) -> bytes: ...
 def crc32(data: Buffer, start: int = 0, /) -> int: ...
 def render_csv(
-    columns: tuple[_Column, ...],
+    columns: tuple[_Column | tuple[Buffer, Buffer], ...],
     rows: int,
     line_end: Buffer,
     bounds: Buffer,

@@ -163,19 +163,24 @@ static void texts(const uint8_t *input, size_t size, uint8_t step) {
     CHECK(are_utf8(offsets, 4, ROWS, data, size) == (rise && sound));
     CHECK(are_utf8((uint8_t *)wide, 8, ROWS, data, size) == (rise && sound));
     const uint8_t valid[] = {step, (uint8_t)~step};
-    Column columns[2] = {{NULL, 0, offsets, data, size, 0}, {valid, 3, offsets, data, size, 0}};
+    uint8_t *times = exactly((uint8_t *)wide, 8 * ROWS);
+    if (size >= 8 * ROWS) memcpy(times, data, 8 * ROWS);
+    Column columns[3] = {{NULL, 0, offsets, data, size, 0, NULL, NULL, 0},
+                         {valid, 3, offsets, data, size, 0, NULL, NULL, 0},
+                         {NULL, 0, NULL, NULL, 0, 0, times, times, step & 4 ? 1 : ROWS}};
     const Word words[] = {{(const uint8_t *)"", 0}, {data, size < 9 ? size : 9}, {(const uint8_t *)"agent", 5}};
     CHECK(find_words(columns, ROWS, words, 3, which) == 0 || !rise);
     for (size_t i = 0; rise && i < ROWS; i++) CHECK(which[i] <= 3);
     const int64_t bounds[] = {0, step % ROWS, ROWS};
     int64_t cuts[3];
-    size_t room = 4 * size + ROWS * 8 + 32, longest;
+    size_t room = 4 * size + ROWS * (35 + 8 + 3) + 32, longest;
     if (step & 2) room = room * step / 255;
     uint8_t *out = malloc(room + 1);
     CHECK(out != NULL);
-    size_t written = render_csv(columns, 2, ROWS, (const uint8_t *)"\r\n", 2, bounds, 3, cuts, &longest, out, room);
+    size_t written = render_csv(columns, 3, ROWS, (const uint8_t *)"\r\n", 2, bounds, 3, cuts, &longest, out, room);
     CHECK(written == SIZE_MAX ? !rise || step & 2 : written <= room && (size_t)cuts[2] == written && longest <= size);
     free(out);
+    free(times);
     free(offsets);
     free(data);
 }

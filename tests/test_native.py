@@ -258,6 +258,18 @@ def test_offsets_outside_the_text_are_refused(offsets: list[int], rows: int, roo
         native.render_csv((column,), rows, b"\n", b"", bytearray(room))
 
 
+def test_times_without_memory_are_refused() -> None:
+    """A time a row, one zone or as many; more room than text takes; any number is spelt as something."""
+    times, one = np.array([0, -(1 << 63), (1 << 63) - 1], np.int64).data, np.array([-(1 << 63)], np.int64).data
+    for column in ((times, one), (times, times)):
+        assert native.render_csv((column,), 3, b"\n", b"", bytearray(3 * 39 + 32))
+        with pytest.raises(ValueError, match="room"):
+            native.render_csv((column,), 3, b"\n", b"", bytearray(2 * 38 + 50))
+    for column in ((times[:2], one), (times, times[:2]), (times, times[:0])):
+        with pytest.raises(ValueError, match="short"):
+            native.render_csv((column,), 3, b"\n", b"", bytearray(999))
+
+
 def test_bits_that_end_early_are_refused() -> None:
     """Nine rows need nine bits, from wherever they begin."""
     offsets = np.zeros(10, np.int32).data

@@ -29,6 +29,10 @@ from export_engine.schema import MAX_BATCH_BYTES, MAX_BATCH_ROWS
 __all__ = ["Pipeline"]
 
 
+#: How many groups, about, are in the window besides one a thread: they wait for a thread, so that none stands idle
+#: while the consumer's is at work, or for their turn, when little is left of their weight.
+_SPARE = 6
+
 #: What a row weighs in the window besides its own bytes: times, quotes, commas, and its part of what is made of it.
 _ROW_WEIGHT = 256
 
@@ -57,7 +61,7 @@ class Pipeline:
         self._events: deque[Event] = deque()
         self._weight = 0
         # A task of an only thread runs when its result is asked for: a window would hold work, not get it done.
-        self._ahead, self._room = (0, 0) if threads == 1 else (threads, (threads + 2) * max_bytes)
+        self._ahead, self._room = (0, 0) if threads == 1 else (threads, (threads + _SPARE) * max_bytes)
         self._long: LongConversation
 
     def chunks(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes | Cut]:

@@ -27,7 +27,7 @@ from export_engine.pipeline.formulas import guard
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.member_names import MemberNames, member_names
 from export_engine.pipeline.naming import MemberNamer, member_namer
-from export_engine.pipeline.render import Scratch, header, render
+from export_engine.pipeline.render import Scratch, Times, header, render
 from export_engine.pipeline.selection import (
     Earlier,
     Selected,
@@ -39,7 +39,6 @@ from export_engine.pipeline.selection import (
     selection,
 )
 from export_engine.schema import COLUMN_NAMES, LONGEST_CELL
-from export_engine.timetext import time_text
 
 __all__ = ["MEMBER_LIMIT", "MemberBatch", "MemberSpec", "Rendered", "build", "member_spec", "render_rows", "row_cuts"]
 
@@ -118,18 +117,23 @@ class Rendered:
 
 @dataclass(slots=True)
 class MemberBatch:
-    """A group's members, as parallel lists, and how they lie in the archive if their names are free.
+    """A group's members, as parallel arrays and lists, and how they lie in the archive if their names are free.
 
-    `name_digests` and `id_digests` tell whether a name or a conversation has been there before; `ids` has the
-    conversations that are not exported, too.
+    `name_digests` and `id_digests` tell whether a name or a conversation has been there before. `ids` are those of all
+    conversations, also of those that are not exported; `exported` tells which have members. `rows` are counts, `first`
+    and `last` UTC microseconds, meaningless for a member without rows. The group's rows are not held: a batch that
+    waits for its turn is little more than its data.
     """
 
-    rows: Selected
     members: Members
     packed: Packed
     name_digests: NDArray[np.uint64]
     ids: pa.StringArray
     id_digests: NDArray[np.uint64]
+    exported: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
     hashes: Sequence[str | None]
     long_cells: int
 
@@ -160,9 +164,10 @@ def _rendered(
 ) -> tuple[memoryview, NDArray[np.int64], int]:
     """The rows' CSV without header, the bytes at which the rows numbered by `bounds` begin, and the longest cell's."""
     columns = [rows.batch.column(index) for index in range(len(COLUMN_NAMES))]
-    columns[_TIME] = time_text(rows.us, rows.offsets)
     if spec.dialect.formula_guard:
+        columns[_TIME] = pa.nulls(len(rows.us), pa.string())  # no time is like a formula
         columns = guard(columns, spec.dialect)
+    columns[_TIME] = Times(rows.us, rows.offsets)
     return render(columns, bounds, spec.dialect, scratch)
 
 
@@ -182,12 +187,15 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
     members, packed = _packed(spec, csv, cuts, csv_bytes, names, rows.created)
     starts, ids = group.bounds[:-1], group.batch.column(_ID)
     return MemberBatch(
-        rows=rows,
         members=members,
         packed=packed,
         name_digests=names.digests,
         ids=ids.take(pa.array(starts)),
         id_digests=column_digests(ids, starts),
+        exported=np.searchsorted(starts, rows.begins),
+        rows=np.diff(rows.bounds),
+        first=rows.first,
+        last=rows.last,
         hashes=_hashes(spec.header, csv, cuts.tolist()) if spec.hashed else [None] * len(names),
         long_cells=_long_cells(rows, longest),
     )

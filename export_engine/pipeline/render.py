@@ -1,11 +1,11 @@
 """Record batches to CSV bytes, plus where in those bytes each conversation ends.
 
 A whole batch is rendered by one call, whatever number of conversations it holds: of the package's kernel,
-`export_engine._native`, which notes where rows begin, or where that was not built, of `pyarrow.csv`. In the second
-case the places to cut are computed from the columns' offsets, without looking at the text: a cell takes its UTF-8
-length, two quotes unless it is null, and one byte more for each quote inside it; a row takes eleven commas and the
-line end besides. Quotes inside cells are counted only where the rendered size shows that there are any. Both give the
-same bytes.
+`export_engine._native`, which spells times and notes where rows begin, or where that was not built, of `pyarrow.csv`.
+In the second case the places to cut are computed from the columns' offsets, without looking at the text: a cell takes
+its UTF-8 length, two quotes unless it is null, and one byte more for each quote inside it; a row takes eleven commas
+and the line end besides. Quotes inside cells are counted only where the rendered size shows that there are any. Both
+give the same bytes.
 
 The bytes are RFC 4180: CRLF, header unquoted, every non-null value quoted with inner quotes doubled. A null is an empty
 unquoted field, so that null and `""` stay distinct. `CsvDialect` holds the few deviations on offer.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,9 @@ from numpy.typing import NDArray
 from export_engine.options import CsvDialect
 from export_engine.pipeline.cells import given, offsets
 from export_engine.schema import COLUMN_NAMES
+from export_engine.timetext import time_text
 
-__all__ = ["Scratch", "header", "render"]
+__all__ = ["Scratch", "Times", "header", "render"]
 
 
 def header(dialect: CsvDialect) -> bytes:
@@ -37,6 +39,9 @@ def header(dialect: CsvDialect) -> bytes:
 #: Rows whose text pyarrow lays out together: few enough to stay in the processor's cache.
 _ROWS_AT_A_TIME = 1024
 
+
+#: `2026-06-11T06:50:43.861185+08:05:43`.
+_LONGEST_TIME = 35
 
 #: The most memory that a thread keeps to render into: several times what a batch of usual messages needs.
 _KEPT = 64 << 20
@@ -65,10 +70,20 @@ class Scratch(threading.local):
         return self._buffer
 
 
+class Times(NamedTuple):
+    """A column of times: UTC microseconds since 1970, and how many each is east of UTC, one for all or a row each."""
+
+    us: NDArray[np.int64]
+    east: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.us)
+
+
 def render(
-    columns: Sequence[pa.Array], bounds: NDArray[np.int64], dialect: CsvDialect, scratch: Scratch
+    columns: Sequence[pa.Array | Times], bounds: NDArray[np.int64], dialect: CsvDialect, scratch: Scratch
 ) -> tuple[memoryview, NDArray[np.int64], int]:
-    """Render twelve string columns of equal length, without header.
+    """Render twelve columns of equal length, of strings or times, without header.
 
     `bounds` are row numbers in rising order, each from 0 to the number of rows. Returns the CSV, which is good until
     this thread renders into the same `scratch` again; for each bound, the byte at which that row begins (the whole
@@ -79,10 +94,10 @@ def render(
     except ImportError:
         return _render_by_pyarrow(columns, bounds, dialect, scratch)
     rows, line_end = len(columns[0]), dialect.line_end.encode()
-    texts = tuple(map(given, columns))
-    text_bytes = sum(places[rows] - places[0] for _, _, places, _ in texts)
+    cells = [(column.us.data, column.east.data) if isinstance(column, Times) else given(column) for column in columns]
+    text_bytes = sum(_LONGEST_TIME * rows if len(one) == 2 else one[2][rows] - one[2][0] for one in cells)
     memory = memoryview(scratch.of(_room(text_bytes, rows, len(columns), dialect) + 32)).cast("B")
-    size, cuts, longest = render_csv(texts, rows, line_end, bounds.data, memory)
+    size, cuts, longest = render_csv(tuple(cells), rows, line_end, bounds.data, memory)
     return memory[:size], np.frombuffer(cuts, np.int64), longest
 
 
@@ -92,10 +107,10 @@ def _room(text_bytes: int, rows: int, columns: int, dialect: CsvDialect) -> int:
 
 
 def _render_by_pyarrow(
-    columns: Sequence[pa.Array], bounds: NDArray[np.int64], dialect: CsvDialect, scratch: Scratch
+    columns: Sequence[pa.Array | Times], bounds: NDArray[np.int64], dialect: CsvDialect, scratch: Scratch
 ) -> tuple[memoryview, NDArray[np.int64], int]:
     """The same without the package's kernel, by pyarrow's CSV writer."""
-    texts = [_Text.of(column) for column in columns]
+    texts = [_Text.of(time_text(*column) if isinstance(column, Times) else column) for column in columns]
     rows, text_bytes = len(columns[0]), sum(int(text.offsets[-1] - text.offsets[0]) for text in texts)
     memory = scratch.of(_room(text_bytes, rows, len(columns), dialect))
     sink = pa.FixedSizeBufferWriter(memory)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
 
 from export_engine.errors import RowError
 from export_engine.pipeline.archive import Members, pack, unpack
@@ -148,18 +149,26 @@ class Writer:
             packed = pack(members, unpack(packed, built.members))
         number, cuts = self.archives.number, self.archives.cuts(packed)
         yield from self.archives.add(packed, members, cuts)
-        totals.rows += len(rows.us)
+        totals.rows += int(rows.sum())
         totals.conversations += len(members)
         totals.csv_bytes += int(members.csv_bytes.sum())
         totals.long_cells += built.long_cells
-        if len(rows.us):
-            totals.widen(int(rows.us.min()), int(rows.us.max()))
+        if rows.any():
+            totals.widen(int(built.first[rows > 0].min()), int(built.last[rows > 0].max()))
         if self._on_member is not None:
-            counts = np.diff(rows.bounds).tolist()
+            ids = built.ids.take(pa.array(built.exported)).to_pylist()
             numbers = number + np.searchsorted(cuts, np.arange(len(members)), side="right")
-            columns = (members.csv_bytes, members.deflated_bytes, members.crc32s, rows.first, rows.last, numbers)
+            columns = (
+                rows,
+                members.csv_bytes,
+                members.deflated_bytes,
+                members.crc32s,
+                built.first,
+                built.last,
+                numbers,
+            )
             for name, id_, count, csv_bytes, deflated_bytes, crc32, first, last, archive, hash_ in zip(
-                members.names, rows.ids, counts, *(column.tolist() for column in columns), built.hashes, strict=True
+                members.names, ids, *(column.tolist() for column in columns), built.hashes, strict=True
             ):
                 begun, ended = (instant(first), instant(last)) if count else (None, None)
                 self._on_member(

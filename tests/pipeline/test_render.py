@@ -7,6 +7,7 @@ import io
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from export_engine.options import CsvDialect
-from export_engine.pipeline.render import Scratch, header, render
+from export_engine.pipeline.render import Scratch, Times, header, render
 from export_engine.schema import COLUMN_NAMES
 from tests.reference import COLUMNS, cell
 
@@ -185,6 +186,28 @@ def test_sliced_columns(rows: list[Row], form: CsvDialect, data: st.DataObject) 
     pieces = [plain(row, form) for row in rows[start:stop]]
     assert bytes(body) == b"".join(pieces)
     assert np.diff(cuts).tolist() == list(map(len, pieces))
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What the schema's times may be, and places to be at them.
+YEARS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001  # as it asks for
+EAST = st.sampled_from([0, 3600, 8 * 3600, -3 * 3600 - 1800, 8 * 3600 + 343, -86_399, 86_399])
+
+
+@given(times=st.lists(st.tuples(YEARS, EAST), min_size=1, max_size=20), form=FORMS, one_zone=st.booleans())
+@PATIENT
+def test_times_are_spelt(times: list[tuple[datetime, int]], form: CsvDialect, *, one_zone: bool) -> None:
+    """ISO 8601 with microseconds, in the zone each is in or all are."""
+    zones = [times[0][1] if one_zone else east for _, east in times]
+    us = np.array([(time - EPOCH) // timedelta(microseconds=1) for time, _ in times], np.int64)
+    east = np.array(zones[:1] if one_zone else zones, np.int64) * 1_000_000
+    columns = [Times(us, east), *columns_of([("x",) * WIDTH] * len(times))[1:]]
+    body, cuts, _ = render(columns, np.arange(len(times) + 1), form, Scratch())
+    for (time, _), zone, start, stop in zip(times, zones, cuts, cuts[1:], strict=False):
+        cell, _, rest = bytes(body[start:stop]).decode().partition(",")
+        spelt = time.astimezone(timezone(timedelta(seconds=zone))).isoformat(timespec="microseconds")
+        assert cell == '"' + (spelt if zone else spelt.replace("+00:00", "Z")) + '"'
+        assert rest == ",".join(['"x"'] * (WIDTH - 1)) + form.line_end
 
 
 @pytest.mark.parametrize("hidden", ["x", "secret", 'se"cret'])
