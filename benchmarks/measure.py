@@ -24,7 +24,7 @@ __all__ = ["KERNEL", "Check", "at_least", "at_most", "interleaved", "note", "rec
 #: The compiled part of the engine, for `without`.
 KERNEL = "export_engine._native"
 #: A contender that has taken this many seconds altogether is left out of the rounds that follow.
-PATIENCE = 15.0
+PATIENCE = 8.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from benchmarks.peers import PEERS
 
 #: Each set with the part of `--rows` that it takes, and whether every peer runs or those alone that lead.
 SETS: dict[str, tuple[Callable[[int], data.DataSet], float, bool]] = {
-    "3 messages": (partial(data.synthetic, 3), 0.5, False),
+    "3 messages": (partial(data.synthetic, 3), 0.25, False),
     "20 messages": (partial(data.synthetic, 20), 1, True),
     "200 messages": (partial(data.synthetic, 200), 1, False),
     "chitchat-dataset": (data.chitchat, 1, True),
