@@ -283,7 +283,9 @@ class FilePlace:
             raise ArchiveError(f"{self._given} is {kind}, and only a regular file is replaced: choose another path")
 
     def _taken(self) -> ArchiveError:
-        return ArchiveError(f"{self._given} exists already: choose another place, or ask to overwrite it")
+        return ArchiveError(
+            f"{self._given} exists already: choose another place, or give --overwrite (in Python overwrite=True)"
+        )
 
     def _named(self, error: OSError) -> OSError:
         """An error of this file's under its own name: the system gives none, or the `.part` file's."""

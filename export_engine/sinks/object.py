@@ -377,7 +377,9 @@ class _ObjectPlace:
             obstore.head(self._store, self._path)
         except FileNotFoundError:
             return
-        raise ArchiveError(f"{self.shown} exists already: choose another path, or ask to overwrite it")
+        raise ArchiveError(
+            f"{self.shown} exists already: choose another path, or give --overwrite (in Python overwrite=True)"
+        )
 
     @contextmanager
     def _advising(self) -> Iterator[None]:

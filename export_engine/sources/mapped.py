@@ -38,6 +38,8 @@ __all__ = ["Mapped", "read_mapped"]
 #: What the CSV's rows are called in a query.
 _ROWS = "input"
 _COPIED = 1 << 20
+#: What a thread that reads JSON takes: two objects of the longest that there may be, and a thread's share of the query.
+_JSON_THREAD_BYTES = 256_000_000
 
 
 def read_mapped(
@@ -133,8 +135,10 @@ class Mapped:
 
     def _connected(self, zone: tzinfo) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         # CSV is read by the caller's thread: with one thread DuckDB's work is done in it too.
-        threads = 1 if self.format == "csv" else None
-        return connected(zone, threads=threads, memory_limit=self.memory_limit, spill_folder=self.spill_folder)
+        found = partial(connected, zone, memory_limit=self.memory_limit, spill_folder=self.spill_folder)
+        if self.format == "csv":
+            return found(threads=1)
+        return found(thread_bytes=_JSON_THREAD_BYTES) if self.format == "jsonl" else found()
 
     # --- JSON and Parquet: DuckDB reads them ---
 

@@ -199,7 +199,7 @@ def test_an_object_that_exists(bucket: s3.Bucket) -> None:
     """It is named by its URL, and replaced only when that is asked for."""
     url = f"s3://{bucket.name}/a.zip"
     obstore.put(bucket.store, "a.zip", b"theirs")
-    with pytest.raises(ArchiveError, match=f"^{url} exists already: choose another path, or ask to overwrite it$"):
+    with pytest.raises(ArchiveError, match=f"^{url} exists already: choose another path, or give --overwrite"):
         export(talks(then=lambda: pytest.fail("was read"))).upload_to(url)
     assert content(bucket, "a.zip") == b"theirs"
     export().upload_to(url, overwrite=True)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from export_engine import OptionError, RowError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, ROW_SCHEMA
-from export_engine.sources import SourceContext, from_rows, read_mapped, read_sql
+from export_engine.sources import SourceContext, duck, from_rows, read_mapped, read_sql
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ["", "NULL", "null", '"', ",", "\r\n", "\n", "\r", "\0", "'", "é", "😂", "[1]", "{}", "1.0", "007", " x "]
@@ -401,3 +401,18 @@ def test_numbers_that_are_kept_are_not_refused(tmp_path: Path, value: float | st
     found = read(read_mapped(path, columns=ONE | {"message_id": "id", "message_text": "n"}, format="jsonl"))
     (text,) = found["message_text"].to_pylist()
     assert text == value if isinstance(value, str) else Decimal(text) == Decimal(json.dumps(value))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_large_json_is_read_within_the_default_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """However many processors there are: each thread holds the longest object that there may be."""
+    monkeypatch.setattr(duck, "_processors", lambda: 16)
+    line = json.dumps({"id": "m", "text": "x" * 2000}).encode() + b"\n"
+    data = line * 40_000
+    path = tmp_path / f"a.jsonl{ending}"
+    path.write_bytes(gzip.compress(data, 1) if ending else data)
+    found = read(read_mapped(path, columns=ONE | {"message_id": "id", "message_text": "text"}, format="jsonl"))
+    assert found.num_rows == 40_000

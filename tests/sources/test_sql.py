@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_engine import Channel, DateRange, OptionError, RowError, SchemaError, SourceError, export_conversations
-from export_engine.sources import SourceContext
+from export_engine.sources import SourceContext, duck
 from export_engine.sources.open import open_source
 from export_engine.sources.sql import read_sql
 
@@ -146,5 +146,13 @@ def test_memory_that_does_not_suffice_is_said() -> None:
     """With what to do."""
     text = "string_agg(repeat('x', 1000), '') AS message_text"
     query = f"SELECT {ROW}, now() AS message_time, {text} FROM range(300000)"  # noqa: S608  # fixed words
-    with pytest.raises(SourceError, match="memory_limit"):
+    with pytest.raises(SourceError, match=r"twice as much with --memory-limit \(in Python memory_limit\)"):
         list(read_sql(query, memory_limit="20MB").batches(SourceContext(UTC)))
+
+
+@pytest.mark.parametrize(("limit", "threads"), [("20MB", 1), ("256MB", 2), ("1GB", 7), ("4GB", 16)])
+def test_threads_are_as_many_as_there_is_memory_for(monkeypatch: pytest.MonkeyPatch, limit: str, threads: int) -> None:
+    """With the sixteen of a large machine the default limit would not do to read a file."""
+    monkeypatch.setattr(duck, "_processors", lambda: 16)
+    with duck.connected(UTC, memory_limit=limit) as connection:
+        assert connection.execute("SELECT current_setting('threads')").fetchone() == (threads,)
