@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from export_engine.door import door
 
 if TYPE_CHECKING:
-    from export_engine.jobs.api import cancel, poll, trigger
+    from export_engine.jobs.api import cancel, details, list_channels, list_exports, poll, trigger
     from export_engine.jobs.backends.archives import ObjectArchives, open_archives
     from export_engine.jobs.backends.database import database_revision, open_database, upgrade_database
     from export_engine.jobs.backends.files import FileConversations, FileDirectory, open_files
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ActiveExportError,
         AmbiguousChannelError,
         FutureStartError,
+        IdempotencyError,
         InvalidRequestError,
         LeaseLostError,
         LinkError,
@@ -44,11 +45,22 @@ if TYPE_CHECKING:
         UnauthorizedError,
     )
     from export_engine.jobs.failures import failure_message
-    from export_engine.jobs.job import LINK_LIFE, Job, Status, accepted_document, status_document
+    from export_engine.jobs.job import (
+        LINK_LIFE,
+        Job,
+        Status,
+        accepted_document,
+        details_document,
+        poll_after,
+        status_document,
+    )
     from export_engine.jobs.ports import (
         ArchiveStore,
         ChannelDirectory,
+        ChannelPlace,
         ConversationSource,
+        Idempotency,
+        JobPlace,
         JobStore,
         KeyStore,
         Lease,
@@ -67,15 +79,19 @@ __all__ = [
     "AmbiguousChannelError",
     "ArchiveStore",
     "ChannelDirectory",
+    "ChannelPlace",
     "ChannelType",
     "ConversationSource",
     "ExportRequest",
     "FileConversations",
     "FileDirectory",
     "FutureStartError",
+    "Idempotency",
+    "IdempotencyError",
     "InvalidRequestError",
     "Job",
     "JobEvent",
+    "JobPlace",
     "JobStore",
     "KeyStore",
     "Lease",
@@ -104,14 +120,19 @@ __all__ = [
     "cancel",
     "create_schema",
     "database_revision",
+    "details",
+    "details_document",
     "failure_message",
     "find_channel",
+    "list_channels",
+    "list_exports",
     "mailer_from_url",
     "open_archives",
     "open_database",
     "open_files",
     "open_sql",
     "poll",
+    "poll_after",
     "resolve_channel",
     "status_document",
     "trigger",
@@ -120,7 +141,7 @@ __all__ = [
 
 #: Where each name stands.
 _MODULES = {
-    "api": ("cancel", "poll", "trigger"),
+    "api": ("cancel", "details", "list_channels", "list_exports", "poll", "trigger"),
     "backends.archives": ("ObjectArchives", "open_archives"),
     "backends.database": ("database_revision", "open_database", "upgrade_database"),
     "backends.files": ("FileConversations", "FileDirectory", "open_files"),
@@ -134,6 +155,7 @@ _MODULES = {
         "ActiveExportError",
         "AmbiguousChannelError",
         "FutureStartError",
+        "IdempotencyError",
         "InvalidRequestError",
         "LeaseLostError",
         "LinkError",
@@ -146,11 +168,14 @@ _MODULES = {
         "UnauthorizedError",
     ),
     "failures": ("failure_message",),
-    "job": ("LINK_LIFE", "Job", "Status", "accepted_document", "status_document"),
+    "job": ("LINK_LIFE", "Job", "Status", "accepted_document", "details_document", "poll_after", "status_document"),
     "ports": (
         "ArchiveStore",
         "ChannelDirectory",
+        "ChannelPlace",
         "ConversationSource",
+        "Idempotency",
+        "JobPlace",
         "JobStore",
         "KeyStore",
         "Lease",

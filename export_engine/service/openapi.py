@@ -17,6 +17,7 @@ from export_engine.jobs.errors import (
     ActiveExportError,
     AmbiguousChannelError,
     FutureStartError,
+    IdempotencyError,
     InvalidRequestError,
     NotFoundError,
     Problem,
@@ -218,9 +219,10 @@ def _trigger() -> dict[str, Any]:
             "413": _refusal("The request body is too large.", BodyTooLargeError()),
             "415": _refusal("The request body is not declared as application/json.", MediaTypeError()),
             "422": _response(
-                "Request body validation failed.",
+                "Request body validation failed, or another request has been made under the Idempotency-Key.",
                 InvalidRequest,
                 refused=InvalidRequestError([Problem(None, "either channel_id or phone_number must be provided")]).body,
+                another_request=IdempotencyError().body,
             ),
             "429": _refusal(
                 "The workspace has as many queued exports as it may have: try again after Retry-After seconds.",

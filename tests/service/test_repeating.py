@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,20 @@ def test_a_key_of_another_workspace(idle: Service) -> None:
     headers = {"X-API-Key": idle.keys.create(OTHER_WORKSPACE, now=idle.clock()), "Idempotency-Key": "k-1"}
     path = idle.path(workspace=OTHER_WORKSPACE)
     assert idle.client.post(path, json=JUNE, headers=headers).status_code == 404
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_sent_again_after_a_503(tmp_path: Path) -> None:
+    """It may have been done or not: under its key it is a 202 either way, and there is one job."""
+    with serving(tmp_path, worker=False) as service:
+        with closing(sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert sent(service, JUNE, "k-1").status_code == 503
+        answers = [sent(service, JUNE, "k-1") for _ in range(3)]
+        assert {answer.status_code for answer in answers} == {202}
+        [job] = service.client.get(service.path()).json()["export_jobs"]
+        assert {answer.json()["export_job_id"] for answer in answers} == {job["export_job_id"]}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 from datetime import date
 from pathlib import Path
 from typing import get_args
@@ -13,7 +16,7 @@ import pytest
 from export_engine import DateRange, ExportOptions, export_conversations, jobs, service
 from export_engine.cli.commands import commands
 from export_engine.jobs.backends.sql_schema import SCHEMA
-from tests.service.running import Service
+from tests.service.running import JUNE, Service
 
 README = Path(service.__file__).with_name("README.md").read_text("utf-8")
 
@@ -44,6 +47,31 @@ def test_every_metric_is_there(service: Service) -> None:
         "export_engine"
     }
     assert [event for event in get_args(jobs.JobEvent) if f"`{event}`" not in README] == []
+
+
+def test_the_commands_beyond_the_page(idle: Service) -> None:
+    """Each is answered as its section says."""
+    section = README.partition("## API beyond the page")[2].partition("\n## ")[0]
+    [commands_] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    api, *calls = re.split(r"\n(?=curl)", commands_.strip())
+    job = idle.trigger(JUNE).json()["export_job_id"]
+    api = re.sub(r"https://[\w.]+", idle.url, api)
+    ran = [
+        subprocess.run(
+            ["sh", "-c", f"{api}\n{call} --silent --fail-with-body"],
+            env={**os.environ, "KEY": idle.key, "JOB": job},
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for call in calls
+    ]
+    channels, exports, details, deleted, accepted = (json.loads(out or b"null") for out in ran)
+    assert [channel["name"] for channel in channels["channels"]] == ["SMS Support", "WhatsApp Sales"]
+    assert exports == {"export_jobs": [], "next_cursor": None}
+    assert (details["export_job_id"], details["status"]) == (job, "queued")
+    assert deleted is None
+    assert accepted["export_job_id"] != job
+    assert idle.client.get(idle.path(job)).json()["status"] == "failed"
 
 
 def test_the_files_are_read_as_they_are_shown(tmp_path: Path) -> None:

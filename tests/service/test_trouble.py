@@ -134,6 +134,8 @@ def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
             with ThreadPoolExecutor(3 * THREADS) as crowd:
                 assert all(unavailable(answer) for answer in crowd.map(poll, range(3 * THREADS)))
             assert unavailable(service.client.post(service.path(), json=BY_CHANNEL, timeout=PATIENT))
+            for path in (service.path(), f"{service.path(job_id)}/details"):
+                assert unavailable(service.client.get(path, timeout=PATIENT))
             assert health(service) == (503, "the database cannot be reached")
             assert "export_jobs{" not in scraped(service)
             assert "http_requests_total" in scraped(service)
