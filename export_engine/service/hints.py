@@ -48,9 +48,13 @@ curl -X 'POST' \\
 
 
 def demo_hint(address: str, key: str) -> str:
-    """The API page's own lines, for this service and this key."""
+    """Where the page is, and the API page's own lines, for this service and this key."""
     place = f"{address.rstrip('/')}/seax-api/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
-    return f"""Serving demo data at {address}, until Ctrl-C. Trigger an export (no e-mail is sent without --smtp):
+    return f"""Serving demo data at {address}, until Ctrl-C. There is a page: sign in with the key {key} at
+
+{address.rstrip("/")}/#workspace={DEMO_WORKSPACE}
+
+Or trigger an export from here (no e-mail is sent without --smtp):
 
 curl -X 'POST' \\
   '{place}' \\

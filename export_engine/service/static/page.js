@@ -117,6 +117,7 @@ async function signIn(workspace, key) {
     at("key").value = "";
     at("sign-in").hidden = true;
     at("session-workspace").textContent = workspace;
+    history.replaceState(null, "", `#workspace=${encodeURIComponent(workspace)}`);
     for (const id of ["session", "new-export", "exports"]) at(id).hidden = false;
     showLimits();
     setRange("last-month");

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,10 +146,11 @@ def _key(data: Path, workspace: str) -> str:
 
 
 @contextmanager
-def serve(data: Path, *arguments: str) -> Iterator[Serve]:
+def serve(data: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> Iterator[Serve]:
     """`export-engine serve` on the demo's data and the channels above, until the block ends."""
     _write_data(data / "demo")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EXPORT_ENGINE_")}
+    environment |= variables or {}
     command = [sys.executable, "-m", "export_engine", "serve", "--data", str(data), "--port", "0", *arguments]
     with (
         (data / "log").open("wb") as log,

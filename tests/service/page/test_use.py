@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from export_engine.service.demo import DEMO_WORKSPACE
 from export_engine.verify import verify_archive
+from tests import s3
 from tests.service.page.harness import (
     BROKEN,
     HOSTILE,
@@ -81,6 +82,7 @@ def test_from_nothing_to_an_archive(tab: Open, working: Serve, tmp_path: Path) -
     assert all(key not in str(request.headers.get("referer")) for request in visited.requests)
     assert key not in working.log()
     assert page.evaluate("[sessionStorage.getItem('key'), localStorage.length, document.cookie]") == [key, 0, ""]
+    assert page.url == f"{working.url}/#workspace={DEMO_WORKSPACE}"
     page.reload()
     expect(cards(page).first).to_contain_text("SMS Support")
     page.get_by_role("button", name="Sign out").click()
@@ -111,6 +113,24 @@ def test_a_download_that_has_expired(tab: Open, working: Serve, tmp_path: Path) 
     expect(card).to_contain_text("Export again to get a new one.")
     card = started(page, card.get_by_role("button", name="Export again").click, "Ready")
     assert verify_archive(download(page, card.get_by_role("button", name="Download"), tmp_path)).members
+
+
+def test_a_download_from_a_bucket(tab: Open, tmp_path: Path) -> None:
+    """Its links lead to another host, whose answer is a download as well: the page stays."""
+    with s3.serving() as server:
+        bucket = server.new_bucket()
+        (tmp_path / "data").mkdir()
+        archives = ("--archives", f"s3://{bucket.name}/exports")
+        with serve(tmp_path / "data", *archives, variables=bucket.environment) as served:
+            page = tab().page
+            go_to(page, served)
+            sign_in(page, served.key)
+            fill(page, SMS)
+            card = start(page, "Ready")
+            archive = download(page, card.get_by_role("button", name="Download"), tmp_path)
+            assert archive.name.startswith("SMS_Support_2026-06_")
+            assert verify_archive(archive).members == 41
+            expect(card).to_be_visible()
 
 
 def test_an_export_that_fails(tab: Open, working: Serve) -> None:
