@@ -15,7 +15,9 @@ from export_engine.cli.key import key
 from export_engine.cli.serve import serve
 from export_engine.cli.verify import verify
 from export_engine.cli.worker import worker
+from export_engine.engine import backend_name
 from export_engine.errors import ExportError
+from export_engine.options import ExportOptions
 
 __all__ = ["commands", "run"]
 
@@ -51,7 +53,12 @@ def _notes(error: BaseException | None) -> list[str]:
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="export-engine")
+@click.version_option(
+    __version__,
+    prog_name="export-engine",
+    # What `fast` is decides its bytes: the kernel, or what stands in where that was not built.
+    message=f"%(prog)s, version %(version)s, fast is {backend_name(ExportOptions())}",
+)
 def commands() -> None:
     """Conversations in, one ZIP of CSVs out."""
 

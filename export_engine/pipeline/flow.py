@@ -5,8 +5,8 @@ too long for a group takes two rounds: its rows are rendered, a run of rows a ta
 piece is a task again. That is why there are two queues, `_planned` for what is to be turned into events, `_events` for
 what is to be written in its turn.
 
-The window is bounded by the bytes of what is in it. The first chunk leaves when it is full, or at the end of the
-source.
+The window is bounded by the bytes of what is in it. What is oldest leaves as soon as it is done, and is waited for when
+the window is full.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ __all__ = ["Pipeline"]
 
 
 #: How many groups, about, are in the window besides one a thread: they wait for a thread, so that none stands idle
-#: while the consumer's is at work, or for their turn, when little is left of their weight.
-_SPARE = 6
+#: while the consumer's is at work.
+_SPARE = 4
 
 #: What a row weighs in the window besides its own bytes: times, quotes, commas, and its part of what is made of it.
 _ROW_WEIGHT = 256
@@ -115,12 +115,23 @@ class Pipeline:
                 self._weight += _weight(event)
 
     def _write(self, room: int) -> Iterator[bytes | Cut]:
-        """Have events written, oldest first, until at most `room` bytes of work are left."""
-        while self._events and (self._weight > room or not room):
+        """Have events written, oldest first: what is done, and the rest until at most `room` bytes of work are left."""
+        while self._events and (self._weight > room or not room or _is_done(self._events[0])):
             event = self._events.popleft()
             self._weight -= _weight(event)
             yield from filter(None, self._writer.write(event))
             self._writer.tell(self._read)
+
+
+def _is_done(event: Event) -> bool:
+    """Whether nothing has to be waited for to write an event."""
+    match event:
+        case WholeMembers():
+            return event.built.done()
+        case Piece():
+            return event.deflated.done()
+        case _:
+            return True
 
 
 def _weight(event: Event) -> int:

@@ -21,7 +21,7 @@ message is earlier than the range: then nothing that follows can bring the conve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -32,7 +32,7 @@ from export_engine.pipeline.deflate import DEFLATED, WINDOW, Backend
 from export_engine.pipeline.grouping import Group
 from export_engine.pipeline.members import MemberSpec, Rendered, row_cuts
 from export_engine.pipeline.selection import contradiction, given_creation
-from export_engine.pipeline.workers import Workers
+from export_engine.pipeline.workers import Result, Workers
 from export_engine.schema import COLUMN_NAMES
 from export_engine.times import MAX_US
 
@@ -87,7 +87,7 @@ class Piece:
     `creation` is what is known at the piece's end.
     """
 
-    deflated: Callable[[], bytes]
+    deflated: Result[bytes]
     csv_bytes: int
     creation: Creation
 

@@ -6,15 +6,28 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Workers"]
+__all__ = ["Result", "Workers"]
 
 _T = TypeVar("_T")
 
 #: Fewer tasks than these are done before a thread would have begun: no thread is started for them.
 _FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[_T]):
+    """What a task gives, to be called for; `done` tells whether that would not wait."""
+
+    wait: Callable[[], _T]
+    done: Callable[[], bool] = lambda: False
+
+    def __call__(self) -> _T:
+        """Wait for the task's result, or raise its exception."""
+        return self.wait()
 
 
 class Workers:
@@ -30,17 +43,17 @@ class Workers:
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._submitted = 0
 
-    def submit(self, task: Callable[..., _T], *arguments: object) -> Callable[[], _T]:
-        """Start a task; calling what is returned waits for its result or raises its exception."""
+    def submit(self, task: Callable[..., _T], *arguments: object) -> Result[_T]:
+        """Start a task."""
         if self._pool is None:
-            return partial(task, *arguments)
+            return Result(partial(task, *arguments))
         future: Future[_T] = Future()
         self._waiting.append((partial(task, *arguments), future))
         self._submitted += 1
         if self._submitted >= _FEW:
             for _ in range(_FEW if self._submitted == _FEW else 1):
                 self._pool.submit(self._run_next)
-        return partial(self._result, future)
+        return Result(partial(self._result, future), future.done)
 
     def _result(self, future: Future[_T]) -> _T:
         while not future.done() and self._run_next():

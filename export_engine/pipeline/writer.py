@@ -29,6 +29,7 @@ from export_engine.pipeline.members import MemberBatch, MemberSpec
 from export_engine.pipeline.naming import part
 from export_engine.pipeline.sets import ArchiveSet, Cut
 from export_engine.pipeline.uniqueness import Uniqueness
+from export_engine.pipeline.workers import Result
 from export_engine.report import MemberRecord, Progress
 from export_engine.times import instant
 from export_engine.timetext import created_text
@@ -58,7 +59,7 @@ class Totals:
 class WholeMembers:
     """The members of a group of whole conversations: `built()` waits for them; `weight` is the bytes of work."""
 
-    built: Callable[[], MemberBatch]
+    built: Result[MemberBatch]
     weight: int
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from export_engine import __version__
 from export_engine.cli.export import export as export_command
+from export_engine.engine import backend_name
+from export_engine.options import ExportOptions
 from export_engine.pipeline.deflate import PRESETS
 from tests.cli.command import CHANNEL, COMMAND, ENVIRONMENT, FLAT, JUNE, NAME, NESTED, ROOT, needs_posix, run
 
@@ -318,12 +320,13 @@ def test_progress_is_for_terminals(archive: Path) -> None:
 
 @pytest.mark.slow
 def test_help_tells_the_exit_codes() -> None:
-    """Help of all commands has the exit codes; --version is the package's."""
+    """Help of all commands has the exit codes; --version is the package's, with what deflates where nothing is said."""
     for command in ([], ["export"], ["verify"], ["inspect"]):
         code, output, errors = run(*command, "--help")
         assert (code, errors) == (0, "")
         assert b"130  interrupted" in output
-    assert run("--version") == (0, f"export-engine, version {__version__}\n".encode(), "")
+    said = f"export-engine, version {__version__}, fast is {backend_name(ExportOptions())}\n"
+    assert run("--version") == (0, said.encode(), "")
 
 
 def test_errors_cannot_steer_a_terminal(tmp_path: Path) -> None:

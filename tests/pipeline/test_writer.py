@@ -18,6 +18,7 @@ from export_engine.options import ExportOptions
 from export_engine.pipeline.deflate import DEFLATED
 from export_engine.pipeline.long import ConversationBegins, Creation, MemberBegins, MemberEnds, Piece, RowsRefused
 from export_engine.pipeline.members import build, member_spec
+from export_engine.pipeline.workers import Result
 from export_engine.pipeline.writer import Event, WholeMembers, Writer
 from export_engine.report import MemberRecord, Progress
 from tests import reference
@@ -51,7 +52,7 @@ def pieces(texts: list[bytes], creations: list[Creation]) -> list[Event]:
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     for number, (text, creation) in enumerate(zip(texts, creations, strict=True), 1):
         data = deflater.compress(text) + deflater.flush(zlib.Z_FINISH if number == len(texts) else zlib.Z_SYNC_FLUSH)
-        made.append(Piece(lambda data=data: data, len(text), creation))  # type: ignore[misc]  # bound at once
+        made.append(Piece(Result(partial(bytes, data)), len(text), creation))
     csv = b"".join(texts)
     end = MemberEnds(3, len(csv), zlib.crc32(csv), DEFLATED, JUNE_2.us, JUNE_2.us + 1, None, creations[-1])
     return [*made, end]
@@ -74,7 +75,7 @@ def test_whole_members() -> None:
     records: list[MemberRecord] = []
     tested = writer(records)
     built = build(member_spec(ExportOptions(), CHANNEL, JUNE), group_of(*some(5)))
-    event = WholeMembers(lambda: built, 1)
+    event = WholeMembers(Result(lambda: built), 1)
     data = archive(tested, take(tested, [event]))
     assert members(data) == list(reference.csvs(some(5), CHANNEL, JUNE, UTC))
     assert [(record.conversation_id, record.part, record.rows) for record in records] == [
@@ -91,7 +92,9 @@ def test_taken_names_leave_what_was_built_alone() -> None:
     spec = member_spec(ExportOptions(), CHANNEL, JUNE)
     first, second = build(spec, group), build(spec, group_of(*(replace(c, id=f"{c.id}x") for c in some(2))))
     names = list(second.members.names)
-    data = archive(tested, take(tested, [WholeMembers(lambda: first, 1), WholeMembers(lambda: second, 1)]))
+    data = archive(
+        tested, take(tested, [WholeMembers(Result(lambda: first), 1), WholeMembers(Result(lambda: second), 1)])
+    )
     assert second.members.names == names
     assert [name for name, _ in members(data)] == [*names, *(name.replace(".csv", " (2).csv") for name in names)]
 
@@ -174,7 +177,7 @@ def test_pieces_of_what_is_left_out_are_not_asked_for() -> None:
         return b"x"
 
     def piece(number: int) -> Piece:
-        return Piece(partial(asking, number), 1, JULY_3)
+        return Piece(Result(partial(asking, number)), 1, JULY_3)
 
     tested = writer(range_by="created_at", spool_limit=0)
     assert take(tested, [begins(), MemberBegins(1), *map(piece, range(5))]) == [b""] * 7
@@ -200,8 +203,8 @@ def test_a_conversation_that_comes_back() -> None:
     """It is an error that names it and says how to sort."""
     built = build(member_spec(ExportOptions(), CHANNEL, JUNE), group_of(*some(2)))
     ways: list[list[Event]] = [
-        [begins("c1"), WholeMembers(lambda: built, 1)],
-        [WholeMembers(lambda: built, 1), begins("c1")],
+        [begins("c1"), WholeMembers(Result(lambda: built), 1)],
+        [WholeMembers(Result(lambda: built), 1), begins("c1")],
     ]
     for events in ways:
         with pytest.raises(GroupingError, match=r"'c1'.*ORDER BY conversation_id"):
@@ -217,7 +220,7 @@ def test_what_a_task_raises_arrives() -> None:
 
     tested = writer()
     with pytest.raises(OSError, match="disk") as caught:
-        take(tested, [begins(), MemberBegins(1), Piece(fail, 1, JUNE_2)])
+        take(tested, [begins(), MemberBegins(1), Piece(Result(fail), 1, JUNE_2)])
     assert caught.value is problem
 
 
@@ -226,6 +229,6 @@ def test_progress() -> None:
     told: list[Progress] = []
     tested = Writer(member_spec(ExportOptions(), CHANNEL, JUNE), on_progress=told.append)
     built = build(member_spec(ExportOptions(), CHANNEL, JUNE), group_of(*some(5)))
-    written = take(tested, [WholeMembers(lambda: built, 1)])
+    written = take(tested, [WholeMembers(Result(lambda: built), 1)])
     tested.tell(99)
     assert told == [Progress(99, 15, 5, len(b"".join(written)))]
