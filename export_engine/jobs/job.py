@@ -8,7 +8,7 @@ again (both `started` to `queued`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -141,7 +141,7 @@ class Job:
     start_date: date
     end_date: date
     created_time: datetime
-    notification_email: str | None = None
+    notification_email: str | None = field(default=None, repr=False)  # what is shown may be logged
     status: Status = Status.QUEUED
     attempts: int = 0
     finished_time: datetime | None = None

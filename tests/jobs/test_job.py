@@ -69,6 +69,12 @@ def test_the_pages_answer_to_a_trigger() -> None:
     }
 
 
+def test_no_address_is_shown() -> None:
+    """Jobs go into logs and tracebacks."""
+    assert JOB.notification_email is not None
+    assert JOB.notification_email not in repr(JOB)
+
+
 def test_the_pages_running_job() -> None:
     """Field for field, in the page's order."""
     document = status_document(replace(JOB, status=Status.STARTED), None)

@@ -93,6 +93,18 @@ def test_unknown_paths_and_methods(service: Service) -> None:
     assert (answer.json(), answer.headers["Allow"]) == ({"detail": {"message": "Method Not Allowed"}}, "GET, POST")
 
 
+def test_a_key_that_has_expired(tmp_path: Path) -> None:
+    """401 from then on, as for any that does not hold."""
+    with serving(tmp_path, worker=False) as service:
+        key = service.keys.create(DEMO_WORKSPACE, now=NOW, expires=NOW + timedelta(hours=1))
+        answers = []
+        for _ in range(2):
+            answers.append(service.client.post(service.path(), json=JUNE, headers={"X-API-Key": key}))
+            service.clock.forward(timedelta(hours=1))
+    assert [answer.status_code for answer in answers] == [202, 401]
+    assert answers[1].json() == {"detail": {"message": "Missing or invalid X-API-Key."}}
+
+
 # --- errors of the service's own -----------------------------------------------------------------------------------
 
 

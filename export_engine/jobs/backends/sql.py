@@ -242,7 +242,8 @@ def _statement(
     held = c.created_at if options.range_by == "created_at" else m.message_time
     columns: dict[str, sa.ColumnElement[Any]] = {
         **m,
-        "message_id": m.id,
+        "message_id": _as_text(m.id, dialect),
+        "conversation_id": _as_text(m.conversation_id, dialect),
         "speaker_name": sa.func.coalesce(m.speaker_name, sa.case((m.speaker_type == "customer", c.contact_name))),
         "message_time": _microseconds(m.message_time, dialect),
         CREATED_AT: _microseconds(c.created_at, dialect),
@@ -261,6 +262,11 @@ def _statement(
 def _one_of(column: sa.ColumnElement[Any], values: Sequence[str]) -> sa.ColumnElement[bool]:
     untyped = [sa.literal(value, _Untyped()) for value in values]
     return column == untyped[0] if len(untyped) == 1 else column.in_(untyped)
+
+
+def _as_text(id_: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+    """An id that PostgreSQL may have as `uuid` or a number; SQLite, which takes any value for text, is looked at."""
+    return sa.cast(id_, sa.Text) if has_instants(dialect) else id_
 
 
 def _microseconds(column: sa.ColumnElement[datetime], dialect: sa.Dialect) -> sa.ColumnElement[int]:

@@ -15,22 +15,25 @@ from export_engine import ExportOptions
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.query import open_query
 from export_engine.jobs.backends.sql import open_sql
+from export_engine.jobs.backends.strays import strays_of_tables
 from export_engine.jobs.identifiers import stored_uuid, uuid_spellings
 from export_engine.jobs.ports import ChannelPlace
 from tests.jobs.rows import JUNE, NUMBER, SMS, export, read_back
 
 WORKSPACE = SMS.workspace_id
 MIXED = SMS.id.replace("b2c3", "B2c3")
+CONVERSATION = "0a0b0c0d-0000-4000-8000-000000000001"
 SPELLINGS = [*uuid_spellings(SMS.id)]
 
 PLAIN = """
 CREATE TABLE channel (id {type} PRIMARY KEY, workspace_id {type}, type TEXT, name TEXT, phone_number TEXT);
-CREATE TABLE conversation (id TEXT, channel_id {type}, contact_name TEXT, contact_phone TEXT, created_at {time});
-CREATE TABLE message (id TEXT, conversation_id TEXT, message_time {time}, direction TEXT, speaker_type TEXT,
+CREATE TABLE conversation (id {type}, channel_id {type}, contact_name TEXT, contact_phone TEXT, created_at {time});
+CREATE TABLE message (id {type}, conversation_id {type}, message_time {time}, direction TEXT, speaker_type TEXT,
     speaker_name TEXT, message_text TEXT, media_url TEXT, status TEXT, sender_account TEXT);
 """
 QUERY = """
-SELECT m.id AS message_id, c.id AS conversation_id, m.direction, m.speaker_type, '2026-06-11T00:00:00Z' AS message_time
+SELECT CAST(m.id AS TEXT) AS message_id, CAST(c.id AS TEXT) AS conversation_id, m.direction, m.speaker_type,
+    '2026-06-11T00:00:00Z' AS message_time
 FROM message m JOIN conversation c ON c.id = m.conversation_id WHERE c.channel_id = :channel_id ORDER BY c.id
 """
 
@@ -63,10 +66,10 @@ def tables(
     """A channel with one conversation of one message, its ids as they are given."""
     workspace = WORKSPACE.upper() if channel_id.isupper() else WORKSPACE
     channel = {"id": channel_id, "workspace_id": workspace, "type": "LOCAL", "name": "SMS", "phone_number": number}
-    message = {"id": "m", "conversation_id": "c", "message_time": "NOW", "direction": "inbound"}
+    message = {"id": CONVERSATION, "conversation_id": CONVERSATION, "message_time": "NOW", "direction": "inbound"}
     return {
         "channel": [channel],
-        "conversation": [{"id": "c", "channel_id": of_conversation or channel_id, "created_at": "NOW"}],
+        "conversation": [{"id": CONVERSATION, "channel_id": of_conversation or channel_id, "created_at": "NOW"}],
         "message": [message | {"speaker_type": "customer"}],
     }
 
@@ -121,10 +124,12 @@ def test_columns_of_postgresqls_own_type(postgresql_url: str, opened: str) -> No
     assert directory.page(WORKSPACE, limit=2) == [channel]
     assert directory.page(WORKSPACE, limit=2, after=ChannelPlace("SMS", SMS.id)) == []
     given = source.conversations(channel, JUNE, ExportOptions())
-    assert len(read_back(b"".join(export(given, channel=channel)))) == 1
-    directory.engine.dispose()
+    [[row]] = read_back(b"".join(export(given, channel=channel)))
+    assert (row["message_id"], row["conversation_id"]) == (CONVERSATION, CONVERSATION)
     if opened == "tables":
+        assert [strays.count for strays in strays_of_tables(directory.engine)] == [0, 0, 0, 0]
         source.engine.dispose()  # type: ignore[union-attr]  # an SqlConversations
+    directory.engine.dispose()
 
 
 @pytest.fixture
