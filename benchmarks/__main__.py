@@ -1,9 +1,9 @@
-"""All benchmarks, and the page of results: on a quiet machine with two processors, about 25 minutes.
+"""All benchmarks, and the page of results: on a quiet machine with two processors, 20 to 25 minutes.
 
-    python -m benchmarks [--busy] [--rows N] [--rounds N] [--folder FOLDER]
+    python -m benchmarks [--busy] [--rows N] [--rounds N] [--folder FOLDER] [--json FILE]
 
-Refuses to begin on a machine that is busy. Writes `RESULTS.md` and its charts into the folder (this package's own), and
-beside them nothing; `--json FILE` keeps the run too.
+Refuses to begin on a machine that is busy. Writes `RESULTS.md` and its charts into the folder (this package's own), in
+the place of those that are there; `--json FILE` keeps the run too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run all benchmarks; write RESULTS.md.")
     parser.add_argument("--busy", action="store_true", help="run on a busy machine too; the page will say so")
     parser.add_argument("--rows", type=int, default=400_000, help="rows of a data set (400000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement (5)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement (3)")
     parser.add_argument("--folder", type=Path, default=_HERE, help="where the page goes (beside the benchmarks)")
     parser.add_argument("--json", type=Path, help="where to keep the run")
     given = parser.parse_args()

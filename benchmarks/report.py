@@ -9,6 +9,7 @@ measure is left out of the page.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -55,7 +56,7 @@ _CAVEATS = """\
 
 
 def write_report(run: dict[str, Any], folder: Path) -> None:
-    """Write `RESULTS.md` and its SVG files, in the place of those that are there."""
+    """Write `RESULTS.md` and its SVG files, in the place of a page that is there and of its own."""
     found: dict[str, list[dict[str, Any]]] = {}
     for one in run["benchmarks"]:
         found.setdefault(one["name"].partition("[")[0], []).append(one["extra_info"])
@@ -76,9 +77,11 @@ def write_report(run: dict[str, Any], folder: Path) -> None:
     parts += _latency(found)
     parts += ["## What to keep in mind\n", _CAVEATS]
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.svg"):
-        old.unlink()
-    (folder / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
+    page = folder / "RESULTS.md"
+    if page.exists():
+        for old in set(re.findall(r"[\w-]+\.svg", page.read_text(encoding="utf-8"))):
+            (folder / old).unlink(missing_ok=True)
+    page.write_text("\n".join(parts), encoding="utf-8")
     for name, chart in charts.items():
         (folder / f"{name}.svg").write_text(chart.light, encoding="utf-8")
         (folder / f"{name}-dark.svg").write_text(chart.dark, encoding="utf-8")

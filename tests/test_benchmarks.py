@@ -39,6 +39,7 @@ from benchmarks.job import Null, Work, check, work
 from benchmarks.machine import Watch, busy
 from benchmarks.measure import Check, interleaved, without
 from benchmarks.peers import PEERS, Peer
+from benchmarks.report import write_report
 from export_engine.pipeline.deflate import PIECE
 
 #: A benchmark of a file, with whether it is marked to be run by hand.
@@ -417,6 +418,36 @@ def test_a_run_becomes_a_page(tmp_path: Path) -> None:
         if not scale
     }
     assert defined - names <= ({"test_memory"} if sys.platform != "linux" else set())
+
+
+RUN: dict[str, Any] = {
+    "benchmarks": [],
+    "machine_info": {"machine": "a", "system": "b", "python_implementation": "c", "python_version": "d"},
+    "libraries": {"isal": "1"},
+    "backends": {"fast": "native 1"},
+    "datetime": "2026-11-27T01:02:03",
+    "rows": 400,
+    "rounds": 1,
+}
+
+
+@pytest.mark.parametrize(("load", "says_so"), [(0.2, False), (3.0, True)])
+def test_a_page_says_whether_the_machine_was_busy(tmp_path: Path, load: float, says_so: bool) -> None:
+    """With date and backend; so that no time of a busy machine is taken for one."""
+    write_report(RUN | {"machine_load": {"load": load, "seconds": 61.0, "others": 0.0}}, tmp_path)
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert ("The machine was busy" in page) is says_so
+    for fact in ("2026-11-27", "`fast` is native 1", f"before the run: {load:.2f}", "isal 1"):
+        assert fact in page
+
+
+def test_a_new_page_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    """Pictures that it no longer shows go; what else is in the folder stays."""
+    for name in ("old.svg", "old-dark.svg", "another.svg"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "RESULTS.md").write_text('<source srcset="old-dark.svg"><img src="old.svg">')
+    write_report(RUN | {"machine_load": {"load": None, "seconds": 1.0, "others": None}}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"RESULTS.md", "another.svg"}
 
 
 SVG = "{http://www.w3.org/2000/svg}"
