@@ -47,7 +47,7 @@ from export_engine.times import instant
 if TYPE_CHECKING:  # obstore has it for type checkers alone
     from obstore.store import ObjectStore
 
-__all__ = ["Export", "OptionKeywords", "backend_name", "chosen_options", "export_conversations"]
+__all__ = ["Export", "OptionKeywords", "backend_name", "check_kind", "chosen_options", "export_conversations"]
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -95,6 +95,8 @@ def export_conversations(
     a callback raises.
     """
     chosen = chosen_options(options, keywords)
+    check_kind("channel", channel, Channel)
+    check_kind("date_range", date_range, DateRange)
     return Export(
         source_of(source),
         zip_name(channel, date_range.start, os.urandom(4).hex() if export_id is None else export_id),
@@ -102,6 +104,12 @@ def export_conversations(
         chosen,
         on_progress,
     )
+
+
+def check_kind(name: str, given: object, kind: type) -> None:
+    """Raise OptionError for an argument that is none of a kind."""
+    if not isinstance(given, kind):
+        raise OptionError(f"{name} is {given!r}: it must be a {kind.__name__} of export_engine's", option=name)
 
 
 def chosen_options(options: ExportOptions | None, keywords: OptionKeywords) -> ExportOptions:

@@ -78,12 +78,17 @@ class Conversation:
 class DateRange:
     """Whole days from `start` to `end`, both included, in the export's time zone; without `end` the range is open.
 
-    Raises OptionError when `end` is before `start`.
+    Raises OptionError when `end` is before `start`, and for what is no date (a datetime is none).
     """
 
     start: date
     end: date = date.max
 
     def __post_init__(self) -> None:
+        for name, day in (("start", self.start), ("end", self.end)):
+            if not isinstance(day, date) or isinstance(day, datetime):
+                raise OptionError(
+                    f"{name} is {day!r}: it must be a day, such as datetime.date(2026, 6, 1)", option=name
+                )
         if self.end < self.start:
             raise OptionError(f"end {self.end} is before start {self.start}: swap them", option="end")

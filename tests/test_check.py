@@ -31,7 +31,7 @@ from export_engine import (
     export_conversations,
     open_source,
 )
-from export_engine.sources import from_conversations, from_rows, read_sql, sorted_rows
+from export_engine.sources import from_conversations, from_rows, read_mapped, read_sql, sorted_rows
 
 JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
 NOON = datetime(2026, 6, 11, 12, tzinfo=UTC)
@@ -422,3 +422,19 @@ def test_creations_of_a_long_conversation_are_told_once_each() -> None:
     )
     (problem,) = check_source(table).problems
     assert (problem.count, [example.row for example in problem.examples]) == (2, [12_289, 32_289])
+
+
+def test_mapped_csv_tells_all_bad_texts(tmp_path: Path) -> None:
+    """As every other source: what is not UTF-8 is counted, and the other columns are looked at all the same."""
+    line = b"m%d,c,in,customer,2026-06-11T06:50:43Z,%s\n"
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        b"id,conversation_id,direction,speaker_type,message_time,body\n"
+        + b"".join(line % (at, b"\xff" if at % 2 else b"x") for at in range(6))
+    )
+    found = check_source(read_mapped(path, columns={"message_id": "id", "message_text": "body"}, format="csv"))
+    assert {(p.column, p.rule): p.count for p in found.problems} == {
+        ("body", "is not UTF-8"): 3,
+        ("direction", "is not one of inbound, outbound"): 6,
+    }
+    assert found.stopped is None

@@ -229,3 +229,23 @@ def test_another_process_has_the_same(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path / "options")], capture_output=True, check=True, text=True
     )
     assert done.stdout.split() == [ALL.digest(), "Asia/Taipei", "True"]
+
+
+@pytest.mark.parametrize(
+    ("option", "given"), [("channel", "D"), ("channel", None), ("date_range", (1, 2)), ("date_range", "2026-06")]
+)
+def test_arguments_of_another_kind_are_told(option: str, given: Any) -> None:
+    """By name, with what they are, before anything is read."""
+    arguments: Any = {"channel": Channel("D"), "date_range": DateRange(date(2026, 6, 1))} | {option: given}
+    with pytest.raises(OptionError, match=f"{option} is ") as caught:
+        export_conversations([], **arguments)
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("given", ["2026-06-01", 5, None, datetime(2026, 6, 1, tzinfo=UTC)])
+def test_days_are_dates(given: Any) -> None:
+    """Text is not guessed, and a moment is no day."""
+    with pytest.raises(OptionError, match=r"start is .*: it must be a day"):
+        DateRange(given)
+    with pytest.raises(OptionError, match=r"end is .*: it must be a day"):
+        DateRange(date(2026, 6, 1), given)

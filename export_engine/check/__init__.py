@@ -17,7 +17,7 @@ from typing import Any, Unpack
 from export_engine.check.findings import Findings
 from export_engine.check.look import Look
 from export_engine.check.report import CheckReport, Example, Problem
-from export_engine.engine import OptionKeywords, chosen_options
+from export_engine.engine import OptionKeywords, check_kind, chosen_options
 from export_engine.errors import ArchiveError, GroupingError, RowError
 from export_engine.model import Channel, DateRange
 from export_engine.options import ExportOptions
@@ -53,6 +53,7 @@ def check_source(
     """
     chosen = chosen_options(options, keywords)
     days = DateRange(date.min) if date_range is None else date_range
+    check_kind("date_range", days, DateRange)
     spec = member_spec(chosen, Channel(id="channel"), days)
     found = Findings()
     context = SourceContext(chosen.tzinfo, strict=chosen.strict, epoch=chosen.epoch, refused=found.refuse)

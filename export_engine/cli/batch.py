@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Display
 
 from export_engine.batch.plan import BatchPlan, PeriodKind
-from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, SOME_FAILED, Command, failed, size_text
+from export_engine.cli.common import DAY, DONE, EPILOG, FILE, PROBLEMS, SOME_FAILED, Command, failed, size_text
 from export_engine.cli.inputs import Inputs, lake_options
 from export_engine.cli.options import environment_option, export_options, max_archive_size_option
 from export_engine.engine import backend_name
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["batch"]
 
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 #: Failures that are told one by one; a file of results has them all.
 _TOLD = 20
@@ -98,11 +97,11 @@ class _Batch(Command):
     "environment variables).",
 )
 @click.option(
-    "--start", type=_DAY, metavar="YYYY-MM-DD", help="First day of the range (default: that of the first message)."
+    "--start", type=DAY, metavar="YYYY-MM-DD", help="First day of the range (default: that of the first message)."
 )
 @click.option(
     "--end",
-    type=_DAY,
+    type=DAY,
     metavar="YYYY-MM-DD",
     help="Last day of the range, included (default: that of the last message).",
 )

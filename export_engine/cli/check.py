@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from export_engine.check import CheckReport, Example, Problem, check_source
-from export_engine.cli.common import DONE, EPILOG, FAILED, Command, minute_text
+from export_engine.cli.common import DAY, DONE, EPILOG, FAILED, Command, minute_text
 from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options
 from export_engine.cli.text import folded
@@ -23,15 +23,14 @@ from export_engine.schema import LONGEST_CELL
 
 __all__ = ["check"]
 
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
 #: Room for the names of facts, where a terminal has it, and the least width that has.
 _NAMES, _WIDE = 15, 50
 
 
 @click.command(cls=Command, epilog=EPILOG)
 @input_options
-@click.option("--start", type=_DAY, metavar="YYYY-MM-DD", help="First day of the range (default: none).")
-@click.option("--end", type=_DAY, metavar="YYYY-MM-DD", help="Last day of the range, included (default: none).")
+@click.option("--start", type=DAY, metavar="YYYY-MM-DD", help="First day of the range (default: none).")
+@click.option("--end", type=DAY, metavar="YYYY-MM-DD", help="Last day of the range, included (default: none).")
 @export_options(environment=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, whose keys are CheckReport's fields.")
 def check(inputs: Inputs, start: datetime | None, end: datetime | None, as_json: bool, options: ExportOptions) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from calendar import month_name, monthrange
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from export_engine.errors import OptionError
 from export_engine.inspect import printable
 
 __all__ = [
+    "DAY",
     "DONE",
     "EPILOG",
     "FAILED",
@@ -27,6 +30,27 @@ __all__ = [
     "minute_text",
     "size_text",
 ]
+
+
+class _Day(click.DateTime):
+    """A day as ISO 8601 has it, and what is wrong with one that there is not."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            found = re.fullmatch("([0-9]{4})-(0[1-9]|1[0-2])-([0-9]{2})", str(value))
+            if found and found[3] != "00" and found[1] != "0000":
+                year, month = int(found[1]), int(found[2])
+                # The calendar module's names are the locale's, which this package never sets.
+                self.fail(f"there is no {value}: {month_name[month]} {year} has {monthrange(year, month)[1]} days")
+            self.fail(f"{value!r} is no day: write it as YYYY-MM-DD, such as 2026-06-30")
+
+
+DAY = _Day()
 
 DONE, FAILED, USAGE, PROBLEMS, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 

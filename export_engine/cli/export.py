@@ -14,7 +14,7 @@ from rich.progress import Progress as Display
 from rich.progress import SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from export_engine.cli.common import EPILOG, Command, minute_text, size_text
+from export_engine.cli.common import DAY, EPILOG, Command, minute_text, size_text
 from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options, max_archive_size_option
 from export_engine.cli.signals import SIGNALS
@@ -27,16 +27,14 @@ from export_engine.schema import LONGEST_CELL
 
 __all__ = ["export"]
 
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
-
 
 @click.command(cls=Command, epilog=EPILOG)
 @input_options
 @click.option("--channel-name", help="The channel's name.")
 @click.option("--channel-phone", help="The channel's phone number.")
 @click.option("--channel-id", help="The channel's id. At least one of the three is needed.")
-@click.option("--start", required=True, type=_DAY, metavar="YYYY-MM-DD", help="First day of the range.")
-@click.option("--end", type=_DAY, metavar="YYYY-MM-DD", help="Last day of the range, included (default: none).")
+@click.option("--start", required=True, type=DAY, metavar="YYYY-MM-DD", help="First day of the range.")
+@click.option("--end", type=DAY, metavar="YYYY-MM-DD", help="Last day of the range, included (default: none).")
 @click.option(
     "--output",
     "target",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from export_engine.errors import OptionError
+from export_engine.errors import OptionError, RowError
 from export_engine.sources import SourceContext
 from export_engine.sources.csv_file import csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, streamed, told
@@ -28,7 +28,7 @@ from export_engine.sources.open import expanded
 from export_engine.sources.tables import normalised, numbered
 from export_engine.sources.text import text
 from export_engine.sources.urls import is_url
-from export_engine.sources.values import BadValue, row_error
+from export_engine.sources.values import BadValue, converted, row_error
 
 if TYPE_CHECKING:
     import duckdb
@@ -246,10 +246,9 @@ def _csv_rows(files: Sequence[_Csv], schema: pa.Schema, context: SourceContext) 
 
 def _text(name: str, column: pa.Array, before: int, context: SourceContext) -> pa.Array:
     """Strings that are UTF-8. Raises RowError for others."""
-    try:
-        return text(column, context)
-    except BadValue as bad:
-        raise row_error(
+
+    def error(bad: BadValue) -> RowError:
+        return row_error(
             bad.problem,
             column=name,
             value=None,
@@ -257,4 +256,7 @@ def _text(name: str, column: pa.Array, before: int, context: SourceContext) -> p
             message_id=None,
             row=before + bad.at + 1,
             advice=bad.advice,
-        ) from bad.__cause__
+        )
+
+    # It is not a column of this package's yet, even if it is called so.
+    return converted("", len(column), lambda low, high: text(column.slice(low, high - low), context), error, context)

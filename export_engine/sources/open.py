@@ -38,15 +38,20 @@ def source_of(given: Any) -> Source:
         return from_arrow(given)
     if isinstance(given, str | bytes | os.PathLike | Mapping) or not isinstance(given, Iterable):
         raise _no_source(given)
-    if isinstance(given, Sequence) and given and isinstance(given[0], Mapping):
+    if isinstance(given, Sequence) and given and _is_row(given[0]):
         raise _no_source(given[0], "rows")
     return _Items(given)
+
+
+def _is_row(given: Any) -> bool:
+    """Whether `from_rows` takes it: a mapping, or what is like one (`sqlite3.Row`)."""
+    return isinstance(given, Mapping) or (hasattr(given, "keys") and hasattr(given, "__getitem__"))
 
 
 def _no_source(given: Any, what: str = "") -> SourceTypeError:
     """What to do with an object that nothing is known to read."""
     advice = "pass conversations or Arrow data, or for a file what open_source(path) returns"
-    if isinstance(given, Mapping):
+    if _is_row(given):
         advice = "pass from_rows(rows) for rows as dictionaries, or pyarrow.table(columns) for a dictionary of columns"
     elif callable(getattr(given, "collect", None)):
         advice = "pass what its .collect() returns"
@@ -69,7 +74,7 @@ class _Items:
 
 
 def _of_items(first: Any, items: Iterable[Any]) -> Source:
-    if isinstance(first, Mapping):
+    if _is_row(first):
         raise _no_source(first, "rows")
     if isinstance(first, pa.RecordBatch):
         from export_engine.sources.tables import from_arrow  # noqa: PLC0415  # loaded when used

@@ -28,6 +28,8 @@ _KNOWN = frozenset(ROW_SCHEMA.names)
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> Source:
     """Make a source of rows, a dictionary a message: any iterable of mappings whose keys are the columns' names.
 
+    What has `keys()` and values by them will do, such as `sqlite3.Row`.
+
     The keys are those of the CSVs and perhaps `created_at`; see `from_arrow` for which are required. A missing key is
     null, as None is; others are ignored and named in the report. Values are as in `from_conversations`; `media_url` is
     a list of URLs, or text. Rows are read once, lazily and in their own order, at most a batch ahead; they must stand
@@ -67,7 +69,8 @@ def _gathered(rows: Iterator[Mapping[str, Any]], context: SourceContext) -> Iter
         try:
             block = {name: [row.get(name) for row in taken] for name in held}
         except AttributeError:
-            raise _no_mapping(taken, number) from None
+            taken = _as_dictionaries(taken, number)
+            block = {name: [row.get(name) for row in taken] for name in held}
         _note_keys(taken, ignored, context, first=number == 1)
         number += len(taken)
         weight = _ROW_CHARACTERS * len(taken) + sum(_characters(block[name]) for name in _LONG)
@@ -93,12 +96,23 @@ def _note_keys(rows: Sequence[Mapping[str, Any]], ignored: set[str], context: So
         context.ignored_columns += tuple(dict.fromkeys(fresh))
 
 
-def _no_mapping(rows: Sequence[Any], number: int) -> SchemaError:
-    at = next(at for at, row in enumerate(rows) if not hasattr(row, "get"))
-    return SchemaError(
-        f"row {number + at} is {type(rows[at]).__name__}: give dictionaries whose keys are the columns",
-        column="message_id",
-    )
+def _as_dictionaries(rows: Sequence[Any], number: int) -> list[Mapping[str, Any]]:
+    """Rows of which some have keys and values, but are no mappings. Raises SchemaError for others."""
+    made: list[Mapping[str, Any]] = []
+    for at, row in enumerate(rows, number):
+        if hasattr(row, "get"):
+            made.append(row)
+        elif hasattr(row, "keys") and hasattr(row, "__getitem__"):
+            keys = list(row.keys())
+            for key in keys:
+                if keys.count(key) > 1 and key in _KNOWN:
+                    raise SchemaError(f"row {at} has {key!r} {keys.count(key)} times: keep one", column=key)
+            made.append(dict(zip(keys, map(row.__getitem__, keys), strict=True)))
+        else:
+            raise SchemaError(
+                f"row {at} is {type(row).__name__}: give dictionaries whose keys are the columns", column="message_id"
+            )
+    return made
 
 
 def _characters(values: Sequence[Any]) -> int:

@@ -99,8 +99,8 @@ def converted(
 
 
 def _blank(name: str, count: int) -> pa.Array:
-    """What stands for values that break a rule: an id that none has, else null."""
-    type_ = ROW_SCHEMA.field(name).type
+    """What stands for values that break a rule: an id that none has, else null; text where the column has no name."""
+    type_ = ROW_SCHEMA.field(name).type if name else pa.string()
     return pa.array([""] * count, type_) if name in IDS else pa.nulls(count, type_)
 
 

@@ -341,3 +341,19 @@ def test_errors_cannot_steer_a_terminal(tmp_path: Path) -> None:
     assert "\\x1b[2J" in errors
     assert "\x1b" not in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("day", "says"),
+    [
+        ("2026-06-31", "there is no 2026-06-31: June 2026 has 30 days"),
+        ("2026-02-29", "there is no 2026-02-29: February 2026 has 28 days"),
+        ("11.06.2026", "'11.06.2026' is no day: write it as YYYY-MM-DD, such as 2026-06-30"),
+        ("2026-13-01", "'2026-13-01' is no day: write it as YYYY-MM-DD, such as 2026-06-30"),
+    ],
+)
+def test_a_day_that_there_is_not(tmp_path: Path, day: str, says: str) -> None:
+    """The message says what is wrong with it."""
+    code, _, errors = run("export", tmp_path / "none.csv", "--channel-name", "D", "--start", day, "--output", tmp_path)
+    assert code == 2
+    assert says in errors

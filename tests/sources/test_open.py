@@ -91,12 +91,13 @@ def test_every_kind_of_file(name: str, tmp_path: Path) -> None:
 
 def test_an_exported_csv_is_read_back(tmp_path: Path) -> None:
     """What the engine writes, it reads."""
-    export = export_conversations(FULL, channel=Channel("x"), date_range=DateRange(MOMENT.date(), MOMENT.date()))
+    given = FULL.drop_columns("created_at")
+    export = export_conversations(given, channel=Channel("x"), date_range=DateRange(MOMENT.date(), MOMENT.date()))
     with zipfile.ZipFile(export.write_to(tmp_path)) as opened:
         (name,) = opened.namelist()
         (tmp_path / "back.csv").write_bytes(opened.read(name))
     back = read(open_source(tmp_path / "back.csv"))
-    assert back.drop_columns("created_at").equals(read(from_arrow(FULL)).drop_columns("created_at"))
+    assert back.equals(read(from_arrow(given)))
 
 
 def test_the_ending_tells_the_format(tmp_path: Path) -> None:

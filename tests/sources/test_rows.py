@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -170,3 +172,26 @@ def test_a_pandas_frame_with_odd_values_is_told() -> None:
         read(source_of(frame))
     with pytest.raises(SchemaError, match="a float may have lost digits"):
         read(source_of(pd.DataFrame([ROW, ROW | {"contact_phone": 12025550123}])))
+
+
+def test_rows_of_sqlite_are_rows() -> None:
+    """They have keys and values, and are no mappings; beside dictionaries, too."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        query = ", ".join(f"'{value}' AS {name}" for name, value in ROW.items())
+        given = connection.execute(f"SELECT {query}, 7 AS other UNION ALL SELECT {query}, 8").fetchall()  # fixed words
+    context = SourceContext(UTC)
+    (batch,) = from_rows([given[0], ROW, given[1]]).batches(context)
+    assert batch.to_pylist() == [batch.to_pylist()[1]] * 3
+    assert context.ignored_columns == ("other",)
+    with pytest.raises(SourceTypeError, match="from_rows"):
+        list(export_conversations(given, channel=Channel("D"), date_range=DateRange(date(2026, 6, 1))))
+
+
+def test_a_row_that_has_a_column_twice_is_refused() -> None:
+    """A join gives such rows; which of the two is meant nobody knows."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        given = connection.execute("SELECT 'm' AS message_id, 'n' AS message_id").fetchall()
+    with pytest.raises(SchemaError, match="row 1 has 'message_id' 2 times: keep one"):
+        list(from_rows(given).batches(SourceContext(UTC)))
