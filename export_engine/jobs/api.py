@@ -7,6 +7,7 @@ RequestError they raise. Bodies are checked before anything is asked of a store,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -31,6 +32,8 @@ __all__ = [
     "poll",
     "trigger",
 ]
+
+_log = logging.getLogger(__name__)
 
 #: The most items that a page of a list may have.
 EXPORTS_AT_MOST, CHANNELS_AT_MOST = 200, 1000
@@ -76,7 +79,10 @@ def trigger(
         channel_type=channel.type,
         channel_name=channel.name,
     )
-    return store.create(job, idempotency=idempotency)
+    kept = store.create(job, idempotency=idempotency)
+    if kept.id == job.id:
+        _log.info("export job queued", extra=job.labels)
+    return kept
 
 
 def poll(job_id: str, *, workspace_id: str, store: JobStore, archives: ArchiveStore, now: datetime) -> dict[str, Any]:

@@ -227,7 +227,8 @@ def status_document(job: Job, presigned_url: str | None) -> dict[str, Any]:
 def details_document(job: Job, *, now: datetime) -> dict[str, Any]:
     """All that there is to tell of a job, but for its download link: an entry of the list of jobs.
 
-    `archive` is None unless the archive can be downloaded `now`. Times are written as in the status document.
+    `archive` is None unless the archive can be downloaded `now`; its counts and SHA-256 stay. Times are written as in
+    the status document.
     """
     counts = {"rows": job.rows, "conversations": job.conversations, "bytes": job.bytes}
     archive = {
@@ -250,6 +251,7 @@ def details_document(job: Job, *, now: datetime) -> dict[str, Any]:
         "finished_time": _text(job.finished_time),
         "error_message": job.error_message if job.status is Status.FAILED else None,
         "attempts": job.attempts,
+        "sha256": job.sha256,
         "progress": counts,
         "archive": archive if job.downloadable(now) else None,
     }

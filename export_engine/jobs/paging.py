@@ -86,11 +86,11 @@ def _cursor(*parts: str) -> str:
 
 
 def _parts(cursor: str) -> tuple[str, str]:
-    """The two texts of a cursor: such as a database can hold, or it would be asked for what it cannot compare."""
+    """The two texts of a cursor."""
     try:
         # Made again and held against it: base64 is decoded leniently, and JSON has several ways to write a text.
         first, second = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if _cursor(first, second) != cursor or "\0" in first + second:
+        if not (isinstance(first, str) and isinstance(second, str)) or _cursor(first, second) != cursor:
             raise _unknown()
         f"{first}{second}".encode()  # half of a surrogate pair: a ValueError
     except (ValueError, TypeError, RecursionError):

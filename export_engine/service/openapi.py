@@ -94,6 +94,7 @@ _FINISHED = _RUNNING | {
 }
 
 
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _PROGRESS = {"rows": 18_204, "conversations": 911, "bytes": 2_094_113}
 _DETAILS = {
     "export_job_id": _JOB,
@@ -109,16 +110,17 @@ _DETAILS = {
     "finished_time": None,
     "error_message": None,
     "attempts": 1,
+    "sha256": None,
     "progress": _PROGRESS,
     "archive": None,
 }
 _ARCHIVE = {
     "file_name": "SMS_Support_2026-06_1c4639da.zip",
     **_PROGRESS,
-    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "sha256": _SHA256,
     "presigned_url_expires_at": "2026-06-12T06:50:47.847864",
 }
-_ENDED = {"status": "finished", "finished_time": "2026-06-11T06:50:47.847864"}
+_ENDED = {"status": "finished", "sha256": _SHA256, "finished_time": "2026-06-11T06:50:47.847864"}
 _CURSOR = "WyIyMDI2LTA2LTExVDA2OjUwOjQzLjg2MTE4NSswMDowMCIsICI3OWYxM2FkZiJd"
 
 

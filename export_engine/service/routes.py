@@ -96,7 +96,6 @@ async def trigger(
     """Queue an export."""
     key = _idempotency_key(request)
     job, mailed = await in_time(request, lambda: _triggered(workspace, body, key, components))
-    _log.info("export job queued", extra=job.labels)
     headers = {"Location": f"{request.url.path}/{job.id}", "Retry-After": str(FIRST_POLL)}
     return JSONResponse(accepted_document(job, mailed=mailed), 202, headers)
 

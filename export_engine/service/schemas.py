@@ -103,6 +103,7 @@ class ExportEntry(BaseModel):
     finished_time: _Time | None = Field(description="When it ended, well or not.")
     error_message: str | None = Field(description="Failure detail when status is failed.")
     attempts: int = Field(description="How often the export was begun.")
+    sha256: str | None = Field(description="SHA-256 of the archive, in hexadecimal, once it is finished.")
     progress: Progress
     archive: Archive | None = Field(description="The archive while it can be downloaded.")
 

@@ -180,6 +180,18 @@ def test_pages_of_channels_are_the_whole_list(
         assert [(one["channel_id"], one["name"]) for one in found] == [(c.id, c.name) for c in wanted]
 
 
+def test_names_that_no_database_has(tmp_path: Path, directory: SqlDirectory) -> None:
+    """A file may have a NUL in one: its cursor is one as any other; a database has nothing behind it."""
+    channels = [WorkspaceChannel(new_job(day=n).id, WORKSPACE, "LOCAL", name) for n, name in ((1, "a\0"), (2, "a\0b"))]
+    for each in (MemoryDirectory(channels), in_files(tmp_path, channels)):
+        ask = partial(api.list_channels, workspace_id=WORKSPACE, directory=each, limit=1)
+        found = pages(lambda cursor, ask=ask: ask(cursor=cursor), "channels", 1)  # type: ignore[misc]  # as above
+        assert [one["name"] for one in found] == ["a\0", "a\0b"]
+    cursor = ask(cursor=None)["next_cursor"]
+    none = api.list_channels(workspace_id=WORKSPACE, directory=directory, cursor=cursor)
+    assert none == {"channels": [], "next_cursor": None}
+
+
 @pytest.mark.slow
 def test_many_channels(directory: SqlDirectory, tmp_path: Path) -> None:
     """20,000 of one workspace, all of one name, in the largest pages that may be."""
@@ -213,7 +225,7 @@ def a_cursor(store: AnyJobStore) -> str:
     "cursor",
     [
         *("", "x", "\ud800", "é", "=", "AAAA" * 9, "WyI=", coded(None), coded({}), coded(["a"]), coded([1, 2])),
-        *(coded(["a", "b", "c"]), coded(["\0", "b"]), coded(["\ud800", "b"])),
+        *(coded(["a", "b", "c"]), coded(["\ud800", "b"])),
         coded(["2026-06-11T06:50:43", new_job().id]),
         coded(["2026-06-11T06:50:43+01:00", new_job().id]),
         coded(["9999-12-31T23:59:59-12:00", new_job().id]),

@@ -19,7 +19,7 @@ from tests.service.running import BY_CHANNEL, JUNE, NOW, OTHER_WORKSPACE, SMS, W
 DETAILS_FIELDS = [
     *("export_job_id", "workspace_id", "status", "channel_id", "channel_type", "channel_name"),
     *("start_date", "end_date", "created_time", "started_time", "finished_time"),
-    *("error_message", "attempts", "progress", "archive"),
+    *("error_message", "attempts", "sha256", "progress", "archive"),
 ]
 NOTHING_KNOWN = {"rows": None, "conversations": None, "bytes": None}
 
@@ -55,6 +55,7 @@ def test_a_queued_job(idle: Service) -> None:
         "finished_time": None,
         "error_message": None,
         "attempts": 0,
+        "sha256": None,
         "progress": NOTHING_KNOWN,
         "archive": None,
     }
@@ -72,6 +73,7 @@ def test_a_finished_job(service: Service) -> None:
         counts = {"rows": rows, "conversations": len(members.namelist()), "bytes": len(content)}
     assert rows > 0
     assert document["progress"] == counts
+    assert document["sha256"] == hashlib.sha256(content).hexdigest()
     assert archive == {
         "file_name": archive["file_name"],
         **counts,
@@ -92,13 +94,14 @@ def test_a_finished_job(service: Service) -> None:
 
 @pytest.mark.slow
 def test_a_link_that_is_dead(tmp_path: Path) -> None:
-    """There is no archive to download any more; its counts stay."""
+    """There is no archive to download any more; its counts and digest stay."""
     with serving(tmp_path) as service:
         job_id = service.ended(service.trigger(JUNE))["export_job_id"]
         before = got(service, f"{service.path(job_id)}/details")
         service.clock.forward(timedelta(hours=24))
         document = got(service, f"{service.path(job_id)}/details")
         assert document == before | {"archive": None}
+        assert document["sha256"] is not None
         assert got(service, service.path())["export_jobs"] == [document]
 
 

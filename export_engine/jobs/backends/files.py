@@ -163,6 +163,8 @@ def _channel(where: str, row: dict[str, Any]) -> WorkspaceChannel:
             raise SourceError(f"{where}, {name}: is missing; every channel needs one")
         if value is not None and not isinstance(value, str):
             raise SourceError(f"{where}, {name}: {value!r} is not text; write it in quotes, or as text")
+        if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
+            raise SourceError(f"{where}, {name}: {value!r} has half of a character (a surrogate); write it whole")
         if value == "":
             raise SourceError(
                 f"{where}, {name}: is empty; fill it in{'' if name in _REQUIRED else ', or leave it out'}"

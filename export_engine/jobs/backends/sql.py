@@ -151,8 +151,11 @@ class SqlDirectory:
         return sorted(found, key=lambda channel: channel.id)
 
     def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:
-        """The first `limit` of the workspace's channels, of those behind `after`, by name and id."""
-        if not storable(workspace_id):
+        """The first `limit` of the workspace's channels, of those behind `after`, by name and id.
+
+        None are behind what a database cannot hold.
+        """
+        if not all(map(storable, (workspace_id, *(after or ())))):
             return []
         # By bytes, whatever the collations are of a table or a view that others made.
         name, id_ = (

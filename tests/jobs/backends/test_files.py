@@ -162,6 +162,7 @@ def test_many_threads_ask_while_the_file_changes(folder: Path) -> None:
         ({"type": None}, "type: is missing; every channel needs one"),
         ({"name": ""}, "name: is empty; fill it in, or leave it out"),
         ({"name": ["SMS"]}, "name: ['SMS'] is not text; write it in quotes"),
+        ({"name": "SMS \ud800"}, r"name: 'SMS \ud800' has half of a character (a surrogate); write it whole"),
         ({"phone_number": "(202) 555-0123"}, "phone_number: '(202) 555-0123' is not E.164; write it like +12025550123"),
         ({"phone": NUMBER}, "phone: there is no such field; the fields are id, workspace_id, type, name, phone_number"),
     ],
