@@ -20,6 +20,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from isal import isal_zlib
 
 from export_engine import Channel, DateRange, export_conversations
 from export_engine.batch import BatchPlan, Lake, export_lake
@@ -114,15 +115,21 @@ def loop(folder: Path, limit: str) -> None:
 
 
 def copy(folder: Path, limit: str) -> None:
-    """DuckDB's own partitioned CSVs, zipped: less than is wanted, one CSV for each channel and month, in no order."""
+    """DuckDB's own partitioned CSVs, zipped: less than is wanted, one CSV for each channel and month, in no order.
+
+    At its best: no order is kept, no part is closed and opened again, and the fastest deflate there is packs them.
+    """
     connection = duckdb.connect(config={"memory_limit": limit, "temp_directory": str(folder / "spill")})
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute("SET partitioned_write_max_open_files = 10000")
     parts = folder / "parts"
     connection.execute(
         "COPY (SELECT *, strftime(message_time, '%Y-%m') AS month FROM read_parquet("  # noqa: S608  # paths of its own
         f"'{folder}/lake/*.parquet')) TO '{parts}' (FORMAT csv, PARTITION_BY (channel_id, month))"
     )
     (folder / "out").mkdir()
+    zipfile.zlib = isal_zlib  # type: ignore[attr-defined]  # this process does nothing else
     for number, found in enumerate(sorted(parts.glob("*/*"))):
         with zipfile.ZipFile(folder / "out" / f"{number}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for path in sorted(found.iterdir()):
