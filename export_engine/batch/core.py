@@ -49,6 +49,7 @@ from export_engine.model import Channel
 from export_engine.report import ExportReport, MemberRecord
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import SourceContext
+from export_engine.sources.distinct import distinct
 from export_engine.sources.tables import normalised, numbered
 from export_engine.times import instant
 
@@ -134,7 +135,7 @@ class _Work:
         try:
             if (receipt := read_receipt(self.target, key, self.plan.backend)) is not None:
                 return self._kept(receipt, _Rows(batches))
-            return self._made(run, key, period, _Rows(batches), threads)
+            return self._made(run, key, period, _Rows(batches, dedupe=self.plan.dedupe), threads)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
             return failed(key, reason(error))
 
@@ -165,6 +166,7 @@ class _Work:
             backend=report.backend,
             path=path,
             archives=report.archives,
+            rows_read=rows.count,
             rows=report.rows,
             conversations=report.conversations,
             bytes=report.bytes,
@@ -229,11 +231,12 @@ class _Work:
 
 
 class _Rows:
-    """A run's rows as a source, counted as they are read."""
+    """A run's rows as a source, counted as they are read, and as they are handed on."""
 
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+    def __init__(self, batches: Iterable[pa.RecordBatch], *, dedupe: bool = False) -> None:
         self._batches = batches
-        self.count = 0
+        self._dedupe = dedupe
+        self.count = self.given = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
 
@@ -247,7 +250,13 @@ class _Rows:
         names = [name for name in first.schema.names if name in ROW_SCHEMA.names]
         schema = first.select(names).schema
         narrow = (batch.select(names) for batch in chain([first], given))
-        for batch in normalised(schema, numbered(narrow), context):
+        read = self._counted(normalised(schema, numbered(narrow), context))
+        for batch in distinct(read) if self._dedupe else read:
+            self.given += batch.num_rows
+            yield batch
+
+    def _counted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
             self._count(batch)
             yield batch
 
@@ -293,9 +302,9 @@ class _Checked:
         self._export.listen(listener, sha256=sha256)
 
     def _check(self) -> None:
-        if self._export.report.rows != self._rows.count:
+        if self._export.report.rows != self._rows.given:
             raise ExportError(
-                f"{self._rows.count} messages were read and {self._export.report.rows} lie in the period: the rows "
+                f"{self._rows.given} messages were read and {self._export.report.rows} lie in the period: the rows "
                 "were put into periods by another time zone, or by another column, than the plan's"
             )
 

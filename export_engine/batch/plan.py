@@ -41,7 +41,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What makes an archive of a batch the one it is. `digest` is that of the export's options."""
+    """What makes an archive of a batch the one it is. `digest` is that of the export's options, and of `dedupe`."""
 
     channel_id: str
     period: str
@@ -75,6 +75,8 @@ class BatchPlan:
       is there is kept.
     - `backend`: the library and level that must deflate, as reports name it; a process that has another refuses. None
       takes whatever is there.
+    - `dedupe`: rows that are alike in every column are one row; a message id that a conversation has twice in a period,
+      with different contents, fails the archive.
     - `layout`: the folder of an archive inside the target, with `{period}`, `{channel}` (the channel's part of the
       archive's name) and `{channel_id}`.
 
@@ -87,6 +89,7 @@ class BatchPlan:
     options: ExportOptions = field(default_factory=ExportOptions)
     label: str = ""
     backend: str | None = None
+    dedupe: bool = False
     layout: str = "{period}"
 
     def __post_init__(self) -> None:
@@ -129,7 +132,8 @@ class BatchPlan:
 
     def key(self, channel_id: str, period: Period) -> Key:
         """The key of a channel's archive of a period."""
-        return Key(channel_id, period.name, self.label, self.options.digest())
+        digest = f"{self.options.digest()}-dedupe" if self.dedupe else self.options.digest()
+        return Key(channel_id, period.name, self.label, digest)
 
     def period_of(self, us: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of the period that each time (UTC microseconds) falls in; -1 outside all of them."""

@@ -45,6 +45,7 @@ _AT_A_TIME = 16
 class Receipt:
     """What is known of what was made for a key, which stands in it whole.
 
+    `rows_read` are the lake's, of which `rows` are exported: fewer only where those that are there twice are one.
     `path` is the archive's, inside the target. With a size limit there may be several `archives`: `path` is the first's
     then, `bytes` the sum of all, and `sha256` None.
     """
@@ -55,6 +56,7 @@ class Receipt:
     digest: str
     backend: str
     path: str
+    rows_read: int
     rows: int
     conversations: int
     bytes: int
@@ -153,11 +155,11 @@ def kept(receipt: Receipt, now: Counted, zone: tzinfo) -> ArchiveResult:
     Times are compared as clocks in `zone` showed them: of an hour that comes twice, engines mean one or the other.
     """
     there = (now.rows, _wall(now.first, zone), _wall(now.last, zone))
-    if there != (receipt.rows, *(_wall(_time(text), zone) for text in (receipt.first_time, receipt.last_time))):
+    if there != (receipt.rows_read, *(_wall(_time(text), zone) for text in (receipt.first_time, receipt.last_time))):
         raise ExportError(
-            f"the lake, or the range, has changed under the label {receipt.label!r}: {receipt.path} has {receipt.rows} "
-            f"messages from {receipt.first_time} to {receipt.last_time}, and there are {now.rows} from "
-            f"{time_text(now.first)} to {time_text(now.last)}; give the new snapshot a label of its own"
+            f"the lake, or the range, has changed under the label {receipt.label!r}: {receipt.path} is of "
+            f"{receipt.rows_read} messages from {receipt.first_time} to {receipt.last_time}, and there are {now.rows} "
+            f"from {time_text(now.first)} to {time_text(now.last)}; give the new snapshot a label of its own"
         )
     return result(receipt, "kept")
 

@@ -138,6 +138,11 @@ class _Batch(Command):
 )
 @export_options(environment=True)
 @max_archive_size_option
+@click.option(
+    "--dedupe",
+    is_flag=True,
+    help="Read rows that are there twice once; a message id with two contents in a period fails its archive.",
+)
 @click.option("--dry-run", is_flag=True, help="Count, and export nothing.")
 @click.option(
     "--results",
@@ -179,6 +184,7 @@ def batch(
         options=options,
         label=label,
         backend=backend_name(options),
+        dedupe=inputs.dedupe,
         layout=layout,
     )
     lake = inputs.lake(channels)

@@ -446,6 +446,34 @@ def test_a_full_target_disk(plan: BatchPlan, tmp_path: Path) -> None:
     assert archives(room.target) == wanted
 
 
+# --- rows that are there twice ---------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_there_twice(plan: BatchPlan) -> None:
+    """Are one with `dedupe`, whichever files they are in: the archives of the lake without them; and are kept so."""
+    table = generated(1000, 3)
+    again = pa.concat_tables([table, table.slice(100, 300), table.slice(150, 10)])
+    once = replace(plan, dedupe=True)
+    results = run(again, once)
+    assert {result.status for result in results} == {"done"}
+    assert archives(plan.target) == expected(table, once)
+    assert {result.status for result in run(again, once)} == {"kept"}
+    assert {result.status for result in run(table, once)} == {"failed"}  # another lake
+    assert {result.status for result in run(again, plan)} == {"done"}  # another key
+    assert len(archives(plan.target)) == 2 * len(results)
+
+
+def test_a_message_id_with_two_contents(plan: BatchPlan) -> None:
+    """Fails its archive alone, by conversation and message."""
+    table = generated(1000, 3)
+    other = with_column(table, "message_text", pa.array(["other"] * 1000)).slice(0, 1)
+    inside = table["message_time"][0].as_py().astimezone(plan.options.tzinfo).month in (4, 5, 6)
+    results = run(pa.concat_tables([table, other]), replace(plan, dedupe=True))
+    failed = [result for result in results if result.status == "failed"]
+    assert len(failed) == inside == 1
+    assert f"{table['message_id'][0].as_py()!r} is there twice, with different contents" in str(failed[0].error)
+
+
 # --- an open range ---------------------------------------------------------------------------------------------------
 
 

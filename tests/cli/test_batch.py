@@ -61,6 +61,14 @@ def test_a_lake_becomes_archives(lake: Path, tmp_path: Path) -> None:
     assert told.startswith(b"9 archives: 0 done, 9 kept, 0 failed\n")
 
 
+def test_rows_that_are_there_twice(lake: Path, tmp_path: Path) -> None:
+    """--dedupe reads them once."""
+    pq.write_table(rows().slice(0, 100), lake / "again.parquet")
+    arguments = ["batch", f"{lake}/**/*.parquet", "--output", str(tmp_path / "out"), *RANGE]
+    assert b"\n  700 messages" in run(*arguments)[1]
+    assert b"\n  600 messages" in run(*arguments, "--dedupe")[1]
+
+
 def test_a_range_that_nobody_gave(lake: Path, tmp_path: Path) -> None:
     """Is that of the lake: the same archives as with its days."""
     assert run("batch", f"{lake}/**/*.parquet", "--output", tmp_path / "open")[0] == 0
