@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from export_engine.batch.core import export_partition
+from export_engine.batch.nested import conversations_query
 from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, Counted, kept_already
 from export_engine.batch.runs import LAKE_SCHEMA
@@ -54,6 +55,7 @@ _CHANNEL = ("channel_id", "channel_name", "channel_phone")
 #: What a row gets from its channel, its conversation and its message, as text, and when it was sent.
 _SORT = ("channel", "period", "conversation", "sent", "message")
 _EPOCH = date(1970, 1, 1)
+_MEMORY_LIMIT = "1GB"
 #: Microseconds in a unit of a number that is a time.
 _UNITS = {"s": "1000000", "ms": "1000", "us": "1", "ns": "0.001"}
 
@@ -74,7 +76,7 @@ class Lake:
     query: str
     parameters: Mapping[str, Any]
     channels: str | os.PathLike[str] | None = None
-    memory_limit: str = "1GB"
+    memory_limit: str = _MEMORY_LIMIT
     spill_folder: str | os.PathLike[str] | None = None
 
     @classmethod
@@ -110,6 +112,21 @@ class Lake:
                 more=_CHANNEL,
             )
         return cls(query=query, parameters={"files": paths}, **more)
+
+    @classmethod
+    def of_conversations(
+        cls, files: Sequence[str | os.PathLike[str]], *, where: str | None = None, **more: Any
+    ) -> Lake:
+        """The messages of files of JSON Lines with a conversation a line, each with its `channel_id`.
+
+        See `export_engine.batch.nested` for the keys. `where` is SQL over the columns that they make. The files are
+        read once for what is wrong with them: SchemaError and SourceError.
+        """
+        paths = [os.fspath(file) for file in files]
+        bounds: dict[str, Any] = {name: more[name] for name in ("memory_limit", "spill_folder") if name in more}
+        with connected(UTC, **{"memory_limit": _MEMORY_LIMIT, **bounds}) as connection:
+            query = conversations_query(connection, paths)
+        return cls.of_query(query, {"files": paths}, where=where, **more)
 
     @classmethod
     def of_query(cls, query: str, parameters: Mapping[str, Any], *, where: str | None = None, **more: Any) -> Lake:

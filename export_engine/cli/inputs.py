@@ -122,8 +122,17 @@ class Inputs:
         given = {"encoding": self.encoding, "delimiter": self.delimiter, "escape": self.escape}
         how: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         kinds = {_kind(file, self.format, is_text=self.encoding is not None) for file in files}
+        if kinds == {"nested"}:
+            self._refuse("conversations", "their keys are the model's", "columns", "encoding", "delimiter", "escape")
+            return Lake.of_conversations(files, where=self.where, **more)
         if len(kinds) > 1 or not kinds <= {"csv", "jsonl", "parquet"}:
-            raise click.UsageError("INPUT: give flat files of one kind, CSV, JSON Lines or Parquet, or --sql")
+            found = ", ".join(
+                sorted({"nested": "JSON Lines with conversations"}.get(kind, str(kind)) for kind in kinds)
+            )
+            raise click.UsageError(
+                f"INPUT: a lake is files of one kind, CSV, JSON Lines or Parquet, and these are {found}: give one "
+                "kind, or --sql"
+            )
         return Lake.of_files(files, kinds.pop(), columns=self.columns, where=self.where, **how, **more)
 
     def _bounds(self) -> dict[str, Any]:
