@@ -58,7 +58,7 @@ MANY = 1500
 # What a browser that is tested does not need, and what it cannot have in a container.
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
 ]
 
 
@@ -238,7 +238,7 @@ def visit(browser: Browser, **options: Any) -> Iterator[Visit]:
         yield visited
     finally:
         context.close()
-    assert visited.problems == []
+    assert not visited.problems, visited.problems
 
 
 #: Opens a tab, with the options of a browser's context.

@@ -6,11 +6,14 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Route, expect
 
+from export_engine.jobs.job import CANCELLED_MESSAGE
 from export_engine.service.app import create_app
 from export_engine.service.demo import DEMO_WORKSPACE
 from tests.service.page.harness import (
@@ -31,6 +34,9 @@ from tests.service.running import OTHER_WORKSPACE, SMS, Service, listening
 
 pytestmark = pytest.mark.slow
 
+#: What makes a job one that a worker is at.
+RUNNING = {"status": "started", "token": "none", "lease_until": "2999-01-01T00:00:00.000000+00:00"}
+
 
 @pytest.fixture(scope="module")
 def queueing(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
@@ -48,8 +54,7 @@ def test_numbers_and_days_are_written_as_at_home(tab: Open, queueing: Serve) -> 
     fill(page, SMS, "2026-05-01", "2026-05-31")
     card = start(page, "Waiting")
     job = job_of(card)
-    far = {"status": "started", "token": "none", "lease_until": "2999-01-01T00:00:00.000000+00:00"}
-    queueing.change(job, **far, rows=12345, conversations=678, bytes=9876543)
+    queueing.change(job, **RUNNING, rows=12345, conversations=678, bytes=9876543)
     expect(card.locator(".state")).to_have_text("Exporting")
     expect(card.locator(".counts")).to_have_text("12.345 messages · 678 conversations · 9,9 MB so far")
     expect(card.locator(".days")).to_contain_text("01.–31.05.2026")
@@ -59,6 +64,46 @@ def test_numbers_and_days_are_written_as_at_home(tab: Open, queueing: Serve) -> 
     card.get_by_role("button", name="Cancel").click()
     expect(card.locator(".state")).to_have_text("Cancelled")
     expect(card.get_by_role("heading")).to_be_focused()
+
+
+def test_axe_finds_nothing(tab: Open, queueing: Serve) -> None:
+    """Names, roles, contrast, in light and dark: signing in, every state of an export, and what is said meanwhile."""
+    page = tab(reduced_motion="reduce").page
+    axe = Axe()
+
+    def look() -> None:
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = axe.run(page)
+            assert found.violations_count == 0, found.generate_report()
+
+    go_to(page, queueing)
+    page.get_by_label("API key").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    look()
+    ended = {"finished_time": datetime.now(UTC).isoformat(timespec="microseconds")}
+    states: dict[str, dict[str, object]] = {
+        "Exporting": {**RUNNING, "rows": 1, "conversations": 1, "bytes": 1},
+        "Ready": {**ended, "status": "finished", "archive": "a/b/a.zip", "file_name": "a.zip", "rows": 1},
+        "Expired": {**ended, "status": "finished"},
+        "Failed": {**ended, "status": "failed", "error_message": "It cannot be."},
+        "Cancelled": {**ended, "status": "failed", "error_message": CANCELLED_MESSAGE},
+    }
+    path = f"/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
+    with queueing.client() as client:
+        for day, values in enumerate(states.values(), 1):
+            body = {"channel_id": SMS, "start_date": f"2026-02-{day:02d}", "end_date": f"2026-02-{day:02d}"}
+            queueing.change(client.post(path, json=body).json()["export_job_id"], **values)
+    sign_in(page, queueing.key)
+    fill(page, SMS, "2026-02-28", "2026-02-28")
+    start(page, "Waiting")
+    for number, state in enumerate(reversed(states), 1):
+        expect(cards(page).nth(number).locator(".state")).to_have_text(state)
+    page.get_by_text("Details").last.click()
+    page.context.set_offline(True)
+    expect(page.locator("#trouble")).to_be_visible()
+    look()
 
 
 def test_an_export_that_runs_already(tab: Open, queueing: Serve) -> None:
