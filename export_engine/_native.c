@@ -742,7 +742,7 @@ static int put_blocks(Bits *out, Search *search, Head *head, int last) {
 
 /* --- CRC-32 ------------------------------------------------------------------------------------------------------- */
 
-#if defined(__GNUC__) && defined(__x86_64__)
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(PORTABLE_ONLY)
 #define FOLDING 1
 #include <immintrin.h>
 
