@@ -25,12 +25,11 @@ from export_engine.pipeline.deflate import Backend, Deflated
 from export_engine.pipeline.grouping import groups
 from export_engine.pipeline.members import MemberSpec, build
 from export_engine.pipeline.naming import member_namer
-from export_engine.pipeline.render import Scratch, header, render
+from export_engine.pipeline.render import Scratch, Times, header, render
 from export_engine.pipeline.selection import select, selection
 from export_engine.schema import COLUMN_NAMES
 from export_engine.sources import SourceContext
 from export_engine.sources.tables import from_arrow
-from export_engine.timetext import time_text
 
 _TIME = COLUMN_NAMES.index("message_time")
 
@@ -61,7 +60,7 @@ def _rendered(table: pa.Table, scratch: Scratch) -> None:
     for group in groups(_read(table)):
         rows = select(group, _RECIPE.selection)
         columns = [rows.batch.column(index) for index in range(len(COLUMN_NAMES))]
-        columns[_TIME] = time_text(rows.us, rows.offsets)
+        columns[_TIME] = Times(rows.us, rows.offsets)
         render(columns, rows.bounds, _RECIPE.dialect, scratch)
 
 
