@@ -31,13 +31,14 @@ _NUMBERS = count(1)  # moto keeps the buckets of all servers of a process togeth
 class Server:
     """The server. `requests` has a line for each request that came, such as `PUT /bucket/key?partNumber=1&uploadId=x`.
 
-    A request whose line `refused` matches is answered with 403; see `holding` for `held`. `stored` is called with a
-    part's size once it is in.
+    A request whose line `refused` matches is answered with 403, one for which `failing` says so with 500; see `holding`
+    for `held`. `stored` is called with a part's size once it is in.
     """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.refused: re.Pattern[str] | None = None
+        self.failing: Callable[[], bool] = lambda: False
         self.held: re.Pattern[str] | None = None
         self._go_on = threading.Event()
         self.stored: Callable[[int], object] = lambda _size: None
@@ -56,6 +57,9 @@ class Server:
         if self.refused and self.refused.search(line):
             environ["wsgi.input"].read(size)
             return Response("<Error><Code>AccessDenied</Code></Error>", 403)(environ, start_response)
+        if self.failing():
+            environ["wsgi.input"].read(size)
+            return Response("<Error><Code>InternalError</Code></Error>", 500)(environ, start_response)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         if "partNumber=" in line:
             self.stored(size)

@@ -8,7 +8,8 @@
 
 The rules stand in `api`, `request`, `channels`, `identifiers`, `job`, `errors` and `failures`; what they need of the
 world around them in `ports`, real ones in `backends`, ones in memory, for tests, in `testing`; `worker`, `lease` and
-`notices` do the jobs. Each name is loaded when it is first asked for: who only checks requests waits for no database.
+`notices` do the jobs; `runs`, `child`, `exporting` and `scratch` have exports made in a process of their own. Each name
+is loaded when it is first asked for: who only checks requests waits for no database.
 """
 
 from __future__ import annotations

@@ -56,9 +56,9 @@ class Site:
     worker: Worker
 
 
-def open_site(folder: Path, *, pause: float = 0) -> Site:
-    """The parts in a folder. Nothing there is too young to be swept: no two workers live at the same time."""
-    engine = open_database(f"sqlite:///{folder}/jobs.db")
+def open_site(folder: Path, database: str, *, pause: float = 0) -> Site:
+    """The parts in a folder, with the jobs in a database. Strangers' things there are swept at once."""
+    engine = open_database(database)
     store, archives = SqlJobStore(engine, max_attempts=3, max_queued=1000), open_archives(str(folder / "archives"))
     worker = Worker(
         store,
@@ -75,8 +75,8 @@ def open_site(folder: Path, *, pause: float = 0) -> Site:
     return Site(engine, store, archives, worker)
 
 
-def work(folder: Path, begun: Connection) -> None:
+def work(folder: Path, database: str, begun: Connection) -> None:
     """Work until killed; says when it begins."""
-    site = open_site(folder, pause=0.002)
+    site = open_site(folder, database, pause=0.002)
     begun.send_bytes(b"begun")
     site.worker.run(Event())

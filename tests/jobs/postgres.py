@@ -8,19 +8,26 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
-__all__ = ["fresh_database", "running_cluster"]
+__all__ = ["fresh_database", "restartable_cluster", "running_cluster"]
 
 
 @contextmanager
 def running_cluster() -> Iterator[str]:
     """Start a server on 127.0.0.1; yields the URL to which `/<database>` is added. Skips if none is installed."""
+    with restartable_cluster() as (url, _):
+        yield url
+
+
+@contextmanager
+def restartable_cluster() -> Iterator[tuple[str, Callable[[], None]]]:
+    """The same, and what has it crash and start again."""
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed (on Debian: apt-get install postgresql)")
@@ -40,10 +47,10 @@ def running_cluster() -> Iterator[str]:
             "fsync=off",
             "timezone=Asia/Kolkata",  # times come back right from a server that is not in UTC
         ]
-        server = (programs / "pg_ctl", "-w", "-D", data)
-        _run(*server, "-l", folder / "log", "-o", " ".join(f"-c {option}" for option in options), "start")
+        server = (programs / "pg_ctl", "-w", "-D", data, "-l", folder / "log")
+        _run(*server, "-o", " ".join(f"-c {option}" for option in options), "start")
         try:
-            yield f"postgresql://postgres@127.0.0.1:{port}"
+            yield f"postgresql://postgres@127.0.0.1:{port}", lambda: _run(*server, "-m", "immediate", "restart")
         finally:
             _run(*server, "-m", "immediate", "stop")
     finally:

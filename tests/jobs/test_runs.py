@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -227,6 +228,29 @@ def test_a_bucket_that_takes_a_connection_and_says_nothing(site: Site) -> None:
             archives = None  # type: ignore[assignment]  # its connections go with it
     assert site.current(hangs).status is Status.FAILED
     assert site.current(well).status is Status.FINISHED
+
+
+@pytest.mark.parametrize("jobs", [5, pytest.param(50, marks=pytest.mark.scale)])
+def test_a_bucket_half_of_whose_requests_fail(site: Site, jobs: int) -> None:
+    """Every job is done, be it at a later attempt; the bucket has the archives and nothing else."""
+    chance = random.Random(20260611)  # noqa: S311  # a seed for tests
+    store = SqlJobStore(site.store._engine, max_attempts=20)
+    with s3.serving() as server:
+        bucket = server.new_bucket()
+        config = bucket.config | {"retry_config": {"max_retries": 1, "backoff": {"init_backoff": timedelta(0)}}}
+        worker = site.worker(store=store, archives=ObjectArchives(S3Store(bucket.name, **config)))
+        waiting = [site.trigger(end_date=date(2026, 8, 1) + timedelta(days=number)) for number in range(jobs)]
+        server.failing = lambda: chance.random() < 0.5
+        while worker.step():
+            pass
+        server.failing = lambda: False
+        worker.close()
+        done = [site.current(job) for job in waiting]
+        assert {job.status for job in done} == {Status.FINISHED}
+        assert sorted(bucket.keys()) == sorted(job.archive or "" for job in done)
+    retried = [event for event, _ in site.events].count("retried")
+    assert retried > 0
+    print(f"{jobs} jobs, {retried} attempts failed")  # noqa: T201  # for who runs it by hand
 
 
 def test_an_export_that_takes_too_long(site: Site) -> None:
