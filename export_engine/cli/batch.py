@@ -243,9 +243,11 @@ def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, 
             f"{len(found):,} archives: {statuses['done']:,} done, {statuses['kept']:,} kept, {statuses['failed']:,} "
             "failed"
         )
+        files = sum(result.archives for result in done)
         click.echo(
             f"  {sum(result.rows for result in done):,} messages in {sum(result.conversations for result in done):,} "
-            f"conversations, {size_text(sum(result.bytes for result in done))}, written to {printable(plan.target)}"
+            f"conversations, {size_text(sum(result.bytes for result in done))}"
+            f"{f' in {files:,} files' if files > len(done) else ''}, written to {printable(plan.target)}"
         )
         _tell_outside(counted[0])
     _tell_failures(found)

@@ -111,7 +111,8 @@ def write_object(
     others appears when it is complete, since an upload that is held open holds memory; the first appears last, and
     without it there is no set. A failure deletes them. With `overwrite` an older set is replaced, and what it had more
     is deleted; a failure then may leave it without those that had been replaced by then. An object of such a name that
-    does not begin as this engine's archives do is refused.
+    does not begin as this engine's archives do is refused. A member too long to hold waits in the system's folder for
+    temporary files (`TMPDIR`) until it is known where it belongs, `max_archive_size` bytes of it at most.
 
     Raises ArchiveError if the object exists, OSError or one of `obstore.exceptions` from the store, and whatever the
     export raises.

@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -159,6 +160,23 @@ def test_what_is_wrong_with_a_set_is_found(tmp_path: Path) -> None:
     assert "other.zip: the manifest does not name it" in verify_archive(tmp_path / "other.zip", manifest).problems[0]
     twice = verify_archives([tmp_path / "out.zip", tmp_path / "out-2.zip"])
     assert any("is also that of" in problem for problem in twice.problems)
+
+
+def test_parts_of_a_conversation_in_several_archives(tmp_path: Path) -> None:
+    """One too long for a CSV goes on in the next archive: each passes alone, and it is counted once."""
+    messages = [Message(f"m{n}", START, "inbound", "customer", f"text {n} " * 9) for n in range(300)]
+    made = export([Conversation("long", Contact("Jane"), messages), *talks(2)], 1000)
+    made._spec = replace(made._spec, member_limit=15_000)
+    made.write_to(tmp_path / "out.zip", manifest=tmp_path / "m.jsonl")
+    paths = [tmp_path / one.file_name for one in made.report.archives]
+    assert len(paths) > 2
+    assert " (part 2).csv" not in names(paths[0])[0]
+    assert any(" (part " in name for path in paths[1:] for name in names(path)[:1])
+    for path in paths:
+        assert verify_archive(path).problems == ()
+    found = verify_archives(paths)
+    assert (found.problems, found.conversations, found.rows) == ((), 3, 302)
+    assert verify_archive(paths[0], tmp_path / "m.jsonl").problems == ()
 
 
 def test_what_fits_is_one_archive(tmp_path: Path) -> None:
