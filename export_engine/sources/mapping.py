@@ -147,7 +147,8 @@ def _json_table(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, Any])
     )
     with query_errors():
         found = connection.execute(query, dict(bound)).fetchall()
-        own = list(dict.fromkeys(key for keys, _ in found for key in keys or ()))
+        # One that is empty has no name in SQL, and no expression can ask for it.
+        own = list(dict.fromkeys(key for keys, _ in found for key in keys or () if key))
         _tell_apart(own, own)
         if any(long for _, long in found):
             _check_numbers(connection, bound)

@@ -416,3 +416,10 @@ def test_large_json_is_read_within_the_default_memory(
     path.write_bytes(gzip.compress(data, 1) if ending else data)
     found = read(read_mapped(path, columns=ONE | {"message_id": "id", "message_text": "text"}, format="jsonl"))
     assert found.num_rows == 40_000
+
+
+def test_an_empty_key_keeps_no_other_from_being_read(tmp_path: Path) -> None:
+    """It has no name in SQL."""
+    (tmp_path / "a.jsonl").write_text('{"": "x", "id": "m", "text": "y"}')
+    columns = ONE | {"message_id": "id", "message_text": "text"}
+    assert read(read_mapped(tmp_path / "a.jsonl", columns=columns, format="jsonl"))["message_text"].to_pylist() == ["y"]
