@@ -1720,48 +1720,6 @@ done:
     return result;
 }
 
-PyDoc_STRVAR(runs_doc,
-             "find_runs(column, count, /)\n--\n\n"
-             "The rows of a column of `count` rows as in `render_csv` whose value is another than the row's before, 0 being "
-             "the first, and\n`count` (native 64-bit integers); a null is the empty text. Raises ValueError where offsets do "
-             "not rise or leave the text.");
-
-static PyObject *native_find_runs(PyObject *module, PyObject *args) {
-    (void)module;
-    PyObject *given, *result = NULL;
-    Py_ssize_t count;
-    Held held = {.count = 0};
-    Column column;
-    if (!PyArg_ParseTuple(args, "On:find_runs", &given, &count)) return NULL;
-    if (column_from(given, count, &column, &held)) {
-        let_go(&held);
-        return NULL;
-    }
-    int64_t *const begins = malloc(((size_t)count + 1) * sizeof *begins);
-    size_t found = 0, start = 0, size = 0;
-    int wrong = begins == NULL;
-    Py_BEGIN_ALLOW_THREADS
-    for (size_t row = 0; !wrong && row < (size_t)count; row++) {
-        size_t next = 0, next_size = 0;
-        wrong = cell_of(&column, row, &next, &next_size) < 0;
-        if (wrong) break;
-        if (!row || size != next_size || (size && memcmp(column.data + start, column.data + next, size)))
-            begins[found++] = (int64_t)row;
-        start = next;
-        size = next_size;
-    }
-    Py_END_ALLOW_THREADS
-    let_go(&held);
-    if (begins == NULL) return PyErr_NoMemory();
-    begins[found++] = (int64_t)count;
-    if (wrong)
-        PyErr_SetString(PyExc_ValueError, "offsets do not rise or leave the text");
-    else
-        result = PyBytes_FromStringAndSize((const char *)begins, (Py_ssize_t)(found * sizeof *begins));
-    free(begins);
-    return result;
-}
-
 PyDoc_STRVAR(utf8_doc,
              "are_utf8(offsets, width, data, /)\n--\n\n"
              "Whether the texts between neighbouring `offsets` are UTF-8.\n\n"
@@ -2068,7 +2026,6 @@ static PyMethodDef methods[] = {
     {"deflate_piece", native_deflate_piece, METH_VARARGS, piece_doc},
     {"render_csv", native_render_csv, METH_VARARGS, render_doc},
     {"find_words", native_find_words, METH_VARARGS, words_doc},
-    {"find_runs", native_find_runs, METH_VARARGS, runs_doc},
     {"are_utf8", native_are_utf8, METH_VARARGS, utf8_doc},
     {"member_names", native_member_names, METH_VARARGS, names_doc},
     {"digest_rows", native_digest_rows, METH_VARARGS, digests_doc},

@@ -299,9 +299,6 @@ def test_odd_words_are_refused() -> None:
         native.find_words((None, 0, offsets, b"0123456789"), 1, ("0",))
     with pytest.raises(ValueError, match="short"):
         native.find_words((None, 0, offsets, b"0123456789"), -1, ("0",))
-    for count, match in ((1, "offsets"), (-1, "short"), (2, "short")):
-        with pytest.raises(ValueError, match=match):
-            native.find_runs((None, 0, offsets, b"0123456789"), count)
     with pytest.raises(ValueError, match="16"):
         native.find_words((None, 0, offsets, b""), 1, ("0",) * 17)
     with pytest.raises(TypeError):

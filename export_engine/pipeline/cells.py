@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from export_engine.schema import COLUMN_NAMES, LONGEST_CELL, ROW_SCHEMA
 
-__all__ = ["given", "long_cells", "offsets", "runs", "words"]
+__all__ = ["given", "long_cells", "offsets", "words"]
 
 
 _TEXTS = [index for index, name in enumerate(COLUMN_NAMES) if ROW_SCHEMA.field(name).type == pa.string()]
@@ -29,16 +29,6 @@ def given(column: pa.Array) -> tuple[pa.Buffer | None, int, memoryview, pa.Buffe
     """A string array as the kernel takes it: which rows are not null, the first row's bit there, offsets, text."""
     valid, _, data = column.buffers()
     return valid if column.null_count else None, column.offset, offsets(column).data, data
-
-
-def runs(column: pa.Array) -> NDArray[np.int64]:
-    """Where runs of equal cells begin in a column without nulls, and the number of rows."""
-    try:
-        from export_engine._native import find_runs  # noqa: PLC0415  # optional: built where there is a compiler
-    except ImportError:
-        ends = pc.run_end_encode(column).run_ends.to_numpy()
-        return np.concatenate((np.zeros(1, np.int64), ends))
-    return np.frombuffer(find_runs(given(column), len(column)), np.int64)
 
 
 def words(column: pa.Array, allowed: Sequence[str]) -> NDArray[np.uint8]:

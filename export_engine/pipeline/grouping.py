@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from export_engine.errors import RowError
-from export_engine.pipeline.cells import runs
 from export_engine.schema import COLUMN_NAMES, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 
 __all__ = ["Group", "groups"]
@@ -94,7 +93,8 @@ def _bounds(batch: pa.RecordBatch, read: int) -> NDArray[np.int64]:
     if ids.null_count:
         row = pc.index(ids.is_null(), True).as_py()
         raise RowError("is null", column="conversation_id", row=read + row + 1, advice="every message needs one")
-    return runs(ids)
+    ends: NDArray[np.int64] = pc.run_end_encode(ids).run_ends.to_numpy().astype(np.int64)
+    return np.concatenate((np.zeros(1, np.int64), ends))
 
 
 def _size(batch: pa.RecordBatch) -> int:

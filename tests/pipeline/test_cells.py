@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_engine.pipeline.cells import long_cells, offsets, runs, words
+from export_engine.pipeline.cells import long_cells, offsets, words
 from export_engine.schema import LONGEST_CELL, ROW_SCHEMA
 
 ALLOWED = ("bot", "agent", "customer")
@@ -38,19 +38,6 @@ def test_words(cells: list[str | None], start: int) -> None:
         ALLOWED.index(cell) if cell in ALLOWED else len(ALLOWED) for cell in cells[start:]
     ]
     assert offsets(column).tolist()[-1:] == [sum(len((cell or "").encode()) for cell in cells)]
-
-
-@given(
-    st.lists(
-        st.sampled_from(["", "a", "b", "ab", "a conversation's id", "a conversation's ID"]), min_size=1, max_size=30
-    )
-)
-@PATIENT
-def test_runs(cells: list[str]) -> None:
-    """Where a cell is another than the one before, and the number of cells; in slices too."""
-    column = pa.array(["a", *cells], pa.string()).slice(1)
-    expected = [row for row, cell in enumerate(cells) if not row or cell != cells[row - 1]]
-    assert runs(column).tolist() == [*expected, len(cells)]
 
 
 def batch(texts: list[str | None]) -> pa.RecordBatch:
