@@ -105,10 +105,17 @@ def main(stream: BinaryIO) -> None:
     logging.basicConfig(handlers=[_Relay(worker)], level=setup.level, force=True)
     inbox: SimpleQueue[bytes | None] = SimpleQueue()
     Thread(target=_read, args=(stream, inbox, worker, setup.folder), name="export-inbox", daemon=True).start()
+    code = 1
     try:
         _work(inbox, worker, setup.pulse)
+        code = 0
+    except SystemExit:
+        pass  # asked for
+    except BaseException:
+        logging.getLogger(__name__).exception("the process of an export has failed")
+        raise
     finally:
-        os._exit(0)  # threads of whatever hangs are not waited for
+        os._exit(code)  # threads of whatever hangs are not waited for
 
 
 def _work(inbox: SimpleQueue[bytes | None], worker: _Worker, pulse: float) -> None:

@@ -230,6 +230,7 @@ def test_a_bucket_that_takes_a_connection_and_says_nothing(site: Site) -> None:
     assert site.current(well).status is Status.FINISHED
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("jobs", [5, pytest.param(50, marks=pytest.mark.scale)])
 def test_a_bucket_half_of_whose_requests_fail(site: Site, jobs: int) -> None:
     """Every job is done, be it at a later attempt; the bucket has the archives and nothing else."""
@@ -237,7 +238,9 @@ def test_a_bucket_half_of_whose_requests_fail(site: Site, jobs: int) -> None:
     store = SqlJobStore(site.store._engine, max_attempts=20)
     with s3.serving() as server:
         bucket = server.new_bucket()
-        config = bucket.config | {"retry_config": {"max_retries": 1, "backoff": {"init_backoff": timedelta(0)}}}
+        config = bucket.config | {
+            "retry_config": {"max_retries": 1, "backoff": {"init_backoff": timedelta(milliseconds=5)}}
+        }
         worker = site.worker(store=store, archives=ObjectArchives(S3Store(bucket.name, **config)))
         waiting = [site.trigger(end_date=date(2026, 8, 1) + timedelta(days=number)) for number in range(jobs)]
         server.failing = lambda: chance.random() < 0.5
