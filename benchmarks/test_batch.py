@@ -52,13 +52,15 @@ def test_against_other_ways(benchmark: BenchmarkFixture, rows: int, rounds: int,
 
 
 @pytest.mark.scale
-def test_cost_per_row(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+def test_cost_per_row(benchmark: BenchmarkFixture, rounds: int, tmp_path: Path) -> None:
     """A row of eight million costs at most 1.3 times one of a million; memory stays in its bounds."""
-    found: dict[int, Run] = {}
-    for millions in (1, 8):
-        folder = tmp_path / str(millions)
-        lake(folder, millions * 1_000_000, 50 * millions)
-        found[millions] = measured("batch", folder, LIMIT)
+    runs: dict[int, list[Run]] = {1: [], 8: []}
+    for millions in runs:
+        lake(tmp_path / str(millions), millions * 1_000_000, 50 * millions)
+    for _ in range(min(rounds, 3)):  # by turns: where others work too, one run tells little
+        for millions, its in runs.items():
+            its.append(measured("batch", tmp_path / str(millions), LIMIT))
+    found = {millions: _medians(its) for millions, its in runs.items()}
     benchmark.pedantic(measured, ("batch", tmp_path / "1", LIMIT), rounds=1)  # type: ignore[no-untyped-call]  # the same
     record(
         benchmark,

@@ -120,7 +120,11 @@ class ArchiveSet:
         if self._held is None:
             yield self._archive.stream(data)
             return
-        self._held.write(data)
+        try:
+            self._held.write(data)
+        except OSError as error:
+            where = "it was to hold a long CSV, beside the archives or, of a store's, in TMPDIR"
+            raise OSError(error.errno, f"{error.strerror}: {where}") from None
         self._held_bytes += len(data)
         assert self._limit is not None  # noqa: S101  # else nothing is held
         if self._archive.size_with_streamed(self._begun, self._held_bytes) > self._limit:

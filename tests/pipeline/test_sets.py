@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import random
 import zipfile
 from collections.abc import Iterable
@@ -232,4 +234,21 @@ def test_what_is_held_is_let_go() -> None:
         if name == "a.csv":
             list(made.end(members_of([Spec(name, b"x", way="streamed")])))
     made.close()
+    made.close()
+
+
+def test_no_room_for_what_is_held() -> None:
+    """The error says what the room was for, as the file has no name."""
+
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    made = ArchiveSet(1000, Full)
+    list(made.begin(members_of([Spec("a.csv", way="streamed")])))
+    list(made.end(members_of([Spec("a.csv", b"", way="streamed")])))
+    list(made.begin(members_of([Spec("b.csv", way="streamed")])))
+    with pytest.raises(OSError, match="it was to hold a long CSV") as caught:
+        list(made.stream(b"x"))
+    assert caught.value.errno == errno.ENOSPC
     made.close()
