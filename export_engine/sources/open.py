@@ -19,6 +19,7 @@ from export_engine.sources import Source, SourceContext
 from export_engine.sources.formats import Format, checked_format
 from export_engine.sources.inputs import FileSource, Given, Input, Reader, checked_inputs, name_of, without_compression
 from export_engine.sources.urls import is_folder, is_url, shown
+from export_engine.sources.whole import refuse_again
 
 __all__ = ["ending_format", "expanded", "open_source", "source_of"]
 
@@ -261,11 +262,22 @@ class _Inputs:
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         """Read each to its end."""
         sizes = [_size(source.given) for source in self.sources]
+        last: str | None = None
+        was_whole = False
         for at, source in enumerate(self.sources):
+            before, fresh = context.last_whole, True
             with closing(source.batches(context)) as batches, self._named(source):
                 for batch in batches:
+                    ids = batch.column("conversation_id")
+                    # Rows that follow a whole conversation in another file, or come before it, are not its own.
+                    mixed = fresh and was_whole != (context.last_whole is not before)
+                    if mixed and last is not None and ids[0].as_py() == last and not context.in_parts:
+                        refuse_again(last, name_of(self.sources[at - 1].given), name_of(source.given), context)
+                    last, fresh = ids[-1].as_py(), False
                     context.share = partial(self._share, at, sizes)
                     yield batch
+            if not fresh:
+                was_whole = context.last_whole is not before
 
     @contextmanager
     def _named(self, source: FileSource) -> Iterator[None]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from export_engine.errors import GroupingError
 from export_engine.sources import SourceContext
 
-__all__ = ["each_once", "line_place"]
+__all__ = ["each_once", "line_place", "refuse_again"]
 
 
 def each_once(
@@ -32,10 +32,10 @@ def each_once(
     if context.last_whole is not None and not continued:
         last, there = context.last_whole
         if ids[0].as_py() == last:
-            _refuse(last, there, place(0), context)
+            refuse_again(last, there, place(0), context)
     if again.true_count:
         for at in np.flatnonzero(again.to_numpy(zero_copy_only=False)).tolist():
-            _refuse(ids[at].as_py(), place(at), place(at + 1), context)
+            refuse_again(ids[at].as_py(), place(at), place(at + 1), context)
     context.last_whole = ids[-1].as_py(), place(len(ids) - 1)
 
 
@@ -44,7 +44,8 @@ def line_place(line: int, name: str) -> str:
     return f"line {line} of {name}"
 
 
-def _refuse(conversation: str, first: str, second: str, context: SourceContext) -> None:
+def refuse_again(conversation: str, first: str, second: str, context: SourceContext) -> None:
+    """Refuse a conversation that stands in two places, in one of them as a whole. Raises GroupingError."""
     if not conversation:  # it stands for ids that were refused
         return
     error = GroupingError(conversation, (first, second))

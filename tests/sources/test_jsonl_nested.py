@@ -355,3 +355,14 @@ def test_last_line_of_a_file_and_first_of_the_next(tmp_path: Path) -> None:
     with pytest.raises(GroupingError) as caught:
         list(open_source(*paths).batches(SourceContext(TAIPEI)))
     assert caught.value.places == tuple(f"line 1 of {path}" for path in paths)
+
+
+@pytest.mark.parametrize("nested_first", [True, False])
+def test_rows_in_another_file_are_not_a_whole_conversations(tmp_path: Path, nested_first: bool) -> None:
+    """Those that follow it, or come before it, with its id are refused; both files are named."""
+    row = {"message_id": "m2", "conversation_id": "c1", "message_time": MESSAGE["time"]}
+    flat = written(tmp_path / "flat.jsonl", row | {"direction": "inbound", "speaker_type": "customer"})
+    paths = [written(tmp_path / "nested.jsonl", LINE), flat][:: 1 if nested_first else -1]
+    with pytest.raises(GroupingError) as caught:
+        list(open_source(*paths).batches(SourceContext(TAIPEI)))
+    assert caught.value.places == tuple(map(str, paths))
