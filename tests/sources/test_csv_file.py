@@ -104,7 +104,8 @@ def read(data: bytes, **options: Any) -> list[str | None]:
     st.sampled_from(
         ["utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "shift_jis", "gb18030", "iso2022_jp", "utf-7"]
     ),
-    st.lists(st.text(st.characters(codec="utf-8"), max_size=20), min_size=1, max_size=5),
+    # ESC is how iso2022_jp changes its character sets.
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x1b"), max_size=20), min_size=1, max_size=5),
     st.booleans(),
 )
 def test_encodings(encoding: str, texts: list[str], mark: bool) -> None:
