@@ -65,7 +65,7 @@ class Lake:
     """Where the rows are, and what may be used to put them in order.
 
     - `query` is one SELECT that DuckDB runs, its `$names` bound to `parameters`; its columns are the twelve of the
-      CSVs, `channel_id`, and perhaps `channel_name`, `channel_phone` and `created_at`. It is run two or three times, so
+      CSVs, `channel_id`, and perhaps `channel_name`, `channel_phone` and `created_at`. It is run two to four times, so
       it must give the same rows each time.
     - `channels` is a file with the names and phone numbers of channels, by `channel_id`, in columns of those names:
       Parquet, CSV or JSON Lines, as its ending says. What it says goes before what the rows say.
@@ -271,18 +271,39 @@ class _Counted:
         return f"coalesce(CASE WHEN isfinite({text}) THEN {text} END, {number})"
 
     def _creation(self) -> str:
-        """The column that says when a row's conversation was created; where rows do not, a table is made for it."""
-        with query_errors():
-            if "created_at" in self._names:
-                query = f"SELECT count(*) - count(own) FROM ({self._typed}) AS typed"  # noqa: S608  # see above
-                if self._connection.execute(query, self._parameters).fetchone() == (0,):
-                    return "own"
-            self._connection.execute(
-                "CREATE TEMP TABLE created AS SELECT channel, conversation, coalesce(min(own), min(sent)) AS first "  # noqa: S608  # see above
-                f"FROM ({self._typed}) AS typed GROUP BY ALL",
-                self._parameters,
+        """The column that says when a row's conversation was created; where not all say it, a table is made for it.
+
+        Rows that do not say it were created when others of their conversation say. Raises SourceError for two that
+        differ: the conversation could be in two archives, and neither could tell.
+        """
+        if "created_at" not in self._names:
+            self._query("CREATE TEMP TABLE created AS " + self._creations("min(sent) AS first"))
+            return "created.first"
+        differing = self._query(
+            self._creations("min(own)::VARCHAR, max(own)::VARCHAR", "min(own) < max(own) ORDER BY ALL LIMIT 1")
+        )
+        if differing is not None:
+            channel, conversation, first, last = differing
+            raise SourceError(
+                f"conversation {conversation!r} of channel {channel!r} has both {first} and {last} as created_at: give "
+                "all its rows the same"
             )
+        if self._query(f"SELECT count(*) - count(own) FROM ({self._typed}) AS typed") == (0,):  # noqa: S608  # see above
+            return "own"
+        self._query("CREATE TEMP TABLE created AS " + self._creations("coalesce(min(own), min(sent)) AS first"))
         return "created.first"
+
+    def _creations(self, columns: str, having: str = "true") -> str:
+        """Of each conversation some columns, where a condition holds."""
+        return (
+            f"SELECT channel, conversation, {columns} FROM ({self._typed}) AS typed "  # noqa: S608  # see above
+            f"GROUP BY channel, conversation HAVING {having}"
+        )
+
+    def _query(self, query: str) -> tuple[Any, ...] | None:
+        """The first row of what a query gives."""
+        with query_errors():
+            return self._connection.execute(query, self._parameters).fetchone()
 
     def _closed(self, plan: BatchPlan, span: str) -> BatchPlan:
         """The plan, an open end of its range put where the lake has its first or last time, in the plan's zone."""

@@ -60,7 +60,7 @@ def export_dataframe(lake: DataFrame, plan: BatchPlan, *, partitions: int, paral
     """Export a Spark DataFrame of many channels' rows; returns what became of each archive, by channel and period.
 
     - `lake` has the columns of the CSVs, `channel_id`, and perhaps `channel_name`, `channel_phone` and `created_at`.
-      Times are timestamps, with or without a zone; ids are text or whole numbers. It is computed two or three times, so
+      Times are timestamps, with or without a zone; ids are text or whole numbers. It is computed two to four times, so
       it must give the same rows each time: cache one that costs much.
     - `partitions` is into how many tasks the rows are shuffled; all rows of an archive are in one. Two or three times
       the cluster's cores is a good number.
@@ -70,7 +70,7 @@ def export_dataframe(lake: DataFrame, plan: BatchPlan, *, partitions: int, paral
     them see. A result is `kept` where an earlier run, or an attempt that died, had made the archive.
 
     Raises SchemaError for a column that is missing or of a type that cannot hold it, SourceError for rows without an
-    id or a time, and what Spark raises of a job that fails.
+    id or a time or with two times of creation in a conversation, and what Spark raises of a job that fails.
     """
     plan = replace(plan, backend=plan.backend or backend_name(plan.options))
     if "://" not in plan.target:
@@ -153,13 +153,23 @@ def _counted(rows: DataFrame) -> bool:
 
 
 def _with_creation(rows: DataFrame, said: bool) -> DataFrame:
-    """The rows with when their conversation was created: as they say, else its first message in the whole lake."""
-    if said:
-        return rows
+    """The rows with when their conversation was created: as they say, else its first message in the whole lake.
+
+    Raises SourceError for two that differ.
+    """
+    conversation = ["channel_id", "conversation_id"]
     first = F.min("message_time")
     if CREATED_AT in rows.columns:
+        span = rows.groupBy(*conversation).agg(F.min(CREATED_AT).alias("first"), F.max(CREATED_AT).alias("last"))
+        differing = span.where(F.col("first") < F.col("last")).first()
+        if differing is not None:
+            raise SourceError(
+                f"conversation {differing['conversation_id']!r} of channel {differing['channel_id']!r} has both "
+                f"{differing['first']} and {differing['last']} as created_at: give all its rows the same"
+            )
+        if said:
+            return rows
         first = F.coalesce(F.min(CREATED_AT), first)
-    conversation = ["channel_id", "conversation_id"]
     created = rows.groupBy(*conversation).agg(first.alias(CREATED_AT))
     return rows.drop(CREATED_AT).join(created, conversation, "left")
 

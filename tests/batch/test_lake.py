@@ -128,6 +128,25 @@ def test_larger_lakes(plan: BatchPlan) -> None:
     assert archives(plan.target) == expected(table, plan)
 
 
+@pytest.mark.parametrize("by", ["message_time", "created_at"])
+def test_a_conversation_that_was_created_twice(plan: BatchPlan, by: Any) -> None:
+    """It would be in two archives that say another thing each, or in two halves: it is named. A null is no other."""
+    table = generated(50, 1)
+    times = [BEGIN, *[None] * (table.num_rows - 1)]
+    conversations = table["conversation_id"].to_pylist()
+    times[-1] = BEGIN if conversations[-1] == conversations[0] else None
+    plan = replace(plan, options=replace(plan.options, range_by=by))
+    said = table.append_column("created_at", pa.array(times, TIME))
+    assert {result.error for result in run(said, plan)} <= {None}
+    again = next(at for at, name in enumerate(conversations) if at and name == conversations[0])
+    times[again] = BEGIN + timedelta(days=40)
+    differing = table.append_column("created_at", pa.array(times, TIME))
+    with pytest.raises(
+        SourceError, match=rf"conversation '{conversations[0]}' of channel '000' has both .* and .* as cr"
+    ):
+        run(differing, plan)
+
+
 def test_a_name_does_not_depend_on_the_period(plan: BatchPlan) -> None:
     """A conversation that goes on for months was created with its first message, in each of its archives."""
     table = generated(3000, 1)
