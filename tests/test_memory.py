@@ -98,10 +98,10 @@ def test_a_conversation_of_three_million_messages() -> None:
 
 @pytest.mark.slow
 def test_two_hundred_thousand_conversations() -> None:
-    """At most 150 MiB above the imports, and 300 bytes for each further conversation."""
+    """At most 150 MiB above the imports, and 300 bytes for each further conversation; few batches are read ahead."""
     result = measured("conversations")
     assert (result["rows"], result["members"]) == (600_000, 200_000)
     assert result["peak"] < 150 * MIB
-    assert result["first"] < 0.1
+    assert result["first"] < 0.15
     at: dict[str, int] = result["at"]  # type: ignore[assignment]  # the one entry that is a dictionary
     assert (at["9"] - at["4"]) / 100_000 < 300

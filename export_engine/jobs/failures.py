@@ -89,9 +89,13 @@ def failure_message(error: Exception, job_id: str) -> str:
     elif isinstance(error, NotFoundError):
         text = str(error)
     elif isinstance(error, GroupingError):
+        conversation = _short.repr(error.conversation_id)
         text = (
-            f"The messages of conversation {_short.repr(error.conversation_id)} do not stand together in the channel's "
-            "data: sort the data by conversation, and trigger the export again."
+            f"The channel's data have two whole conversations {conversation}: make one of them, or give one another id, "
+            "and trigger the export again."
+            if error.places
+            else f"The messages of conversation {conversation} do not stand together in the channel's data: sort the data "
+            "by conversation, and trigger the export again."
         )
     elif isinstance(error, RowError):
         ids = [("conversation", error.conversation_id), ("message", error.message_id), ("row", error.row)]

@@ -27,6 +27,7 @@ from export_engine.jobs.testing import MemoryDirectory
 from tests.jobs.samples import MINUTE, NOW, AnyJobStore, new_job
 
 WORKSPACE = new_job().workspace_id
+JOB_ID = "22222222-3333-4444-8555-666666666666"
 OTHER = "11111111-2222-4333-8444-555555555555"
 
 #: The stores are made once for all examples; each example has a workspace of its own.
@@ -226,9 +227,9 @@ def a_cursor(store: AnyJobStore) -> str:
     [
         *("", "x", "\ud800", "é", "=", "AAAA" * 9, "WyI=", coded(None), coded({}), coded(["a"]), coded([1, 2])),
         *(coded(["a", "b", "c"]), coded(["\ud800", "b"])),
-        coded(["2026-06-11T06:50:43", new_job().id]),
-        coded(["2026-06-11T06:50:43+01:00", new_job().id]),
-        coded(["9999-12-31T23:59:59-12:00", new_job().id]),
+        coded(["2026-06-11T06:50:43", JOB_ID]),
+        coded(["2026-06-11T06:50:43+01:00", JOB_ID]),
+        coded(["9999-12-31T23:59:59-12:00", JOB_ID]),
         coded(["2026-06-11T06:50:43+00:00", "nonsense"]),
         base64.urlsafe_b64encode(b"[" * 100_000).decode(),
     ],

@@ -17,7 +17,7 @@ from obstore.store import S3Store
 from export_engine import GroupingError, OptionError, RowError, SchemaError, SourceError
 from export_engine.jobs.backends.sql import SqlConversations
 from export_engine.jobs.errors import LeaseLostError, NotFoundError
-from export_engine.jobs.failures import is_transient
+from export_engine.jobs.failures import failure_message, is_transient
 from export_engine.jobs.job import MAX_ATTEMPTS, Status
 from export_engine.jobs.worker import LONGEST_RETRY
 from export_engine.options import ExportOptions
@@ -139,6 +139,13 @@ def test_what_may_pass(error: Exception) -> None:
 def test_what_stays(error: Exception) -> None:
     """Data, options, files that are not there, programs."""
     assert not is_transient(error)
+
+
+def test_a_conversation_given_twice() -> None:
+    """Is not sorted away: it says so, and what may pass is not promised. Places are not shown: they may be paths."""
+    message = failure_message(GroupingError("c1", ("line 1 of a.jsonl", "line 2 of a.jsonl")), "job")
+    assert message.startswith("The channel's data have two whole conversations 'c1': make one of them")
+    assert "a.jsonl" not in message
 
 
 def test_an_object_store_that_cannot_be_reached() -> None:
