@@ -11,7 +11,6 @@ raised. What it had handed out by then has no central directory: no ZIP reader t
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import difflib
 import os
@@ -263,6 +262,8 @@ class Export:
         time, when it is asked for. An iteration that is cancelled, closed or forgotten (a client that went away) ends
         the work when the step under way has ended; nothing waits for that.
         """
+        import asyncio  # noqa: PLC0415  # a tenth of what importing this takes, and who gets here has it
+
         chunks = self._begin_one()
         loop = asyncio.get_running_loop()
         # One context for all steps, as a generator would have in a thread of its own.
@@ -296,6 +297,8 @@ class Export:
 
     async def aclose(self) -> None:
         """The same for an asynchronous iteration, and wait until its thread has closed the source."""
+        import asyncio  # noqa: PLC0415  # as above
+
         self.close()
         if self._stopped is not None:
             await asyncio.shield(asyncio.wrap_future(self._stopped))  # cancelled or not, the source is to be closed

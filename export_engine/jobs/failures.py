@@ -90,13 +90,14 @@ def failure_message(error: Exception, job_id: str) -> str:
         text = str(error)
     elif isinstance(error, GroupingError):
         conversation = _short.repr(error.conversation_id)
-        text = (
-            f"The channel's data have two whole conversations {conversation}: make one of them, or give one another id, "
-            "and trigger the export again."
-            if error.places
-            else f"The messages of conversation {conversation} do not stand together in the channel's data: sort the data "
-            "by conversation, and trigger the export again."
-        )
+        if error.places:
+            what = f"The channel's data have two whole conversations {conversation}: make one of them, or change an id"
+        else:
+            what = (
+                f"The messages of conversation {conversation} do not stand together in the channel's data: sort the "
+                "data by conversation"
+            )
+        text = f"{what}, and trigger the export again."
     elif isinstance(error, RowError):
         ids = [("conversation", error.conversation_id), ("message", error.message_id), ("row", error.row)]
         where = ", ".join(f"{name} {_short.repr(id_)}" for name, id_ in ids if id_ is not None)
