@@ -89,15 +89,7 @@ def failure_message(error: Exception, job_id: str) -> str:
     elif isinstance(error, NotFoundError):
         text = str(error)
     elif isinstance(error, GroupingError):
-        conversation = _short.repr(error.conversation_id)
-        if error.places:
-            what = f"The channel's data have two whole conversations {conversation}: make one of them, or change an id"
-        else:
-            what = (
-                f"The messages of conversation {conversation} do not stand together in the channel's data: sort the "
-                "data by conversation"
-            )
-        text = f"{what}, and trigger the export again."
+        text = _of_grouping(error)
     elif isinstance(error, RowError):
         ids = [("conversation", error.conversation_id), ("message", error.message_id), ("row", error.row)]
         where = ", ".join(f"{name} {_short.repr(id_)}" for name, id_ in ids if id_ is not None)
@@ -115,6 +107,18 @@ def failure_message(error: Exception, job_id: str) -> str:
             f"name the job: {job_id}."
         )
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 3]}..."
+
+
+def _of_grouping(error: GroupingError) -> str:
+    conversation = _short.repr(error.conversation_id)
+    if error.places:
+        what = f"The channel's data have two whole conversations {conversation}: make one of them, or change an id"
+    else:
+        what = (
+            f"The messages of conversation {conversation} do not stand together in the channel's data: sort the data by "
+            "conversation"
+        )
+    return f"{what}, and trigger the export again."
 
 
 def _of_limit(error: LimitError, job_id: str) -> str:
