@@ -115,8 +115,8 @@ def _of_grouping(error: GroupingError) -> str:
         what = f"The channel's data have two whole conversations {conversation}: make one of them, or change an id"
     else:
         what = (
-            f"The messages of conversation {conversation} do not stand together in the channel's data: sort the data by "
-            "conversation"
+            f"The messages of conversation {conversation} do not stand together in the channel's data: sort the data "
+            "by conversation"
         )
     return f"{what}, and trigger the export again."
 
