@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from export_engine.model import DateRange
 from export_engine.options import Epoch
 from export_engine.sources import SourceContext
 from export_engine.sources.duck import (
+    THREAD_BYTES,
     check_expression,
     check_query,
     connected,
@@ -39,7 +40,7 @@ from export_engine.sources.duck import (
     selected,
     told,
 )
-from export_engine.sources.mapping import MappedFormat, mapped_query
+from export_engine.sources.mapping import JSON_THREAD_BYTES, MappedFormat, mapped_query
 from export_engine.sources.tables import normalised
 from export_engine.times import DAY, MAX_US, MIN_US, instant, utc_offsets
 
@@ -71,6 +72,7 @@ class Lake:
       Parquet, CSV or JSON Lines, as its ending says. What it says goes before what the rows say.
     - DuckDB holds at most `memory_limit`, and spills what is more to a private folder inside `spill_folder`. Its sort
       needs about half a gigabyte where texts are some kilobytes long, as 2,048 rows may lie in as many blocks.
+    - `thread_bytes` is what each of its threads is to have of the limit.
     """
 
     query: str
@@ -78,6 +80,13 @@ class Lake:
     channels: str | os.PathLike[str] | None = None
     memory_limit: str = _MEMORY_LIMIT
     spill_folder: str | os.PathLike[str] | None = None
+    thread_bytes: int = THREAD_BYTES
+
+    def connected(self, zone: tzinfo) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """A connection within these bounds; see `export_engine.sources.duck.connected`."""
+        return connected(
+            zone, memory_limit=self.memory_limit, spill_folder=self.spill_folder, thread_bytes=self.thread_bytes
+        )
 
     @classmethod
     def of_files(
@@ -99,7 +108,10 @@ class Lake:
         `where`), SchemaError, and SourceError for files that cannot be read.
         """
         paths = [os.fspath(file) for file in files]
-        with connected(UTC) as connection:
+        if format == "jsonl":
+            more.setdefault("thread_bytes", JSON_THREAD_BYTES)
+        lake = cls(query="", parameters={"files": paths}, **more)
+        with lake.connected(UTC) as connection:
             query = mapped_query(
                 connection,
                 paths,
@@ -111,7 +123,7 @@ class Lake:
                 escape=escape,
                 more=_CHANNEL,
             )
-        return cls(query=query, parameters={"files": paths}, **more)
+        return replace(lake, query=query)
 
     @classmethod
     def of_conversations(
@@ -123,10 +135,10 @@ class Lake:
         read once for what is wrong with them: SchemaError and SourceError.
         """
         paths = [os.fspath(file) for file in files]
-        bounds: dict[str, Any] = {name: more[name] for name in ("memory_limit", "spill_folder") if name in more}
-        with connected(UTC, **{"memory_limit": _MEMORY_LIMIT, **bounds}) as connection:
+        lake = cls(query="", parameters={"files": paths}, **{"thread_bytes": JSON_THREAD_BYTES, **more})
+        with lake.connected(UTC) as connection:
             query = conversations_query(connection, paths)
-        return cls.of_query(query, {"files": paths}, where=where, **more)
+        return replace(lake, query=query).filtered(where)
 
     @classmethod
     def of_query(cls, query: str, parameters: Mapping[str, Any], *, where: str | None = None, **more: Any) -> Lake:
@@ -134,14 +146,18 @@ class Lake:
 
         Raises OptionError (`where`) for a condition that cannot be used, and as a query's reading does.
         """
+        return cls(query=query, parameters=parameters, **more).filtered(where)
+
+    def filtered(self, where: str | None) -> Lake:
+        """Those of the rows for which a condition is true. Raises as `of_query` does."""
         if where is None:
-            return cls(query=query, parameters=parameters, **more)
-        filtered = f"SELECT * FROM ({query}\n) AS rows WHERE ({where}\n)"  # noqa: S608  # both are the caller's own
-        with connected(UTC) as connection:
-            check_query(connection, query, parameters)  # what is wrong with it alone is said first
-            condition = f"SELECT ({where}\n) FROM ({query}\n) AS rows"  # noqa: S608  # the same
-            check_expression(connection, condition, parameters, "where", where)
-        return cls(query=filtered, parameters=parameters, **more)
+            return self
+        filtered = f"SELECT * FROM ({self.query}\n) AS rows WHERE ({where}\n)"  # noqa: S608  # both are the caller's own
+        with self.connected(UTC) as connection:
+            check_query(connection, self.query, self.parameters)  # what is wrong with it alone is said first
+            condition = f"SELECT ({where}\n) FROM ({self.query}\n) AS rows"  # noqa: S608  # the same
+            check_expression(connection, condition, self.parameters, "where", where)
+        return replace(self, query=filtered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +210,7 @@ def export_lake(
 @contextmanager
 def _counted(lake: Lake, plan: BatchPlan) -> Iterator[_Counted]:
     zone = plan.options.tzinfo
-    with connected(zone, memory_limit=lake.memory_limit, spill_folder=lake.spill_folder) as connection:
+    with lake.connected(zone) as connection:
         yield _Counted(connection, lake, plan)
 
 

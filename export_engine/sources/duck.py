@@ -38,6 +38,7 @@ except ModuleNotFoundError:  # pragma: no cover - the tests have it
 
 __all__ = [
     "MEMORY_LIMIT",
+    "THREAD_BYTES",
     "check_expression",
     "check_query",
     "connected",
@@ -52,7 +53,7 @@ __all__ = [
 MEMORY_LIMIT = "256MB"
 #: What each thread is to have of it, in bytes. Eight on 256MB fail to read a Parquet file; two sort a million rows of
 #: one, or of gzipped JSON.
-_THREAD_BYTES = 128_000_000
+THREAD_BYTES = 128_000_000
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def connected(
     memory_limit: str = MEMORY_LIMIT,
     spill_folder: str | os.PathLike[str] | None = None,
     threads: int | None = None,
-    thread_bytes: int = _THREAD_BYTES,
+    thread_bytes: int = THREAD_BYTES,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection, closed at the end, and its spill folder removed.
 

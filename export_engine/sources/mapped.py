@@ -23,7 +23,14 @@ from export_engine.sources import SourceContext
 from export_engine.sources.csv_file import csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, streamed, told
 from export_engine.sources.inputs import Given, checked_inputs, name_of, opened, path_of
-from export_engine.sources.mapping import MappedFormat, check_names, csv_table, file_table, select_text
+from export_engine.sources.mapping import (
+    JSON_THREAD_BYTES,
+    MappedFormat,
+    check_names,
+    csv_table,
+    file_table,
+    select_text,
+)
 from export_engine.sources.open import expanded
 from export_engine.sources.tables import normalised, numbered
 from export_engine.sources.text import text
@@ -38,8 +45,6 @@ __all__ = ["Mapped", "read_mapped"]
 #: What the CSV's rows are called in a query.
 _ROWS = "input"
 _COPIED = 1 << 20
-#: What a thread that reads JSON takes: two objects of the longest that there may be, and a thread's share of the query.
-_JSON_THREAD_BYTES = 256_000_000
 
 
 def read_mapped(
@@ -138,7 +143,7 @@ class Mapped:
         found = partial(connected, zone, memory_limit=self.memory_limit, spill_folder=self.spill_folder)
         if self.format == "csv":
             return found(threads=1)
-        return found(thread_bytes=_JSON_THREAD_BYTES) if self.format == "jsonl" else found()
+        return found(thread_bytes=JSON_THREAD_BYTES) if self.format == "jsonl" else found()
 
     # --- JSON and Parquet: DuckDB reads them ---
 

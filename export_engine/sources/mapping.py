@@ -21,7 +21,15 @@ from export_engine.errors import OptionError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT, REQUIRED
 from export_engine.sources.duck import check_expression, query_errors, reach
 
-__all__ = ["MappedFormat", "check_names", "csv_table", "file_table", "mapped_query", "select_text"]
+__all__ = [
+    "JSON_THREAD_BYTES",
+    "MappedFormat",
+    "check_names",
+    "csv_table",
+    "file_table",
+    "mapped_query",
+    "select_text",
+]
 
 #: The kinds of file that can be mapped.
 MappedFormat = Literal["csv", "jsonl", "parquet"]
@@ -124,6 +132,8 @@ def file_table(
 
 #: The table function that reads `$files` of Parquet. What a folder's name says (channel_id=007) is text too.
 _PARQUET = "read_parquet($files, union_by_name=true, hive_types_autocast=false)"
+#: What a thread that reads JSON takes: two objects of the longest that there may be, and a thread's share of the query.
+JSON_THREAD_BYTES = 256_000_000
 #: How DuckDB ends a name that another has but for case.
 _NUMBERED = re.compile("_[0-9]+$")
 #: The objects of JSON as they are written, and what may be a number of more digits than DuckDB keeps of it: sixteen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -267,6 +268,23 @@ def test_files_may_lack_columns(plan: BatchPlan, tmp_path: Path) -> None:
     assert {result.status for result in results} == {"done"}
     texts = pa.chunked_array([table["message_text"].slice(0, 300).combine_chunks(), pa.nulls(300, pa.string())])
     assert archives(plan.target) == expected(with_column(table, "message_text", texts), plan)
+
+
+@pytest.mark.parametrize("where", [None, "message_id IS NOT NULL"])
+def test_many_files_of_json(
+    where: str | None, plan: BatchPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many processors would read them at once, each thread has the room that the longest line takes."""
+    monkeypatch.setattr("export_engine.sources.duck._processors", lambda: 16)
+    table = generated(400)
+    rows = [{**row, "message_time": str(row["message_time"])} for row in table.to_pylist()]
+    for number in range(16):
+        lines = (json.dumps(row) + "\n" for row in rows[number::16])
+        (tmp_path / f"{number}.jsonl").write_text("".join(lines), "utf-8")
+    files = sorted(tmp_path.glob("*.jsonl"))
+    results = list(export_lake(Lake.of_files(files, "jsonl", where=where, memory_limit="256MB"), plan))
+    assert [result.error for result in results if result.error] == []
+    assert archives(plan.target) == expected(table, plan)
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
