@@ -5,8 +5,9 @@ Through standard output come signs of life, log records, and an attempt's end. B
 credentials stand in no argument and no environment, and whatever else prints goes to standard error.
 
 It ends with its worker, whatever becomes of that: when its input ends, and on Linux by a signal of the kernel's, should
-it hang by then. Signals to stop are the worker's to heed: a running export has its grace. The worker asks for its end
-by SIGUSR1, upon which an upload is still aborted in good order; what hangs is killed.
+it hang by then. Signals to stop are the worker's to heed, though a terminal or a service manager sends them to all its
+processes: a running export has its grace. The worker begins this process with them blocked, as there is no moment in
+which they could be ignored before. It asks for its end by SIGUSR1, upon which an upload is still aborted in good order; what hangs is killed.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from export_engine.model import Channel, Contact, Conversation, DateRange, Messa
 from export_engine.options import ExportOptions
 from export_engine.report import Progress
 
-__all__ = ["ENDED_BY", "PROGRAM", "Alive", "Failed", "Setup", "Unusable", "main"]
+__all__ = ["ENDED_BY", "IGNORED", "PROGRAM", "Alive", "Failed", "Setup", "Unusable", "main"]
 
 #: What the interpreter is given to run. The search path comes first: the parts' modules are found as in the worker.
 PROGRAM = (
@@ -46,6 +47,11 @@ PROGRAM = (
 
 #: The signal that asks for this process's end; None where there is no such.
 ENDED_BY: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+
+#: The signals that are ignored.
+IGNORED: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 _PR_SET_PDEATHSIG = 1
 
@@ -246,9 +252,10 @@ def _read(stream: BinaryIO, inbox: SimpleQueue[bytes | None], worker: _Worker, f
 
 
 def _heed_signals(parent: int) -> None:
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)
     if ENDED_BY is not None:
         signal.signal(ENDED_BY, _end)
     if sys.platform == "linux":

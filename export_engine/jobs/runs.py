@@ -22,17 +22,20 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
 
 from export_engine.errors import OptionError
-from export_engine.jobs.child import ENDED_BY, PROGRAM, Alive, Failed, Setup, Unusable
+from export_engine.jobs.child import ENDED_BY, IGNORED, PROGRAM, Alive, Failed, Setup, Unusable
 from export_engine.jobs.errors import LimitError, RunLostError
 from export_engine.jobs.exporting import Attempt, Made, Parts, make_archive
 from export_engine.jobs.scratch import private_folder
@@ -177,9 +180,10 @@ class _Child:
         self._owner = os.getpid()
         self._messages: SimpleQueue[Any] = SimpleQueue()
         try:
-            self._process = subprocess.Popen(  # noqa: S603  # this very interpreter, and our own text
-                [sys.executable, "-P", "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            with _blocked_signals():
+                self._process = subprocess.Popen(  # noqa: S603  # this very interpreter, and our own text
+                    [sys.executable, "-P", "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
         except BaseException:
             self._remove_folder()
             raise
@@ -261,6 +265,19 @@ class _Child:
             if not isinstance(error, EOFError):
                 _log.warning("the process of an export cannot be understood", exc_info=True)
             self._messages.put(_Lost())
+
+
+@contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """What is begun meanwhile has the signals blocked that it is going to ignore; in this process others take them."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _log_here(record: logging.LogRecord) -> None:

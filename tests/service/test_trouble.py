@@ -162,7 +162,7 @@ def test_postgresql_with_a_locked_table(tmp_path: Path, cluster: str) -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_the_end_while_postgresql_is_frozen(tmp_path: Path, cluster: str, command: str) -> None:
-    """The process ends on SIGTERM all the same, be its threads left waiting; the log says so."""
+    """The process ends on SIGTERM all the same, be its threads left waiting; the log tells of it."""
     database = fresh_database(cluster)
     place: list[str | Path] = ["--data", tmp_path / "data", "--database", database, "--grace", "0"]
     (tmp_path / "data").mkdir()
@@ -182,7 +182,10 @@ def test_the_end_while_postgresql_is_frozen(tmp_path: Path, cluster: str, comman
             assert unavailable(httpx.get(path, headers={"X-API-Key": key}, timeout=PATIENT))
         time.sleep(3)  # its worker has asked for a job by then
         assert process.stop() == 0
-        assert any("does not end" in line["message"] for line in process.lines()), process.log.read_text()
+        # A thread with a connection waits on it for ever and is left behind; one that has to make a connection gives up
+        # after two seconds and ends. Which of its threads has which is chance.
+        told = ("does not end", "still wait", "goes on after an error")
+        assert any(words in line["message"] for line in process.lines() for words in told), process.log.read_text()
 
 
 def answers(url: str) -> bool:

@@ -86,6 +86,7 @@ def test_rows_are_ordered_by_bytes_and_time(rows: list[Row], random: Any) -> Non
 
 
 @pytest.mark.slow
+@settings(deadline=None)  # as above
 @given(ROWS, st.integers(1, 7))
 def test_repeated_rows_are_one_and_others_are_refused(rows: list[Row], size: int) -> None:
     """Rows alike are kept once; an id with two contents in a conversation is an error that names it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any, ClassVar
 
 import pytest
@@ -69,6 +70,8 @@ class Lives(RuleBasedStateMachine):
         self.store = type(self).new_store(max_attempts=MAX_ATTEMPTS)
         self.kept: dict[str, Kept] = {}
         self.now = NOW
+        # The same in each run: they decide between jobs of one time, and Hypothesis runs a life again to shorten it.
+        self.ids = (f"{number:08d}-0000-4000-8000-000000000000" for number in count(1))
 
     @rule(length=LENGTHS)
     def time_passes(self, length: timedelta) -> None:
@@ -83,7 +86,7 @@ class Lives(RuleBasedStateMachine):
     )
     def create(self, channel: str, day: int, email: str | None, age: timedelta) -> None:
         """Ask for one of four exports, now or a second ago."""
-        job = new_job(channel, day=day, notification_email=email, created_time=self.now - age)
+        job = new_job(channel, id=next(self.ids), day=day, notification_email=email, created_time=self.now - age)
         export = (channel, job.start_date)
         if any(kept.active and (kept.job.channel_id, kept.job.start_date) == export for kept in self.kept.values()):
             with pytest.raises(ActiveExportError):
