@@ -5,9 +5,10 @@ Through standard output come signs of life, log records, and an attempt's end. B
 credentials stand in no argument and no environment, and whatever else prints goes to standard error.
 
 It ends with its worker, whatever becomes of that: when its input ends, and on Linux by a signal of the kernel's, should
-it hang by then. Signals to stop are the worker's to heed, though a terminal or a service manager sends them to all its
-processes: a running export has its grace. The worker begins this process with them blocked, as there is no moment in
-which they could be ignored before. It asks for its end by SIGUSR1, upon which an upload is still aborted in good order; what hangs is killed.
+it hang by then. Signals to stop are the worker's to heed, though a terminal or a service manager sends them to all of
+its processes: a running export has its grace. The worker begins this process with them blocked, as it could not ignore
+them soon enough. It asks for its end by SIGUSR1, upon which an upload is still aborted in good order; what hangs is
+killed.
 """
 
 from __future__ import annotations
