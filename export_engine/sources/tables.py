@@ -184,22 +184,43 @@ def _sound(column: pa.Array) -> pa.Array:
     is not UTF-8 is left for `rows`, which knows whose it is.
     """
     if isinstance(column, pa.RunEndEncodedArray):
-        _check_layout(column)
-        column = pc.run_end_decode(column)
+        column = _decoded(column)
     if isinstance(column, pa.DictionaryArray):
         values = column.dictionary
         _check_layout(values)
-        values = uuid_text(values) if is_uuid(values.type) else values
-        values = values.storage if isinstance(values, pa.ExtensionArray) else values
-        if values.type in _VIEWS:  # nothing takes from views
-            values = values.cast(_VIEWS[values.type])
         try:
-            return pa.DictionaryArray.from_arrays(column.indices, values)
+            return pa.DictionaryArray.from_arrays(column.indices, _takeable(values))
         except (pa.ArrowException, IndexError) as error:
             raise _damaged(column, error) from error
     if is_list(column.type):
         _check_layout(column)
     return column
+
+
+def _decoded(column: pa.RunEndEncodedArray) -> pa.DictionaryArray:
+    """Runs as a dictionary of their values: pyarrow 26 decodes none of UUIDs, views or dictionaries."""
+    _check_layout(column)
+    rows = np.arange(column.offset, column.offset + len(column))
+    which = pa.array(np.searchsorted(column.run_ends.to_numpy(), rows, side="right"))
+    values = column.values
+    if isinstance(values, pa.RunEndEncodedArray):
+        values = _decoded(values)
+    if isinstance(values, pa.DictionaryArray):
+        return pa.DictionaryArray.from_arrays(values.indices.take(which), values.dictionary)
+    return pa.DictionaryArray.from_arrays(which, values)
+
+
+def _takeable(values: pa.Array) -> pa.Array:
+    """A dictionary's values as text, numbers or large lists: nothing takes from views, or from lists of such."""
+    if is_uuid(values.type):
+        return uuid_text(values)
+    if isinstance(values, pa.ExtensionArray):
+        values = values.storage
+    if is_list(values.type):
+        ends = np.cumsum(pc.list_value_length(values).fill_null(0), dtype=np.int64)
+        offsets = pa.array(np.concatenate((np.zeros(1, np.int64), ends)))
+        return pa.LargeListArray.from_arrays(offsets, _takeable(values.flatten()), mask=values.is_null())
+    return values.cast(_VIEWS[values.type]) if values.type in _VIEWS else values
 
 
 def _check_layout(column: pa.Array) -> None:
@@ -257,10 +278,7 @@ def _between(ids: pa.Array, low: int, high: int) -> int:
 def _size(column: pa.Array) -> int:
     """Bytes that a column will have as strings or timestamps, about."""
     if isinstance(column, pa.DictionaryArray):
-        if not is_text(column.dictionary.type):
-            return int(column.dictionary.type.bit_width) // 8 * len(column)
-        lengths = pc.binary_length(as_strings(column.dictionary)).cast(pa.int64())
-        return pc.sum(lengths.take(column.indices)).as_py() or 0
+        return pc.sum(_sizes(column.dictionary).take(column.indices)).as_py() or 0
     if is_list(column.type):
         return _size(column.flatten()) + 8 * len(column)
     if column.type in _VIEWS and len(column):
@@ -268,6 +286,18 @@ def _size(column: pa.Array) -> int:
         views = np.frombuffer(column.buffers()[1], np.int32, 4 * len(column), 16 * column.offset)
         return int(views[::4][_valid(column)].sum(dtype=np.int64))
     return int(column.nbytes)
+
+
+def _sizes(values: pa.Array) -> pa.Int64Array:
+    """The same of each of a dictionary's values."""
+    if is_text(values.type):
+        return pc.binary_length(as_strings(values)).cast(pa.int64())
+    if is_list(values.type):
+        sizes = np.concatenate((np.zeros(1, np.int64), np.cumsum(_sizes(values.flatten()).fill_null(0))))
+        lengths = pc.list_value_length(values).fill_null(0).to_numpy()
+        ends = np.cumsum(lengths)
+        return pa.array(sizes[ends] - sizes[ends - lengths] + 8)
+    return pa.array(np.full(len(values), 0 if pa.types.is_null(values.type) else values.type.bit_width // 8))
 
 
 def _valid(column: pa.Array) -> NDArray[np.bool_]:

@@ -118,6 +118,15 @@ VARIANTS: list[tuple[str, pa.Array, list[Any]]] = [
     ("media_url", JSON, ["a%2C,b", None, None]),
     ("message_text", pc.run_end_encode(pa.array(["a", "a", None])), ["a", "a", None]),
     ("conversation_id", pc.run_end_encode(pa.array([7, 7, 8])), ["7", "7", "8"]),
+    *(
+        ("message_text", pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int16()), values), ["é", "é", None])
+        for values in (
+            pa.array(["é", None], pa.string_view()),
+            pa.array(["é", None]).dictionary_encode(),
+            pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), pa.array([None, "é"], pa.string_view())),
+        )
+    ),
+    ("message_id", pa.RunEndEncodedArray.from_arrays(pa.array([1, 2, 3], pa.int32()), UUIDS), UUID_TEXTS),
     ("conversation_id", pa.array([7, 7, 8]).dictionary_encode(), ["7", "7", "8"]),
     ("message_id", pa.array([10**20, 5, -1], pa.decimal128(38, 0)), [str(10**20), "5", "-1"]),
     ("message_id", pa.array([Decimal("7.00"), Decimal(8), Decimal(9)], pa.decimal128(9, 2)), ["7", "8", "9"]),
@@ -131,6 +140,16 @@ VARIANTS: list[tuple[str, pa.Array, list[Any]]] = [
         for kind in (pa.list_, pa.large_list, pa.list_view, pa.large_list_view)
         for text in (pa.string(), pa.large_string(), pa.string_view())
     ),
+    *(
+        ("media_url", coded(pa.array([["a,", "b"], None, []], kind(text))), ["a%2C,b", None, None])
+        for kind in (pa.list_, pa.large_list, pa.list_view, pa.large_list_view)
+        for text in (pa.string(), pa.string_view(), pa.binary())
+        for coded in (
+            lambda lists: pa.DictionaryArray.from_arrays(pa.array([0, 1, 2], pa.int8()), lists),
+            lambda lists: pa.RunEndEncodedArray.from_arrays(pa.array([1, 2, 3], pa.int32()), lists),
+        )
+    ),
+    ("media_url", pa.DictionaryArray.from_arrays(pa.array([0, 0, None], pa.int8()), pa.nulls(1)), [None] * 3),
     ("media_url", pa.array([["a,", "b"], None, ["c", ""]], pa.list_(pa.string(), 2)), ["a%2C,b", None, "c,"]),
     ("created_at", pa.array([MOMENT, None, MOMENT], pa.timestamp("us")), [MOMENT, None, MOMENT]),
     ("created_at", pa.array(["2026-06-11T06:50:43.861185", None, None]), [MOMENT, None, None]),
