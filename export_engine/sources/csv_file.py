@@ -270,6 +270,8 @@ class _Rows:
         lines = int(np.count_nonzero(octets == ord("\n")))
         if octets[: len(_BOM)].tobytes() == _BOM:  # pyarrow takes a mark at the beginning away; here it is text
             block = joined(b"\n", octets)
+        if octets[-1:].tobytes() not in b"\r\n":  # pyarrow 26 takes an empty last cell for quoted after a quoted one
+            block = joined(np.frombuffer(block, np.uint8), b"\n")
         try:
             table = pacsv.read_csv(pa.BufferReader(block), read, parse, convert)
         except pa.ArrowInvalid as error:

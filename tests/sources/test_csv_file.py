@@ -43,6 +43,17 @@ def test_csv_as_this_library_writes_it(tmp_path_factory: pytest.TempPathFactory,
     assert cells(source, "message_text") == texts
 
 
+@pytest.mark.parametrize(("end", "line_end"), [("", ""), ("", "\n"), ("", "\r"), ('""', ""), ("a", ""), ('"a"', "")])
+@pytest.mark.parametrize("before", ["", "x", '""', '"x"'])
+def test_the_last_cell_of_a_file(before: str, end: str, line_end: str, tmp_path: Path) -> None:
+    """It is null where it is empty and unquoted, whatever stands before it and with a line end or without."""
+    row = csv_row(1, "").removesuffix(",,\r\n") + f",{before},{end}{line_end}"
+    expected = {"": None, '""': ""}
+    source = csv_of(tmp_path, HEADER, row)
+    assert cells(source, "sender_account") == [expected.get(end, "a")]
+    assert cells(source, "status") == [expected.get(before, "x")]
+
+
 def test_csv_of_other_programs(tmp_path: Path) -> None:
     """A byte order mark, LF, other columns, their order, compression and empty lines do no harm."""
     with (tmp_path / "t.csv").open("w", encoding="utf-8-sig", newline="") as file:

@@ -102,6 +102,16 @@ RAW = [bytes(range(at, at + 16)) for at in range(3)]
 UUIDS = pa.ExtensionArray.from_storage(pa.uuid(), pa.array(RAW, pa.binary(16)))
 UUID_TEXTS = [str(UUID(bytes=octets)) for octets in RAW]
 JSON = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['["a,", "b"]', None, "[]"]))
+
+
+def _coded(lists: pa.Array) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(range(len(lists)), pa.int8()), lists)
+
+
+def _runs(lists: pa.Array) -> pa.Array:
+    return pa.RunEndEncodedArray.from_arrays(pa.array(range(1, len(lists) + 1), pa.int32()), lists)
+
+
 # A column, an array of it, what it is read as.
 VARIANTS: list[tuple[str, pa.Array, list[Any]]] = [
     *(("message_text", pa.array(TEXT, kind), TEXT) for kind in (pa.string(), pa.large_string(), pa.string_view())),
@@ -144,10 +154,7 @@ VARIANTS: list[tuple[str, pa.Array, list[Any]]] = [
         ("media_url", coded(pa.array([["a,", "b"], None, []], kind(text))), ["a%2C,b", None, None])
         for kind in (pa.list_, pa.large_list, pa.list_view, pa.large_list_view)
         for text in (pa.string(), pa.string_view(), pa.binary())
-        for coded in (
-            lambda lists: pa.DictionaryArray.from_arrays(pa.array([0, 1, 2], pa.int8()), lists),
-            lambda lists: pa.RunEndEncodedArray.from_arrays(pa.array([1, 2, 3], pa.int32()), lists),
-        )
+        for coded in (_coded, _runs)
     ),
     ("media_url", pa.DictionaryArray.from_arrays(pa.array([0, 0, None], pa.int8()), pa.nulls(1)), [None] * 3),
     ("media_url", pa.array([["a,", "b"], None, ["c", ""]], pa.list_(pa.string(), 2)), ["a%2C,b", None, "c,"]),
