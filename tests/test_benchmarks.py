@@ -261,6 +261,7 @@ def test_no_run_begins_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch, capsys
     assert "7.50" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads /proc/stat")
 def test_work_of_others_is_told_from_our_own() -> None:
     """What another process burns while we watch counts; what we burn, and our children, does not."""

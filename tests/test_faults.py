@@ -130,6 +130,7 @@ def test_a_listener_that_raises(at: int, tmp_path: Path) -> None:
     assert not workers()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 5_000, 69_999])
 def test_a_failed_export_leaves_no_file(at: int, tmp_path: Path) -> None:
     """Neither the archive, nor its manifest, nor a part of them."""

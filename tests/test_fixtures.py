@@ -213,6 +213,7 @@ def test_chitchat_is_whole() -> None:
         assert said[0].time == conversation.created_at
 
 
+@pytest.mark.slow
 def test_chatterbot_is_whole() -> None:
     """Every exchange of all languages arrives, in June 2026, under ids of its own."""
     conversations = list(chatterbot())

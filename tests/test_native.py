@@ -323,6 +323,7 @@ def decodes(text: bytes) -> bool:
 EDGES = bytes.fromhex("00 7f 80 8f 90 9f a0 bf c0 c1 c2 df e0 ed ee ef f0 f1 f3 f4 f5 ff")
 
 
+@pytest.mark.slow
 def test_utf8_at_every_bound() -> None:
     """Every sequence of up to four bytes that are bounds in Unicode's table 3-7, anywhere in a register."""
     for count in (1, 2, 3, 4):

@@ -514,6 +514,7 @@ def test_a_message_id_with_two_contents(plan: BatchPlan) -> None:
 # --- an open range ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("period", "zone", "start", "end"),
     [

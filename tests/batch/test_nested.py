@@ -53,6 +53,7 @@ def written(lines: list[Any], folder: Path, files: int = 2) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_the_same_archives_as_rows(plan: BatchPlan, tmp_path: Path) -> None:
     """Media too, whose commas are escaped by the rule of every source; from the command line as well."""
     rows = generated(1000, 3)
@@ -127,6 +128,7 @@ def test_a_key_that_is_there_twice(tmp_path: Path) -> None:
         Lake.of_conversations([path])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_named(tmp_path: Path) -> None:
     """Mapping is for flat files, and a lake is of one kind."""
     lines = conversations(generated(10, 1).to_pylist())

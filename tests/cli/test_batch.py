@@ -61,6 +61,7 @@ def test_a_lake_becomes_archives(lake: Path, tmp_path: Path) -> None:
     assert told.startswith(b"9 archives: 0 done, 9 kept, 0 failed\n")
 
 
+@pytest.mark.slow
 def test_rows_that_are_there_twice(lake: Path, tmp_path: Path) -> None:
     """--dedupe reads them once."""
     pq.write_table(rows().slice(0, 100), lake / "again.parquet")
@@ -69,6 +70,7 @@ def test_rows_that_are_there_twice(lake: Path, tmp_path: Path) -> None:
     assert b"\n  600 messages" in run(*arguments, "--dedupe")[1]
 
 
+@pytest.mark.slow
 def test_a_range_that_nobody_gave(lake: Path, tmp_path: Path) -> None:
     """Is that of the lake: the same archives as with its days."""
     assert run("batch", f"{lake}/**/*.parquet", "--output", tmp_path / "open")[0] == 0
@@ -82,6 +84,7 @@ def test_a_range_that_nobody_gave(lake: Path, tmp_path: Path) -> None:
     assert told.startswith(b"264 archives, 600 messages: 264 to make")
 
 
+@pytest.mark.slow
 def test_archives_of_a_limited_size(lake: Path, tmp_path: Path) -> None:
     """--max-archive-size: none is larger, a second run keeps them, another limit does not; verify takes them all."""
     out = tmp_path / "out"

@@ -47,6 +47,7 @@ def bad(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [NESTED, FLAT])
 def test_input_that_is_right(path: Path) -> None:
     """It says what an export would take, and exits with 0, as the export does."""
@@ -84,6 +85,7 @@ def test_missing_columns_and_the_map_that_makes_them(tmp_path: Path) -> None:
     assert done.stdout.startswith(b"an export would succeed\n  messages       1 message in 1 conversation\n")
 
 
+@pytest.mark.slow
 def test_json(bad: Path) -> None:
     """One object with the fields of `CheckReport`."""
     code, output, errors = run("check", bad, "--json")
@@ -118,6 +120,7 @@ def test_the_options_of_the_export(bad: Path) -> None:
     assert run("check", "--sql", query + " ORDER BY conversation_id", "--param", f"bad={bad}")[0] == 0
 
 
+@pytest.mark.slow
 def test_standard_input(bad: Path) -> None:
     """It is read once."""
     with bad.open("rb") as stdin:

@@ -37,6 +37,7 @@ def test_export_goes_to_the_current_directory(tmp_path: Path, archive: Path) -> 
     assert facts.keys() == {"conversations", "messages", "span", "size", "time", "sha256"}
 
 
+@pytest.mark.slow
 def test_archives_of_a_limited_size(tmp_path: Path) -> None:
     """The summary names each with its size and SHA-256; verify takes the set by its manifest, or all of them."""
     manifest = tmp_path / "m.jsonl"
@@ -136,6 +137,7 @@ def test_excel_and_long_cells(tmp_path: Path) -> None:
     assert (code, errors) == (0, "")
 
 
+@pytest.mark.slow
 def test_excel(tmp_path: Path) -> None:
     """--excel means byte order mark and formula guard; --lf and --timezone arrive as well."""
     options = ["--excel", "--lf", "--timezone", "Asia/Taipei", "--compression", "store", "--threads", "1"]

@@ -161,7 +161,7 @@ def broken(rows: int, chance: random.Random) -> tuple[bytes, int]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("runs", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runs", [pytest.param(4, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.slow)])
 def test_a_broken_csv_ends_the_process_with_its_row(runs: int, tmp_path: Path) -> None:
     """Always exit 1 and the row: no signal, no hang, whatever is wrong and where."""
     chance = random.Random(runs)  # noqa: S311  # no secret
@@ -191,7 +191,7 @@ except ExportError as error:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("runs", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runs", [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["catch", "break"])
 def test_a_script_that_goes_on_ends_well(how: str, runs: int, tmp_path: Path) -> None:
     """One that catches the error, or leaves the export midway, and then ends: exit 0."""
@@ -235,6 +235,7 @@ def test_interrupted_while_it_waits_for_a_pipe() -> None:
         assert process.wait(30) == 130
 
 
+@pytest.mark.slow
 def test_help_is_readable() -> None:
     """What INPUT may be is said, and no line is longer than a terminal of 80 columns."""
     done = subprocess.run([*COMMAND, "--help"], env=ENVIRONMENT, capture_output=True, check=True, text=True)

@@ -46,6 +46,7 @@ def _device(path: Path) -> None:
         pytest.skip("may not make devices here")
 
 
+@pytest.mark.slow
 @needs_posix
 @pytest.mark.parametrize("option", ["--output", "--manifest"])
 @pytest.mark.parametrize(("kind", "make"), [("pipe", os.mkfifo), ("device", _device)])
@@ -114,6 +115,7 @@ def test_archive_and_manifest_that_are_the_same(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "says"), [("none/a.zip", "none: No such file or directory"), ("file/", "file/: Not a directory")]
 )
@@ -201,6 +203,7 @@ def test_what_a_store_says(bucket: s3.Bucket, quiet: list[str]) -> None:
     assert "there are no credentials for s3://bucket: set AWS_ACCESS_KEY_ID" in one_line(errors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "says"),
     [
@@ -219,6 +222,7 @@ def test_a_url_that_cannot_work(tmp_path: Path, output: str, says: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_manifest_in_a_store_needs_the_archive_there(tmp_path: Path) -> None:
     """It is refused by the option's name."""
     code, _, errors = run("export", NESTED, *JUNE, "--manifest", "s3://bucket/m.jsonl", cwd=tmp_path)

@@ -100,6 +100,7 @@ def test_rows_and_their_cuts() -> None:
     assert row_cuts(specified(), group_of(conversation)).tolist() == [len(b"".join(lines[:n])) for n in range(4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -195,6 +195,7 @@ def exported(
         return split(made.chunks(cut(rows_of(conversations, UTC), rows))), records
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(300, 9000), st.sampled_from([0, 2, 5]), st.sampled_from([0, 800, 1 << 20]))
 @settings(deadline=None, max_examples=25)
 def test_an_export_in_archives(seed: int, limit: int, long: int, spool_limit: int) -> None:

@@ -74,6 +74,7 @@ def unpacked(unpack: Callable[[Path, Path], None], archive: bytes) -> dict[str, 
         return {str(file.relative_to(to)): file.read_bytes() for file in to.rglob("*") if not file.is_dir()}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("unpacker", UNPACKERS)
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))

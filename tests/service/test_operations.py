@@ -230,6 +230,7 @@ def test_metrics(tmp_path: Path) -> None:
     assert found['http_requests_total{route="none",status="404"}'] == 2
 
 
+@pytest.mark.slow
 def test_what_belongs_to_no_channel_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """In the log as the service starts, and by a metric; the export that found nothing for it says so."""
     caplog.set_level(logging.INFO)
@@ -276,6 +277,7 @@ def test_a_line_of_the_log() -> None:
     }
 
 
+@pytest.mark.slow
 def test_every_line_says_which_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its id, never its secret: of requests, once it is known to hold, and of whatever happens to the job."""
     caplog.set_level(logging.INFO)

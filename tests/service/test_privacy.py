@@ -45,6 +45,7 @@ def _is_shared(path: Path) -> bool:
     return stat.S_IMODE(path.stat().st_mode) != (0o700 if path.is_dir() else 0o600)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
 @pytest.mark.usefixtures("lax_umask")
 def test_files_and_folders_are_the_users_alone(tmp_path: Path) -> None:
@@ -91,6 +92,7 @@ def test_metrics_and_pages_of_others_are_not_there(service: Service) -> None:
     assert service.client.get("/openapi.json").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_any_bytes_are_a_secret(tmp_path: Path, seed: int) -> None:
     """300 random ones of 32 bytes: blanks and line ends at either end are a part of it; one byte less is refused."""

@@ -321,6 +321,7 @@ export(talks(5_000)).write_to(sys.argv[1] + "/a.zip", manifest=sys.argv[1] + "/"
         assert listing(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_file_system_that_is_full(tmp_path: Path) -> None:
     """The same on a disk of 1 MiB, filled by the archive alone."""
     place = tmp_path / "small"

@@ -153,6 +153,7 @@ def raising(error: BaseException) -> Callable[[], None]:
     return then
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mib", [0, LONG])
 @pytest.mark.parametrize("error", [OwnError("mine"), KeyboardInterrupt(), FileNotFoundError("theirs")])
 def test_a_source_that_raises(place: Place, error: BaseException, mib: int) -> None:

@@ -87,6 +87,7 @@ def test_names() -> None:
     assert archive_name("x.zip", 1) == "x.zip"
 
 
+@pytest.mark.slow
 @given(st.integers(0, 40), st.integers(22, 5000), st.integers(1, 30))
 @settings(deadline=None, max_examples=20)
 def test_every_file_is_within_the_limit(
@@ -202,6 +203,7 @@ def test_an_iterated_export_is_one_zip() -> None:
         asyncio.run(taken())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     """However many archives were complete; an older set stays as it was, to the byte."""
@@ -222,6 +224,7 @@ def descriptors() -> int:
     return len(list(Path("/dev/fd").iterdir()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="descriptors of POSIX")
 def test_few_files_are_open(tmp_path: Path) -> None:
     """A thousand archives need no thousand descriptors."""
@@ -303,6 +306,7 @@ def objects(store: MemoryStore) -> dict[str, bytes]:
     return {path: bytes(obstore.get(store, path).bytes()) for path in found}
 
 
+@pytest.mark.slow
 def test_a_set_of_objects(tmp_path: Path) -> None:
     """The same bytes as files; the first appears last, and the manifest just before it."""
     store = MemoryStore()
@@ -324,6 +328,7 @@ def test_a_set_of_objects(tmp_path: Path) -> None:
     assert "p/m.jsonl" not in seen[0]
 
 
+@pytest.mark.slow
 def test_a_failed_set_of_objects() -> None:
     """Leaves none of them; of an older set, what was not replaced yet."""
     store = MemoryStore()

@@ -320,6 +320,7 @@ def connections(cluster: str) -> int:
     return int(found[0]) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["end", "close", "error"])
 def test_the_connection_is_closed(how: str, cluster: str) -> None:
     """At the end, by closing the batches early, and on an error."""

@@ -392,6 +392,7 @@ def test_a_number_that_would_lose_digits_is_refused(tmp_path: Path, number: str,
     assert number in read(read_mapped(path, columns=columns, format="jsonl"))["message_text"].to_pylist()[0]
 
 
+@pytest.mark.slow
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text("0123456789.:,[e- ", max_size=30))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_numbers_that_are_kept_are_not_refused(tmp_path: Path, value: float | str) -> None:

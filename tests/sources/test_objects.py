@@ -483,6 +483,7 @@ def test_close_closes_the_callers_iterators() -> None:
     assert (messages.closed, conversations.closed) == (1, 1)
 
 
+@pytest.mark.slow
 def test_error_closes_the_callers_iterators() -> None:
     """A refused value ends the reading, and its iterators."""
     messages = Closing(message(n, text=n) for n in range(100_000))

@@ -122,6 +122,7 @@ def _create_named(store: SqlJobStore, number: int) -> list[str]:
     return answered
 
 
+@pytest.mark.slow
 def test_the_same_named_request_sent_at_once(database_url: str, crowd: Crowd) -> None:
     """Everyone is answered with the same job, and there is no other."""
     answered = crowd(database_url, _create_named)
@@ -137,6 +138,7 @@ def _claim_all(minutes: int, store: SqlJobStore, _: int) -> list[Lease]:
     return leases
 
 
+@pytest.mark.slow
 def test_each_job_is_claimed_once_for_each_lease(database_url: str, crowd: Crowd) -> None:
     """No job twice, none left; once the leases have run out the same again, and then all are given up."""
     with opened(database_url) as store:
@@ -167,6 +169,7 @@ def _finish_or_take_over(late: list[Lease], store: SqlJobStore, number: int) -> 
     return finished
 
 
+@pytest.mark.slow
 def test_late_workers_and_those_who_take_over(database_url: str, crowd: Crowd) -> None:
     """Each job goes to one of the two, never to both, and the store says to which."""
     with opened(database_url) as store:

@@ -75,6 +75,7 @@ def test_expired(store: AnyJobStore) -> None:
     assert (kept.status, kept.archive, kept.file_name) == (Status.FINISHED, None, "a.zip")
 
 
+@pytest.mark.slow
 def test_many_expired(database: Engine) -> None:
     """A database gives them in portions, first those that ended first."""
     store = SqlJobStore(database)
