@@ -7,6 +7,7 @@ password in a URL, every user of the machine can read.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,24 @@ HOST, PORT = "127.0.0.1", 8000
 
 #: The environment variable that may hold the secret of links. There is no option for it: an argument can be read.
 SECRET_VARIABLE = "EXPORT_ENGINE_SECRET"  # noqa: S105  # a name, no secret
+
+#: Ten years: a time that far away is still a time, and longer waits are for ever.
+_LONGEST_DAYS = 3660
+
+
+class _Seconds(click.FloatRange):
+    """How long something may take, in seconds."""
+
+    def __init__(self, low: float, *, low_open: bool = False) -> None:
+        super().__init__(min=low, min_open=low_open, max=_LONGEST_DAYS * 86_400)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Fails for what is none, which compares with no bound."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return number
+
 
 DATA = environment_option(
     "--data",
@@ -94,33 +113,33 @@ _SETTINGS = (
     environment_option(
         "--lease",
         help="How long a job stays with a worker that shows no sign of life (default: 120).",
-        type=click.FloatRange(min=1),
+        type=_Seconds(1),
         metavar="SECONDS",
     ),
     environment_option(
         "--max-run",
         help="How long an export may take; then it is ended, and has failed (default: 21600, six hours).",
-        type=click.FloatRange(min=0, min_open=True),
+        type=_Seconds(0, low_open=True),
         metavar="SECONDS",
     ),
     environment_option(
         "--max-silence",
         help="For how long an export may read no row and write no byte; then it is ended, and tried again "
         "(default: 600, ten minutes).",
-        type=click.FloatRange(min=0, min_open=True),
+        type=_Seconds(0, low_open=True),
         metavar="SECONDS",
     ),
     environment_option(
         "--keep-jobs",
         help="How long a job is known after its end; then it is forgotten, with its e-mail address (default: 30).",
-        type=click.IntRange(min=2),
+        type=click.IntRange(min=2, max=_LONGEST_DAYS),
         metavar="DAYS",
     ),
     export_options(environment=True),
     environment_option(
         "--grace",
         help="How long a running export may go on once it is to stop; then its job is handed back.",
-        type=click.FloatRange(min=0),
+        type=_Seconds(0),
         default=20,
         show_default=True,
         metavar="SECONDS",

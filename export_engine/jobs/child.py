@@ -134,7 +134,7 @@ def _work(inbox: SimpleQueue[bytes | None], worker: _Worker, pulse: float) -> No
     _load(parts.options)
     while (packed := inbox.get()) is not None:
         attempt: Attempt = pickle.loads(packed)  # noqa: S301  # the worker's own
-        worker.busy, worker.job = True, attempt.job_id
+        worker.busy, worker.labels = True, attempt.labels
         worker.send(Alive())
         worker.send(_end_of(parts, attempt, _Pulse(worker, pulse)))
         worker.busy = False
@@ -180,8 +180,8 @@ class _Worker:
 
     def __init__(self, stream: BinaryIO) -> None:
         self.busy = False
-        #: The job whose export is made, or was the last.
-        self.job: str | None = None
+        #: Of the job whose export is made, or was the last.
+        self.labels: dict[str, str | None] = {}
         self._stream = stream
         self._sending = Lock()
 
@@ -222,7 +222,7 @@ class _Relay(logging.Handler):
         """Send it, as text where it may not pickle."""
         try:
             record.msg, record.args = record.getMessage(), None
-            vars(record).setdefault("job", self._worker.job)
+            record.__dict__ = self._worker.labels | vars(record)
             if record.exc_info:
                 record.exc_text = logging.Formatter().formatException(record.exc_info)
                 record.exc_info = None

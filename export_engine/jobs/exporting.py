@@ -39,13 +39,22 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is to be exported, and the lease under which it is: the archive's path begins with both."""
+    """What is to be exported, and the lease under which it is: the archive's path begins with both.
+
+    `key_id` is for logs, as the job's own.
+    """
 
     job_id: str
     token: str
     workspace_id: str
     channel_id: str
     date_range: DateRange
+    key_id: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str | None]:
+        """As those of the job."""
+        return {"job": self.job_id, "workspace": self.workspace_id, "key": self.key_id}
 
 
 @dataclass(frozen=True, slots=True)

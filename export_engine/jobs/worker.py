@@ -220,10 +220,10 @@ class Worker:
     def _end_well(self, lease: Lease, made: Made, stop: Event) -> None:
         try:
             job = self._retried(
+                lease,
                 lambda: self._store.finish(
                     lease, self._clock(), archive=made.path, file_name=made.file_name, report=made.report
                 ),
-                _STORE_TRIES,
                 stop,
             )
         except LeaseLostError:
@@ -239,11 +239,11 @@ class Worker:
             if keeper.ended_because == "lease_lost":
                 self._emit("lease_lost", lease.job)
             elif keeper.ended_because == "stopped" or (isinstance(error, RunLostError) and stop.is_set()):
-                self._retried(lambda: self._store.hand_back(lease), _STORE_TRIES, stop)
+                self._retried(lease, lambda: self._store.hand_back(lease), stop)
                 self._emit("handed_back", lease.job)
             else:
                 _log.error("export job %s failed", lease.job.id, exc_info=error, extra=lease.job.labels)
-                job = self._retried(lambda: self._failed(lease, error), _STORE_TRIES, stop)
+                job = self._retried(lease, lambda: self._failed(lease, error), stop)
                 self._emit("failed" if job.status is Status.FAILED else "retried", job)
         except LeaseLostError:
             self._emit("lease_lost", lease.job)
@@ -281,15 +281,15 @@ class Worker:
 
     # --- what goes wrong -------------------------------------------------------------------------------------------
 
-    def _retried(self, act: Callable[[], _T], tries: int, stop: Event) -> _T:
-        """Do something that can fail for a while, `tries` times at most. An ExportError is an answer, not a failure."""
-        for number in range(tries - 1):
+    def _retried(self, lease: Lease, act: Callable[[], _T], stop: Event) -> _T:
+        """Move a job; a store that fails is asked `_STORE_TRIES` times. An ExportError is an answer, not a failure."""
+        for number in range(_STORE_TRIES - 1):
             try:
                 return act()
             except ExportError:
                 raise
             except Exception:  # noqa: BLE001  # the last try lets it through
-                _log.warning("a worker tries again what failed", exc_info=True)
+                _log.warning("a worker tries again what failed", exc_info=True, extra=lease.job.labels)
                 stop.wait(self._retry_pause.total_seconds() * 2**number)
         return act()
 
@@ -310,4 +310,4 @@ class Worker:
 def _attempt(lease: Lease) -> Attempt:
     job = lease.job
     date_range = DateRange(job.start_date, job.end_date)
-    return Attempt(job.id, lease.token, job.workspace_id, job.channel_id, date_range)
+    return Attempt(job.id, lease.token, job.workspace_id, job.channel_id, date_range, job.key_id)

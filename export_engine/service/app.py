@@ -157,7 +157,9 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """Parameters of a query that break a rule, told as all that is wrong with a request; no value is echoed."""
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for it alone; Starlette's type is wider
-    problems = [Problem(str(found["loc"][1]), str(found["msg"]), "query") for found in error.errors()]
+    # What may be left out is told by pydantic to be no None, too: nobody can send one.
+    found = [problem for problem in error.errors() if problem["type"] != "none_required"]
+    problems = [Problem(str(problem["loc"][1]), str(problem["msg"]), "query") for problem in found]
     return await _refused(request, InvalidRequestError(problems))
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -120,6 +121,8 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
 
     Raises OptionError, with the option's name, for what cannot be opened as it was said.
     """
+    if settings.public_url is not None:
+        _check_url(settings.public_url)
     place = settings.archives or str(_inside(settings.data, "archives", "archives"))
     served = serves_archives(settings)
     with _as_option("smtp"):
@@ -150,6 +153,20 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
             max_silence=settings.max_silence or MAX_SILENCE,
             downloads=archives if served else None,
             strays=strays,
+        )
+
+
+def _check_url(url: str) -> None:
+    """Raise OptionError for what cannot be put before the path of a link."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not url.isprintable() or set(url) & set(" ?#@"):
+        raise OptionError(
+            f"{url!r} is no URL that links can begin with: write it like https://exports.example.com",
+            option="public_url",
         )
 
 
@@ -208,11 +225,15 @@ def _secret(settings: Settings) -> bytes:
 def _inside(data: Path | None, name: str, option: str) -> Path:
     if data is None:
         raise OptionError("say where it is, or give --data, the folder for all that is not said", option=option)
+    if not data.is_dir():
+        raise OptionError(
+            f"there is no folder {data}: make it, or give the one that the other processes have", option="data"
+        )
     return data / name
 
 
 #: What says of itself which option it is, and what that is called here.
-_OPTIONS = {"secret": "secret_file", "query": "conversations_query"}
+_OPTIONS = {"secret": "secret_file", "query": "conversations_query", "data": "data"}
 
 
 @contextmanager

@@ -365,6 +365,21 @@ def test_keys(tmp_path: Path) -> None:
             "--public-url",
             "the e-mails' links lead to the service, which keeps the archives: say where clients reach it",
         ),
+        (["worker", "--data", "/nowhere"], "--data", "there is no folder /nowhere: make it"),
+        (["key", "list", "--data", "/nowhere"], "--data", "there is no folder /nowhere: make it"),
+        *(
+            (["worker", "--data", "/tmp", "--public-url", url], "--public-url", f"{url!r} is no URL that links can")  # noqa: S108  # nothing is made there
+            for url in (
+                "ftp://h",
+                "exports.example.com",
+                "//h",
+                "https://",
+                "http://h?a=b",
+                "http://h#a",
+                "http://h:x",
+                "http://a b",
+            )
+        ),
     ],
 )
 def test_a_setting_that_cannot_work(arguments: list[str], option: str, message: str) -> None:
@@ -382,6 +397,12 @@ def test_a_setting_that_cannot_work(arguments: list[str], option: str, message: 
         (["serve", "--workers", "2"], "Invalid value for '--workers'"),
         (["key", "create", "--workspace", "1"], "Invalid value for '--workspace'"),
         (["serve", "--host", "0.0.0.0", "--port", "0"], "0.0.0.0 is every address"),  # noqa: S104  # it is refused
+        *(
+            ([command, option, number], f"Invalid value for '{option}'")
+            for command in ("serve", "worker")
+            for option in ("--lease", "--max-run", "--max-silence", "--grace", "--keep-jobs")
+            for number in ("nan", "inf", "1e300", "1e12", "-1")
+        ),
     ],
 )
 def test_an_argument_that_cannot_work(arguments: list[str], message: str) -> None:

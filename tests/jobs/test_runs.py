@@ -373,7 +373,7 @@ def test_log_records_of_the_process(
 ) -> None:
     """They are this process's, with what `extra` gave; what is printed goes to standard error."""
     caplog.set_level(logging.INFO)
-    job = site.trigger("logs")
+    job = site.trigger("logs", key_id="0123456789abcdef")
     worker = site.worker()
     worker.step()
     worker.close()
@@ -384,6 +384,8 @@ def test_log_records_of_the_process(
     assert "lock" in line["held"]
     line = json.loads(JsonFormatter().format(raised))
     assert (line["exception"], line["job"]) == ("ValueError: within", job.id)
+    assert line["workspace"] == job.workspace_id
+    assert [json.loads(JsonFormatter().format(record))["key"] for record in (told, raised)] == [job.key_id] * 2
     assert "printed by a source" in capfd.readouterr().err
 
 
