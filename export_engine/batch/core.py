@@ -179,13 +179,14 @@ class _Work:
 
     def _commit(self, at: str, receipt: Receipt) -> None:
         """Write a receipt; where that fails the archive goes too."""
-        data = receipt.encoded()
+        data: bytes | None = None
         try:
+            data = receipt.encoded()
             self.target.put(at, data)
         except BaseException as error:
             try:
                 # The store may have taken it all the same, or a second copy of this task was quicker.
-                there = self.target.read(at) == data
+                there = data is not None and self.target.read(at) == data
                 if not there:
                     self._delete(receipt.paths)
             except Exception as why:  # noqa: BLE001  # whatever it is, it must not hide what came first

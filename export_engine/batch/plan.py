@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
+from string import Formatter
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,6 +26,9 @@ __all__ = ["BatchPlan", "Key", "Period", "PeriodKind"]
 
 #: What one archive covers: a calendar month, a day, or the whole range.
 PeriodKind = Literal["month", "day", "range"]
+
+#: What stands between the pieces of a layout, as `Formatter.parse` tells it: a field's name, nothing more, or no field.
+_FIELDS = ([None, None, None], *([name, "", None] for name in ("period", "channel", "channel_id")))
 
 _EPOCH = date(1970, 1, 1)
 #: A range of months or days is no longer: all of them are listed. Who has times of other centuries has wrong ones.
@@ -97,15 +101,32 @@ class BatchPlan:
             raise OptionError(
                 f"period {self.period!r} is unknown: choose from {', '.join(get_args(PeriodKind))}", option="period"
             )
-        try:
-            self.layout.format(period="p", channel="c", channel_id="i")
-        except (LookupError, ValueError) as error:
-            raise OptionError(
-                f"layout {self.layout!r} cannot be filled in ({error!r}): use {{period}}, {{channel}} and "
-                "{channel_id}",
-                option="layout",
-            ) from None
+        for name in ("label", "layout"):
+            try:
+                getattr(self, name).encode()
+            except UnicodeEncodeError:
+                raise OptionError(f"{name} {getattr(self, name)!r} is no Unicode", option=name) from None
+        self._check_layout()
         self.options.digest()  # a time zone without a name could not be told from another
+
+    def _check_layout(self) -> None:
+        try:
+            fields = [field for _, *field in Formatter().parse(self.layout)]
+        except ValueError as error:
+            fields, reason = [[str(error)]], f" ({error})"
+        else:
+            reason = ""
+        if any(field not in _FIELDS for field in fields):
+            raise OptionError(
+                f"layout {self.layout!r} cannot be filled in{reason}: use {{period}}, {{channel}} and {{channel_id}}",
+                option="layout",
+            )
+        if not {"", ".", ".."}.isdisjoint(self.layout.strip("/").split("/")) and self.layout.strip("/"):
+            raise OptionError(
+                f"layout {self.layout!r} is no folder inside the target: each part between slashes needs a name, other "
+                "than . and ..",
+                option="layout",
+            )
 
     def periods(self) -> tuple[Period, ...]:
         """All periods, in order; together they are the range's days, each once.

@@ -84,14 +84,49 @@ class Receipt:
         """Read one back. Raises ValueError for what is none."""
         try:
             said = json.loads(data)
+            if not isinstance(said, dict):
+                raise TypeError("it is no object")  # noqa: TRY301  # one place tells of all
             archives = tuple(ArchiveRecord(**archive) for archive in said.pop("archives"))
             receipt = cls(**said, archives=archives)
-            names = [path.rpartition("/")[2] for path in receipt.paths]
+            for record in (receipt, *archives):
+                _check_types(record)
+            receipt._check()  # its own
+        except KeyError as error:
+            raise ValueError(f"this is no receipt: it has no {error}; {_ADVICE}") from error
         except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"this is no receipt: {error}") from error
-        if not names or names != [archive.file_name for archive in archives]:
-            raise ValueError("this is no receipt: its archives have other names than its path says")
+            raise ValueError(f"this is no receipt: {error}; {_ADVICE}") from error
         return receipt
+
+    def _check(self) -> None:
+        """Raise ValueError for values that contradict each other, and a path that leads out of the target."""
+        names = [path.rpartition("/")[2] for path in self.paths]
+        if not names or names != [archive.file_name for archive in self.archives]:
+            raise ValueError("its archives have other names than its path says")
+        if not {"", ".", ".."}.isdisjoint(self.path.split("/")) or "\0" in self.path:
+            raise ValueError(f"its path {self.path!r} is none inside the target")
+        if self.bytes != sum(archive.bytes for archive in self.archives):
+            raise ValueError("its bytes are not the sum of its archives'")
+        if self.sha256 != (self.archives[0].sha256 if len(self.archives) == 1 else None):
+            raise ValueError("its sha256 is another than its archive's")
+        for name in ("first_time", "last_time"):
+            time = _time(getattr(self, name))
+            if time is not None and time.tzinfo is None:
+                raise ValueError(f"its {name} has no offset from UTC")
+
+
+#: What to do about a receipt that is damaged.
+_ADVICE = "delete it, and its archives are made again"
+
+
+def _check_types(record: Receipt | ArchiveRecord) -> None:
+    """Raise TypeError for a text where a number is to be, and the like."""
+    for field in fields(record):
+        value = getattr(record, field.name)
+        kinds = {"str": (str,), "int": (int,), "str | None": (str, type(None))}.get(str(field.type))
+        if kinds is not None and type(value) not in kinds:
+            raise TypeError(f"its {field.name} is {str(value)[:80]!r}")
+        if kinds == (int,) and value < 0:
+            raise ValueError(f"its {field.name} is {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +169,16 @@ class Counted:
 def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | None:
     """A key's receipt, if it and its archives are there.
 
-    Raises ExportError for another key's in its place, or where its archive was deflated by another library than
-    `backend`; ValueError for a file that is no receipt.
+    Raises ExportError for another key's in its place, where its archive was deflated by another library than `backend`,
+    and for a file that is no receipt.
     """
     data = target.read(receipt_path(key))
     if data is None:
         return None
-    receipt = Receipt.decoded(data)
+    try:
+        receipt = Receipt.decoded(data)
+    except ValueError as error:
+        raise ExportError(f"{receipt_path(key)}: {error}") from error
     if receipt.key != key:
         raise ExportError(f"{receipt_path(key)} is another key's receipt: use another label")
     if backend not in (None, receipt.backend):

@@ -72,8 +72,11 @@ def open_target(place: str) -> Target:
     Raises OptionError for a file, or a URL that cannot be opened, ModuleNotFoundError without obstore.
     """
     if "://" not in place:
-        if Path(place).exists() and not Path(place).is_dir():
-            raise OptionError(f"{place} is no folder: give one, or a name that is free", option="target")
+        for path in (Path(place), *Path(place).parents):
+            if path.is_dir():
+                break
+            if os.path.lexists(path):
+                raise OptionError(f"{path} is no folder: give one, or a name that is free", option="target")
         return _Folder(Path(place))
     from export_engine.sinks.object import open_store  # noqa: PLC0415  # an extra, needed for stores alone
 

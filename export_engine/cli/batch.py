@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -22,9 +23,11 @@ from export_engine.cli.common import DAY, DONE, EPILOG, FILE, PROBLEMS, SOME_FAI
 from export_engine.cli.inputs import Inputs, lake_options
 from export_engine.cli.options import environment_option, export_options, max_archive_size_option
 from export_engine.engine import backend_name
+from export_engine.errors import ArchiveError
 from export_engine.inspect import printable
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
+from export_engine.sinks.file import FilePlace
 from export_engine.verify import verify_archives
 
 if TYPE_CHECKING:
@@ -175,8 +178,6 @@ def batch(
     What is done has a receipt beside the archives. The same command again makes what is missing; batch verify TARGET
     holds the archives against their receipts.
     """
-    if results is not None and results.suffix not in {".jsonl", ".parquet"}:
-        raise click.UsageError(f"--results {results}: write a name that ends in .jsonl or .parquet")
     options = replace(options, max_archive_size=max_archive_size)
     plan = BatchPlan(
         target=target,
@@ -189,10 +190,25 @@ def batch(
         layout=layout,
     )
     lake = inputs.lake(channels)
+    if results is not None:
+        _check_results(results, lake)
     with _store_libraries():
         if dry_run:
             return _counted(lake, plan, quiet=quiet)
         return _exported(lake, plan, parallel, results, quiet=quiet)
+
+
+def _check_results(path: Path, lake: Lake) -> None:
+    """Refuse, before hours of work, a place that the table of results could not go to."""
+    if path.suffix not in {".jsonl", ".parquet"}:
+        raise click.UsageError(f"--results {path}: write a name that ends in .jsonl or .parquet")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"--results {path}: there is no folder {path.parent}")
+    values = chain.from_iterable([v] if isinstance(v, str) else v for v in lake.parameters.values())
+    try:
+        FilePlace(path, overwrite=True, inputs=[*values, *([] if lake.channels is None else [lake.channels])])
+    except ArchiveError as error:
+        raise click.UsageError(f"--results: {error}") from None
 
 
 def _counted(lake: Lake, plan: BatchPlan, *, quiet: bool) -> int:

@@ -210,7 +210,19 @@ def test_a_limited_key_that_fails_leaves_nothing(plan: BatchPlan, monkeypatch: p
         {"archives": None},
         {"archives": [{"file_name": "../x.zip", "bytes": 1, "sha256": "", "members": 1}]},
         {"path": 3},
+        {"path": "../x"},
+        {"rows": "37"},
+        {"rows": True},
+        {"rows_read": None},
+        {"conversations": -1},
+        {"bytes": 1},
+        {"sha256": "0" * 64},
+        {"first_time": "yesterday"},
+        {"first_time": "2026-05-01T05:57:17"},
+        {"last_time": None},
+        {"more": 1},
     ],
+    ids=str,
 )
 def test_a_receipt_that_was_changed_is_none(spoiled: dict[str, Any], plan: BatchPlan) -> None:
     """Its key fails, with the reason; what it names is not touched."""
@@ -220,16 +232,45 @@ def test_a_receipt_that_was_changed_is_none(spoiled: dict[str, Any], plan: Batch
     at.write_text(json.dumps(json.loads(at.read_text()) | spoiled))
     results = run(table, plan)
     assert sorted(r.status for r in results) == ["failed", "kept", "kept"]
-    assert any("this is no receipt" in str(r.error) for r in results)
+    assert any(f"receipts/{at.name}: this is no receipt" in str(r.error) for r in results)
     assert any("this is no receipt" in problem for problem in check_target(plan.target).problems)
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", '{"a": 1}', '"x"', "3"])
+def test_a_receipt_that_is_something_else(text: str, plan: BatchPlan) -> None:
+    """Its key fails, and it is said what to do; once that is done it is made."""
+    table = lake(plan, channels=1)
+    run(table, plan)
+    at = next(Path(plan.target, "receipts").iterdir())
+    at.write_text(text)
+    (error,) = [r.error for r in run(table, plan) if r.status == "failed"]
+    assert "this is no receipt" in str(error)
+    assert "delete it, and its archives are made again" in str(error)
+    at.unlink()
+    assert sorted(r.status for r in run(table, plan)) == ["done", "kept", "kept"]
+
+
+def test_a_receipt_whose_path_leads_out_of_the_target(plan: BatchPlan, tmp_path: Path) -> None:
+    """Nothing there is taken for its archive, nor removed with it."""
+    table = lake(plan, channels=1)
+    run(table, plan)
+    at = next(Path(plan.target, "receipts").iterdir())
+    said = json.loads(at.read_text())
+    outside = tmp_path / said["archives"][0]["file_name"]
+    outside.write_bytes((Path(plan.target) / said["path"]).read_bytes())
+    at.write_text(json.dumps(said | {"path": f"../{outside.name}"}))
+    assert sorted(r.status for r in run(table, plan)) == ["failed", "kept", "kept"]
+    assert any("is none inside the target" in problem for problem in check_target(plan.target).problems)
+    assert outside.exists()
 
 
 def test_a_file_is_no_target(plan: BatchPlan, tmp_path: Path) -> None:
     """It is refused before anything is read, and stays."""
     file = tmp_path / "lake.csv"
     file.write_text("x")
-    with pytest.raises(OptionError, match="is no folder"):
-        run(lake(plan), replace(plan, target=str(file)))
+    for target_ in (file, file / "below" / "it"):
+        with pytest.raises(OptionError, match=r"lake\.csv is no folder"):
+            run(lake(plan), replace(plan, target=str(target_)))
     assert file.read_text() == "x"
 
 

@@ -123,13 +123,32 @@ def test_a_plan_pickles() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "option"),
-    [({"period": "week"}, "period"), ({"layout": "{year}"}, "layout"), ({"layout": "{"}, "layout")],
+    [
+        ({"period": "week"}, "period"),
+        ({"layout": "{year}"}, "layout"),
+        ({"layout": "{"}, "layout"),
+        ({"layout": "{}"}, "layout"),
+        ({"layout": "{channel.__class__}"}, "layout"),
+        ({"layout": "{period:>300}"}, "layout"),
+        ({"layout": "{period!r}"}, "layout"),
+        ({"layout": "../{period}"}, "layout"),
+        ({"layout": "a/./b"}, "layout"),
+        ({"layout": "a//b"}, "layout"),
+        ({"layout": "\udcff"}, "layout"),
+        ({"label": "\udcff"}, "label"),
+    ],
 )
 def test_what_cannot_work(fields: dict[str, Any], option: str) -> None:
     """The error names the field."""
     with pytest.raises(OptionError) as caught:
         replace(PLAN, **fields)
     assert caught.value.option == option
+
+
+@pytest.mark.parametrize("layout", ["", "/", "{period}", "/a/{channel}/", "{{a}}/{channel_id}", "..{period}"])
+def test_layouts_inside_the_target(layout: str) -> None:
+    """Slashes around them mean nothing; none at all is the target itself."""
+    assert replace(PLAN, layout=layout).layout == layout
 
 
 @pytest.mark.parametrize("period", ["month", "day"])

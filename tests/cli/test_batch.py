@@ -224,6 +224,8 @@ def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
         ([], "say what to read"),
         (["LAKE", "--layout", "{month}"], "--layout: layout '{month}' cannot be filled in"),
         (["LAKE", "--results", "r.txt"], "write a name that ends in .jsonl or .parquet"),
+        (["LAKE", "--results", "no/such/r.jsonl"], "there is no folder no/such"),
+        (["LAKE", "--results", "INPUT"], "is read by this export"),
         (["LAKE", "--memory-limit", "much"], "--memory-limit: memory_limit 'much' is no size"),
         (["LAKE", "--where", "colour = 1"], "--where: 'colour = 1' cannot be used"),
         (["LAKE", "--map", "colour=1"], "--map: there is no column colour"),
@@ -234,9 +236,13 @@ def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
 )
 def test_wrong_usage(arguments: list[str], said: str, lake: Path, tmp_path: Path) -> None:
     """Is told before anything is read, with the option's name."""
-    given = [f"{lake}/*/*.parquet" if word == "LAKE" else word for word in arguments]
-    code, _, errors = run("batch", *given, "--output", tmp_path / "out", *RANGE)
+    files = {path: path.read_bytes() for path in lake.rglob("*.parquet")}
+    places = {"LAKE": f"{lake}/*/*.parquet", "INPUT": str(min(files))}
+    code, _, errors = run(
+        "batch", *(places.get(word, word) for word in arguments), "--output", tmp_path / "out", *RANGE
+    )
     assert code == 2
+    assert {path: path.read_bytes() for path in files} == files
     assert said in " ".join(errors.split())
 
 
