@@ -86,10 +86,11 @@ class Receipt:
             said = json.loads(data)
             if not isinstance(said, dict):
                 raise TypeError("it is no object")  # noqa: TRY301  # one place tells of all
-            archives = tuple(ArchiveRecord(**archive) for archive in said.pop("archives"))
+            archives = tuple(ArchiveRecord(**record) for record in said.pop("archives"))
             receipt = cls(**said, archives=archives)
-            for record in (receipt, *archives):
-                _check_types(record)
+            _check_types(receipt)
+            for archive in archives:
+                _check_types(archive)
             receipt._check()  # its own
         except KeyError as error:
             raise ValueError(f"this is no receipt: it has no {error}; {_ADVICE}") from error
