@@ -283,7 +283,11 @@ class _Counted:
             number = f"CASE WHEN {us} BETWEEN {MIN_US} AND {MAX_US} THEN make_timestamptz({us}::BIGINT) END"
         if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
             return number
-        text = f"TRY_CAST({column} AS TIMESTAMPTZ)"
+        if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+            # ISO 8601 may have small letters, and a comma before the fraction.
+            text = f"TRY_CAST(replace(upper({column}), ',', '.') AS TIMESTAMPTZ)"
+        else:
+            text = f"TRY_CAST({column} AS TIMESTAMPTZ)"
         return f"coalesce(CASE WHEN isfinite({text}) THEN {text} END, {number})"
 
     def _creation(self) -> str:
@@ -304,7 +308,14 @@ class _Counted:
                 f"conversation {conversation!r} of channel {channel!r} has both {first} and {last} as created_at: give "
                 "all its rows the same"
             )
-        if self._query(f"SELECT count(*) - count(own) FROM ({self._typed}) AS typed") == (0,):  # noqa: S608  # see above
+        missing, unread = self._query(
+            f"SELECT count(*) - count(own), count(created_at) - count(own) FROM ({self._typed}) AS typed"  # noqa: S608  # see above
+        ) or (0, 0)
+        if unread:
+            raise SourceError(
+                f"{unread} rows have a created_at that cannot be read: mend them, or have it null where it is not known"
+            )
+        if not missing:
             return "own"
         self._query("CREATE TEMP TABLE created AS " + self._creations("coalesce(min(own), min(sent)) AS first"))
         return "created.first"

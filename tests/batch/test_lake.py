@@ -148,6 +148,25 @@ def test_a_conversation_that_was_created_twice(plan: BatchPlan, by: Any) -> None
         run(differing, plan)
 
 
+@pytest.mark.parametrize("text", ["soon", "infinity", "2026-02-30T00:00:00Z", "1777680000"])
+def test_a_creation_that_cannot_be_read(text: str, plan: BatchPlan) -> None:
+    """It is no null, which the first message would stand for."""
+    said = generated(50, 1).append_column("created_at", pa.array(["2026-03-01T00:00:00Z", text] * 25))
+    with pytest.raises(SourceError, match="25 rows have a created_at that cannot be read"):
+        run(said, plan)
+
+
+def test_times_as_iso_8601_may_have_them(plan: BatchPlan) -> None:
+    """With small letters, and with a comma before the fraction: the same as any other source reads them."""
+    table = generated(200)
+    times = [
+        time.isoformat().replace("+00:00", "z").replace("T", "t").replace(".", ",")
+        for time in table["message_time"].to_pylist()
+    ]
+    assert {result.error for result in run(with_column(table, "message_time", pa.array(times)), plan)} == {None}
+    assert archives(plan.target) == expected(table, plan)
+
+
 def test_a_name_does_not_depend_on_the_period(plan: BatchPlan) -> None:
     """A conversation that goes on for months was created with its first message, in each of its archives."""
     table = generated(3000, 1)
