@@ -284,8 +284,7 @@ class _Counted:
         if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
             return number
         if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-            # ISO 8601 may have small letters, and a comma before the fraction.
-            text = f"TRY_CAST(replace(upper({column}), ',', '.') AS TIMESTAMPTZ)"
+            text = f"TRY_CAST({_duck_time(column)} AS TIMESTAMPTZ)"
         else:
             text = f"TRY_CAST({column} AS TIMESTAMPTZ)"
         return f"coalesce(CASE WHEN isfinite({text}) THEN {text} END, {number})"
@@ -439,6 +438,17 @@ def _period(when: str, breaks: Sequence[tuple[int, int]], before: int = -1) -> s
         f"CASE WHEN {when} >= make_timestamptz({us}) THEN {_period(when, breaks[middle + 1 :], number)} "
         f"ELSE {_period(when, breaks[:middle], before)} END"
     )
+
+
+def _duck_time(column: str) -> str:
+    """A time's text, written as DuckDB reads it, which knows fewer ways than this package's own sources.
+
+    They take small letters, a comma before the fraction, hours alone, and a blank, or none, before any kind of offset.
+    """
+    text = f"replace(upper({column}), ',', '.')"
+    text = f"regexp_replace({text}, ' ?(Z|UTC|GMT)$', '+00')"
+    text = f"regexp_replace({text}, ' ([+-][0-9:]+)$', '\\1')"
+    return f"regexp_replace({text}, '^([^T ]+[T ][0-9]{{2}})([+-][0-9:]+)?$', '\\1:00\\2')"
 
 
 def _quoted(name: str) -> str:

@@ -22,7 +22,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_engine import DateRange, ExportError, ExportOptions, OptionError, SchemaError, SourceError
+from export_engine import (
+    Channel,
+    DateRange,
+    ExportError,
+    ExportOptions,
+    OptionError,
+    SchemaError,
+    SourceError,
+    export_conversations,
+)
 from export_engine.batch import BatchPlan, Lake, count_lake, export_lake
 from export_engine.batch.receipts import ArchiveResult
 from tests.batch.lakes import TIME, archives, everything, expected, generated, write_lake
@@ -45,6 +54,27 @@ def plan(tmp_path: Path) -> BatchPlan:
 def run(table: pa.Table, plan: BatchPlan, **more: Any) -> list[ArchiveResult]:
     with tempfile.TemporaryDirectory() as folder:
         return list(export_lake(Lake.of_files([write_lake(table, Path(folder))], **more), plan))
+
+
+def one_row(time: str, number: int = 0) -> pa.Table:
+    return with_column(generated(1, 1), "message_time", pa.array([time])).set_column(
+        2, "message_id", pa.array([f"m{number}"])
+    )
+
+
+def instant_of(table: pa.Table, plan: BatchPlan) -> datetime | None:
+    """The time of a table's one row, as a single export reads it; None if it refuses it."""
+    made = export_conversations(
+        table.drop_columns(["channel_id", "channel_name"]),
+        channel=Channel(id="c"),
+        date_range=plan.date_range,
+        options=plan.options,
+    )
+    try:
+        b"".join(made)
+    except SourceError:
+        return None
+    return made.report.first_time
 
 
 def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
@@ -156,15 +186,21 @@ def test_a_creation_that_cannot_be_read(text: str, plan: BatchPlan) -> None:
         run(said, plan)
 
 
-def test_times_as_iso_8601_may_have_them(plan: BatchPlan) -> None:
-    """With small letters, and with a comma before the fraction: the same as any other source reads them."""
-    table = generated(200)
-    times = [
-        time.isoformat().replace("+00:00", "z").replace("T", "t").replace(".", ",")
-        for time in table["message_time"].to_pylist()
+@pytest.mark.parametrize("seconds", ["", ":05", ":05:06", ":05:06.1", ":05:06,123456"])
+@pytest.mark.parametrize("between", ["T", "t", " "])
+def test_whatever_a_source_takes_for_a_time_a_lake_does(between: str, seconds: str, plan: BatchPlan) -> None:
+    """Each way to write an offset that a single export knows: the archive is that of the time it reads."""
+    offsets = [
+        f"{blank}{o}" for blank in ("", " ") for o in ("", "Z", "z", "UTC", "utc", "GMT", "+08:00", "-0330", "+08")
     ]
-    assert {result.error for result in run(with_column(table, "message_time", pa.array(times)), plan)} == {None}
-    assert archives(plan.target) == expected(table, plan)
+    times = [f"2026-05-02{between}04{seconds}{offset}" for offset in offsets]
+    instants = {time: found for time in times if (found := instant_of(one_row(time), plan)) is not None}
+    read = [*instants]
+    assert len(read) > 10
+    table = pa.concat_tables([one_row(time, number) for number, time in enumerate(read)])
+    assert {result.error for result in run(table, plan)} == {None}
+    aware = pa.array([*instants.values()], TIME)
+    assert archives(plan.target) == expected(with_column(table, "message_time", aware), plan)
 
 
 def test_a_name_does_not_depend_on_the_period(plan: BatchPlan) -> None:

@@ -246,6 +246,26 @@ def test_wrong_usage(arguments: list[str], said: str, lake: Path, tmp_path: Path
     assert said in " ".join(errors.split())
 
 
+def test_a_lake_is_checked_as_one_channel(tmp_path: Path) -> None:
+    """As the batch's page says: what is wrong is told, and conversations of one id in two channels are two."""
+    row = {"conversation_id": "k", "direction": "inbound", "speaker_type": "customer", "message_text": "x"}
+    row["message_time"] = "2026-05-02T00:00:00Z"
+    rows = [{**row, "message_id": "1", "channel_id": channel, "contact_name": channel} for channel in ("a", "b", "a")]
+    rows[1]["created_at"] = "2026-05-01T00:00:00Z"
+    rows[2] |= {"message_id": "2", "direction": "sideways"}
+    lines = [json.dumps(one) + "\n" for one in rows]
+    where = f"{tmp_path}/*.jsonl"
+    words = ("check", where, "--sort", "--map", "conversation_id=channel_id || '/' || conversation_id")
+    (tmp_path / "1.jsonl").write_text("".join(lines[:2]))
+    code, told, _ = run(*words)
+    assert (code, "2 messages in 2 conversations" in told.decode()) == (0, True)
+    (tmp_path / "2.jsonl").write_text(lines[2])
+    code, told, _ = run(*words)
+    assert code == 1
+    assert "direction: 1 value: is not one of inbound, outbound" in told.decode()
+    assert "conversation 'a/k', message '2'" in told.decode()
+
+
 @pytest.mark.slow
 def test_options_from_the_environment(lake: Path, tmp_path: Path) -> None:
     """As for the other commands that run unattended."""
