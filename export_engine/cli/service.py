@@ -178,7 +178,7 @@ def service_settings(command: _Command) -> _Command:
             conversations=conversations,
             conversations_query=conversations_query,
             smtp=smtp,
-            secret=os.environ.get(SECRET_VARIABLE, "").encode() or None,
+            secret=os.fsencode(os.environ.get(SECRET_VARIABLE, "")) or None,  # any bytes may be a secret's
             secret_file=secret_file,
             public_url=public_url,
             max_queued=max_queued,

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeftError
 
 from export_engine.errors import ExportError, OptionError
@@ -97,12 +97,14 @@ class Components:
 def open_job_database(*, database: str | None, data: Path | None) -> Iterator[Engine]:
     """The database of jobs and keys, closed at the end.
 
-    Raises OptionError for a URL that cannot work or is missing, ExportError if the database cannot be reached.
+    Raises OptionError for a URL that cannot work or is missing, ExportError if the database cannot be reached, or is
+    not to be used for what is done in the block.
     """
     with job_database_url(database=database, data=data) as url:
         engine = open_database(url, patience=PATIENCE)
     try:
-        yield engine
+        with _usable("database"):
+            yield engine
     finally:
         engine.dispose()
 
@@ -240,9 +242,17 @@ _OPTIONS = {"secret": "secret_file", "query": "conversations_query", "data": "da
 def _as_option(name: str) -> Iterator[None]:
     """Name an option as it is called here, and a database that cannot be reached by its option."""
     try:
-        yield
+        with _usable(name):
+            yield
     except OptionError as error:
         raise OptionError(str(error), option=_OPTIONS.get(error.option, name)) from None
-    except OperationalError as error:
+
+
+@contextmanager
+def _usable(name: str) -> Iterator[None]:
+    """Name a database that is not there, is locked or is none by its option. Raises ExportError."""
+    try:
+        yield
+    except DBAPIError as error:
         # The driver's own words; SQLAlchemy's would add a statement and a link.
         raise ExportError(f"--{name}: the database cannot be used: {error.orig}") from None

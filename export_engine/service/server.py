@@ -57,6 +57,9 @@ __all__ = [
     "work_until_signal",
 ]
 
+#: The signals that end a process in good order; of these uvicorn knows the first two.
+_ENDS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
+
 #: How long threads are waited for that should have ended.
 _LAST_THREADS = timedelta(seconds=5)
 
@@ -66,7 +69,7 @@ _log = logging.getLogger(__name__)
 def serve_until_signal(
     settings: Settings, *, host: str, port: int, metrics_port: int | None, worker: bool, grace: timedelta
 ) -> None:
-    """Serve until SIGTERM or SIGINT; with `worker`, one runs in this process.
+    """Serve until a signal (`_ENDS`); with `worker`, one runs in this process.
 
     Raises ClickException if the address cannot be listened on, OptionError for a setting that cannot work.
     """
@@ -94,7 +97,7 @@ def serve_until_signal(
 
 
 def work_until_signal(settings: Settings, *, host: str, metrics_port: int | None, grace: timedelta) -> None:
-    """Work on jobs until SIGTERM or SIGINT.
+    """Work on jobs until a signal (`_ENDS`).
 
     Raises ClickException if metrics cannot be served there, OptionError for a setting that cannot work.
     """
@@ -211,15 +214,16 @@ def _folder(data: Path | None) -> Iterator[Path]:
 
 
 def _stop_asked_for() -> threading.Event:
-    """Set by SIGTERM or SIGINT; a second one interrupts."""
+    """Set by a signal; a second one interrupts."""
     stop = threading.Event()
 
     def ask(number: int, _: FrameType | None) -> None:
         stop.set()
         signal.signal(number, signal.default_int_handler)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
+    for number in _ENDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, ask)
     return stop
 
 
@@ -247,6 +251,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 def _run(app: FastAPI, listener: socket.socket, grace: timedelta) -> None:
     server = http_server(app, grace=grace)
     log_to(sys.stderr)
+    for number in _ENDS[2:]:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
     with suppress(KeyboardInterrupt):  # raised once more when all has ended in good order
         server.run(sockets=[listener])
     if not server.started:

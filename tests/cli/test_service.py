@@ -8,11 +8,12 @@ import re
 import shlex
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -25,6 +26,7 @@ from click.testing import CliRunner, Result
 
 from export_engine import EXCEL, DateRange, ExportOptions, export_conversations
 from export_engine.cli.commands import commands
+from export_engine.cli.service import SECRET_VARIABLE
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.jobs.errors import UnauthorizedError
@@ -448,6 +450,64 @@ def test_a_database_that_is_not_there(option: str) -> None:
     assert (code, errors.count("\n")) == (1, 1)
     assert errors.startswith(f"error: --{option}: the database cannot be used: connection failed")
     assert "hunter2" not in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["key", "list"], ["database", "version"], ["database", "upgrade"], ["database", "set-options"]]
+)
+def test_a_file_that_is_no_database(tmp_path: Path, command: list[str]) -> None:
+    """One line."""
+    (tmp_path / "jobs.sqlite").write_bytes(b"no database " * 1000)
+    code, _, errors = run(*command, "--data", tmp_path)
+    assert (code, errors) == (1, "error: --database: the database cannot be used: file is not a database\n")
+
+
+@pytest.mark.slow
+def test_a_database_that_is_locked(tmp_path: Path) -> None:
+    """One line, once it has been waited for."""
+    assert run("database", "upgrade", "--data", tmp_path)[0] == 0
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        code, _, errors = run("key", "create", "--workspace", OTHER_WORKSPACE, "--data", tmp_path)
+    assert (code, errors) == (1, "error: --database: the database cannot be used: database is locked\n")
+
+
+def test_a_secret_of_any_bytes() -> None:
+    """Also where they are no text."""
+    result = CliRunner().invoke(commands, ["serve", "--database", "ftp://x"], env={SECRET_VARIABLE: "\udcff" * 32})
+    assert (result.exit_code, result.stderr[:18]) == (2, "error: --database:")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_terminal_that_goes_is_an_end_in_good_order(tmp_path: Path, command: str, number: signal.Signals) -> None:
+    """As SIGTERM is: what is at hand is finished or handed back, and nothing is left."""
+    data = tmp_path / "data"
+    write_demo(data / "demo")
+    (temporary := tmp_path / "tmp").mkdir()
+    pipe = next((data / "demo" / "conversations").iterdir())
+    pipe.unlink()
+    os.mkfifo(pipe)
+    where: list[str | Path] = ["--data", data, "--grace", "1"]
+    with ExitStack() as stack:
+        workers = ("--workers", "0") if command == "worker" else ()
+        process = stack.enter_context(
+            running(tmp_path, "serve", "serve", "--port", "0", *workers, *where, TMPDIR=str(temporary))
+        )
+        url, key = shown(process)
+        if command == "worker":
+            process = stack.enter_context(running(tmp_path, "worker", "worker", *where, TMPDIR=str(temporary)))
+        path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
+        body = {"channel_id": pipe.name.split(".")[0], "start_date": "2026-02-01", "end_date": "2026-02-02"}
+        assert httpx.post(path, json=body, headers={"X-API-Key": key}).status_code == 202
+        until(lambda: any(line["message"] == "export job started" for line in process.lines()))
+        assert process.stop(number) == 0
+        assert not [line for line in process.lines() if line["level"] != "info"]
+        assert list(temporary.iterdir()) == []
+    with closing(sqlite3.connect(data / "jobs.sqlite")) as jobs:
+        assert jobs.execute("SELECT status, attempts FROM export_job").fetchall() == [("queued", 0)]
 
 
 def test_a_port_that_is_taken() -> None:
