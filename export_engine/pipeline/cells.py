@@ -20,9 +20,9 @@ _TEXTS = [index for index, name in enumerate(COLUMN_NAMES) if ROW_SCHEMA.field(n
 def offsets(column: pa.Array) -> NDArray[np.int32]:
     """The offsets of a string array, from its first row on: one more than it has rows."""
     found = column.buffers()[1]
-    if found is None:
+    if found is None or not len(column):
         return np.zeros(len(column) + 1, np.int32)
-    return np.frombuffer(found, np.int32)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(found, np.int32, len(column) + 1, 4 * column.offset)
 
 
 def given(column: pa.Array) -> tuple[pa.Buffer | None, int, memoryview, pa.Buffer | None]:

@@ -86,7 +86,7 @@ def _guarded(column: pa.Array, *, bare_e164: bool, digits: bool) -> pa.Array:
     _, offsets, data = column.buffers()
     if data is None or not len(column):
         return column
-    bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    bounds = np.frombuffer(offsets, np.int32, len(column) + 1, 4 * column.offset)
     octets = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
     bounds = bounds.astype(np.int64) - bounds[0]
     if not len(octets):

@@ -178,7 +178,7 @@ def _microseconds(column: pa.Array) -> NDArray[np.int64]:
     if column.null_count:
         column = column.fill_null(0)
     data = column.buffers()[1]
-    return np.frombuffer(data, np.int64)[column.offset : column.offset + len(column)]
+    return np.frombuffer(data, np.int64, len(column), 8 * column.offset)
 
 
 def given_creation(group: Group) -> int | None:

@@ -331,7 +331,7 @@ def reading(name: str, kind: str) -> Iterator[None]:
     """Say which input cannot be read as what; what the operating system says of itself passes."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a column's name
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise SourceError(f"{name} cannot be read as {kind}: {error}") from error

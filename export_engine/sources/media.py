@@ -127,7 +127,7 @@ def _unlisted(column: pa.StringArray, context: SourceContext) -> pa.StringArray:
 def _has_brackets(column: pa.StringArray) -> bool:
     """Whether a `[` is anywhere in the texts, or under nulls: a fraction of looking at the beginning of each."""
     _, offsets, data = column.buffers()
-    bounds = np.frombuffer(offsets, np.int32)[column.offset :]
+    bounds = np.frombuffer(offsets, np.int32, len(column) + 1, 4 * column.offset)
     return bool((np.frombuffer(data, np.uint8)[bounds[0] : bounds[len(column)]] == ord("[")).any())
 
 

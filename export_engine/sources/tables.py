@@ -21,7 +21,7 @@ from export_engine.options import Epoch
 from export_engine.schema import COLUMN_NAMES, COLUMNS, CREATED_AT, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.media import is_list
-from export_engine.sources.text import as_strings, is_text, is_uuid, uuid_text
+from export_engine.sources.text import DAMAGED, as_bytes, as_strings, damaged, is_text, is_uuid, unviewed, uuid_text
 from export_engine.sources.values import BadValue, column, converted, impossible, named, row_error
 
 __all__ = ["Numbered", "from_arrow", "normalised", "numbered", "rows", "wanted_columns"]
@@ -30,7 +30,7 @@ __all__ = ["Numbered", "from_arrow", "normalised", "numbered", "rows", "wanted_c
 Numbered = tuple[pa.RecordBatch, Sequence[int]]
 
 _REQUIRED = tuple(column.name for column in COLUMNS if column.required)
-_VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+_VIEWS = (pa.string_view(), pa.binary_view())
 
 
 def from_arrow(data: Any) -> Source:
@@ -79,7 +79,14 @@ class _Arrow:
         elif isinstance(data, pa.RecordBatchReader):  # through a stream, errors of its maker would lose their type
             yield from normalised(data.schema, numbered(data), context)
         elif hasattr(data, "__arrow_c_stream__"):
-            with pa.RecordBatchReader.from_stream(data) as reader:
+            try:
+                reader = pa.RecordBatchReader.from_stream(data)
+            except pa.ArrowException as error:  # a series, a type that Arrow has not, a column of several types
+                raise SourceError(
+                    f"rows cannot be read from {type(data).__name__}: {error}; give a table of columns that each hold "
+                    "one type of Arrow's"
+                ) from error
+            with reader:
                 yield from normalised(reader.schema, numbered(reader), context)
         else:
             yield from _from_iterable(data, context)
@@ -184,22 +191,29 @@ def _sound(column: pa.Array) -> pa.Array:
     is not UTF-8 is left for `rows`, which knows whose it is.
     """
     if isinstance(column, pa.RunEndEncodedArray):
-        column = _decoded(column)
+        _check_layout(column)
+        try:
+            column = _decoded(column)
+        except DAMAGED as error:
+            raise damaged(column, error) from error
     if isinstance(column, pa.DictionaryArray):
         values = column.dictionary
         _check_layout(values)
         try:
             return pa.DictionaryArray.from_arrays(column.indices, _takeable(values))
         except (pa.ArrowException, IndexError) as error:
-            raise _damaged(column, error) from error
+            raise damaged(column, error) from error
     if is_list(column.type):
         _check_layout(column)
+    try:
+        column.validate()  # its ends; what lies between is held against them where it is read
+    except DAMAGED as error:
+        raise damaged(column, error) from error
     return column
 
 
 def _decoded(column: pa.RunEndEncodedArray) -> pa.DictionaryArray:
     """Runs as a dictionary of their values: pyarrow 26 decodes none of UUIDs, views or dictionaries."""
-    _check_layout(column)
     rows = np.arange(column.offset, column.offset + len(column))
     which = pa.array(np.searchsorted(column.run_ends.to_numpy(), rows, side="right"))
     values = column.values
@@ -220,19 +234,39 @@ def _takeable(values: pa.Array) -> pa.Array:
         ends = np.cumsum(pc.list_value_length(values).fill_null(0), dtype=np.int64)
         offsets = pa.array(np.concatenate((np.zeros(1, np.int64), ends)))
         return pa.LargeListArray.from_arrays(offsets, _takeable(values.flatten()), mask=values.is_null())
-    return values.cast(_VIEWS[values.type]) if values.type in _VIEWS else values
+    return unviewed(values)
 
 
 def _check_layout(column: pa.Array) -> None:
+    """Check all but whether text is UTF-8: the first that is not would hide what is behind it."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
     try:
-        column.validate(full=True)
-    except pa.ArrowInvalid as error:
-        if "UTF8" not in str(error):
-            raise _damaged(column, error) from error
+        if isinstance(column, pa.RunEndEncodedArray):
+            _check_layout(column.values)
+            column.validate()
+            column = pa.RunEndEncodedArray.from_arrays(column.run_ends, pa.nulls(len(column.values)))
+        elif isinstance(column, pa.DictionaryArray):
+            _check_layout(column.dictionary)
+            column = column.indices
+        elif is_list(column.type):
+            _check_layout(column.values)
+            column = _of_nothing(column)
+        as_bytes(column).validate(full=True)
+    except DAMAGED as error:
+        raise damaged(column, error) from error
 
 
-def _damaged(column: pa.Array, error: Exception) -> SourceError:
-    return SourceError(f"a column of type {column.type} is damaged ({error}): write the table again")
+def _of_nothing(lists: pa.Array) -> pa.Array:
+    """Lists with nulls as their values: their own layout alone."""
+    values = pa.nulls(len(lists.values))
+    if isinstance(lists, pa.FixedSizeListArray):
+        type_ = pa.list_(values.type, lists.type.list_size)
+    else:
+        kinds = {pa.ListType: pa.list_, pa.LargeListType: pa.large_list, pa.ListViewType: pa.list_view}
+        type_ = kinds.get(type(lists.type), pa.large_list_view)(values.type)
+    own = lists.buffers()[: {pa.FixedSizeListType: 1, pa.ListType: 2, pa.LargeListType: 2}.get(type(lists.type), 3)]
+    return pa.Array.from_buffers(type_, len(lists), own, -1, lists.offset, children=[values])
 
 
 def _bounded(batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
@@ -267,9 +301,8 @@ def _between(ids: pa.Array, low: int, high: int) -> int:
         nearby = nearby.storage
     try:
         nearby.validate(full=True)  # it was read from a file, perhaps: `rows` says what is wrong with it
-        if nearby.type in _VIEWS:  # nothing finds runs in views
-            nearby = nearby.cast(_VIEWS[nearby.type])
-    except pa.ArrowInvalid:
+        nearby = unviewed(nearby)  # nothing finds runs in views
+    except DAMAGED:
         return high
     ends = pc.run_end_encode(nearby).run_ends
     return start + ends[-2].as_py() if len(ends) > 1 else high
@@ -351,7 +384,15 @@ def _column(
 
 
 def _shown(column: pa.Array, at: int) -> Any:
-    """A value for an error message; one that Python cannot hold, as the number or bytes it is."""
+    """A value for an error message; one that Python cannot hold, as the number or bytes it is.
+
+    None for one in a damaged column, which nobody may have looked at yet: reading it could end the process.
+    """
+    column, at = column.slice(at, 1), 0
+    try:
+        _check_layout(column)
+    except SourceError:
+        return None
     try:
         return column[at].as_py()
     except UnicodeDecodeError:

@@ -24,8 +24,11 @@ from export_engine.sources import SourceContext
 from export_engine.sources.refusal import BadValue
 
 __all__ = [
+    "DAMAGED",
     "NUMBERED",
+    "as_bytes",
     "as_strings",
+    "damaged",
     "first_failing",
     "id_text",
     "is_sound_utf8",
@@ -33,6 +36,7 @@ __all__ = [
     "is_uuid",
     "text",
     "text_of",
+    "unviewed",
     "uuid_text",
 ]
 
@@ -54,7 +58,10 @@ _STRING_OF = {
     pa.binary_view(): pa.string_view(),
 }
 
+_LARGE_OF = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _HEX = np.frombuffer("".join(f"{octet:02x}" for octet in range(256)).encode(), np.uint16)
+#: What pyarrow raises for values that are not as they should be; the second for views that lead nowhere.
+DAMAGED = (pa.ArrowInvalid, IndexError)
 #: Where the 32 digits of a UUID stand among its 36 characters.
 _DIGITS_AT = np.array([at for at, char in enumerate("00000000-0000-0000-0000-000000000000") if char == "0"])
 
@@ -100,7 +107,7 @@ def _refuse_controls(ids: pa.StringArray, was_binary: Callable[[int], bool]) -> 
     if not len(ids):
         return
     _, offsets, data = ids.buffers()
-    bounds = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
+    bounds = np.frombuffer(offsets, np.int32, len(ids) + 1, 4 * ids.offset)
     octets = np.frombuffer(data or b"", np.uint8)[bounds[0] : bounds[-1]]
     if not len(octets) or octets.min() >= ord(" "):
         return
@@ -115,6 +122,7 @@ def _characters(column: pa.Array, context: SourceContext) -> pa.StringArray:
     at = _not_utf8(column)
     if at is not None:
         return _of_bytes(column, at, context)
+    column = unviewed(column)
     if column.type == _TEXT:
         return column
     try:
@@ -166,8 +174,20 @@ def _one(name: str, value: Any, at: int, context: SourceContext, *, counted: boo
             return str(int(value))
         if isinstance(value, UUID) and name in IDS:
             return str(value)
-        raise BadValue(at, "is no text and no whole number", "convert it with str()")
-    raise BadValue(at, "is not text", "give a str" if name in REQUIRED else "give a str or None")
+        raise BadValue(at, "is no text and no whole number", _missing(value) or _NUMBER)
+    raise BadValue(at, "is not text", _missing(value) or ("give a str" if name in REQUIRED else "give a str or None"))
+
+
+_NUMBER = "convert it with str(), a float where it was made, for it may have lost digits"
+
+
+def _missing(value: Any) -> str | None:
+    """Advice for what pandas and numpy have where nothing is: their text would be taken for a value."""
+    try:
+        nothing = bool(value != value)  # noqa: PLR0124  # NaN and NaT are not themselves
+    except (TypeError, ValueError):  # pandas' NA does not know
+        nothing = type(value).__name__ == "NAType"
+    return "give None where there is none" if nothing else None
 
 
 _NO_WHOLE = ("is no whole number", "give text, or whole numbers")
@@ -194,10 +214,13 @@ def _not_utf8(strings: pa.Array) -> int | None:
     if failing is None:
         return None
     if "UTF8" not in str(failing[1]):
-        raise SourceError(
-            f"a column of type {strings.type} is damaged ({failing[1]}): write the table again"
-        ) from failing[1]
+        raise damaged(strings, failing[1]) from failing[1]
     return failing[0]
+
+
+def damaged(column: pa.Array, error: Exception) -> SourceError:
+    """The error for a column that cannot be read as what it says it is."""
+    return SourceError(f"a column of type {column.type} is damaged ({error}): write the table again")
 
 
 _BYTES_OF = {
@@ -207,10 +230,20 @@ _BYTES_OF = {
 }
 
 
+def as_bytes(column: pa.Array) -> pa.Array:
+    """Strings as bytes; any other column as it is."""
+    return column.view(_BYTES_OF[column.type]) if column.type in _BYTES_OF else column
+
+
 def _of_bytes(strings: pa.Array, first: int, context: SourceContext) -> pa.StringArray:
     """Strings, from the `first` one on not all UTF-8, that may hold surrogates."""
     found: list[str | None] = strings.slice(0, first).to_pylist()
-    for at, value in enumerate(strings.slice(first).view(_BYTES_OF[strings.type]).to_pylist(), first):
+    octets = as_bytes(strings.slice(first))
+    try:
+        octets.validate(full=True)  # nobody has looked beyond the first
+    except DAMAGED as error:
+        raise damaged(strings, error) from error
+    for at, value in enumerate(octets.to_pylist(), first):
         found.append(None if value is None else _decoded(value, at, context))
     return pa.array(found, _TEXT)
 
@@ -265,6 +298,22 @@ def as_strings(column: pa.Array) -> pa.Array:
     return column.view(_STRING_OF[column.type]) if column.type in _STRING_OF else column
 
 
+def unviewed(column: pa.Array) -> pa.Array:
+    """Views, whose layout was checked, as large strings or bytes; any other column as it is.
+
+    Under a null may stand anything, which pyarrow 26 follows all the same, to where it ends the process.
+    """
+    if column.type not in _LARGE_OF:
+        return column
+    if column.null_count:
+        valid, views, *data = column.buffers()
+        entries = np.frombuffer(views, np.int64, 2 * (column.offset + len(column))).reshape(-1, 2).copy()
+        entries[column.offset :][column.is_null().to_numpy(zero_copy_only=False)] = 0
+        buffers = [valid, pa.py_buffer(entries), *data]
+        column = pa.Array.from_buffers(column.type, len(column), buffers, column.null_count, column.offset)
+    return column.cast(_LARGE_OF[column.type])
+
+
 def uuid_text(column: pa.Array) -> pa.StringArray:
     """UUIDs as their 36 characters: lower case, with hyphens."""
     octets = (column.storage if isinstance(column, pa.ExtensionArray) else column).cast(pa.binary())
@@ -290,7 +339,8 @@ def is_sound_utf8(text: pa.Array) -> bool:
     if text.type not in _OFFSETS or not len(text):
         return False
     _, offsets, data = text.buffers()
-    bounds = np.frombuffer(offsets, _OFFSETS[text.type])[text.offset : text.offset + len(text) + 1]
+    type_ = np.dtype(_OFFSETS[text.type])
+    bounds = np.frombuffer(offsets, type_, len(text) + 1, type_.itemsize * text.offset)
     if data is None:
         return False
     try:
@@ -319,10 +369,10 @@ def _is_sound_utf8(type_: pa.DataType, bounds: NDArray[Any], data: pa.Buffer) ->
 
 
 def first_failing(column: pa.Array, check: Callable[[pa.Array], Any]) -> tuple[int, Exception] | None:
-    """Index of the first value for which `check` raises ArrowInvalid, and the error, found by halving; None if none."""
+    """The first value for which `check` raises one of `DAMAGED`, by its index, and the error; found by halving."""
     try:
         check(column)
-    except pa.ArrowInvalid as error:
+    except DAMAGED as error:
         failure = error
     else:
         return None
@@ -331,7 +381,7 @@ def first_failing(column: pa.Array, check: Callable[[pa.Array], Any]) -> tuple[i
         middle = (low + high) // 2
         try:
             check(column.slice(low, middle - low))
-        except pa.ArrowInvalid as error:
+        except DAMAGED as error:
             high, failure = middle, error
         else:
             low = middle

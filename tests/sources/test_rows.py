@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # its stubs are a package of their own
 import polars as pl
 import pyarrow as pa
@@ -127,7 +128,13 @@ def test_an_iterator_is_closed() -> None:
         ({"message_time": "noon"}, "message_time", "noon"),
         ({"message_id": ""}, "message_id", "is empty"),
         ({"direction": None}, "direction", "is missing"),
-        ({"status": 7}, "status", "is not text"),
+        ({"status": 7}, "status", "is not text; give a str or None"),
+        *(
+            ({column: nothing}, column, "give None where there is none")
+            for column in ("status", "contact_phone")
+            for nothing in (float("nan"), np.float32("nan"), pd.NA, pd.NaT)
+        ),
+        ({"contact_phone": 12025550123.0}, "contact_phone", "it may have lost digits"),
     ],
 )
 def test_a_bad_value_is_named(change: dict[str, Any], column: str, says: str) -> None:

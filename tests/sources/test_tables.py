@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export_engine import EXCEL, Channel, DateRange, export_conversations
 from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.schema import COLUMNS, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
@@ -573,3 +574,63 @@ def test_what_holds_no_record_batches() -> None:
         from_arrow(1)
     with pytest.raises(SourceError, match="int"):
         batches(from_arrow([1]))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_anything_may_stand_under_a_null_of_views(binary: bool) -> None:
+    """A view there leads nowhere and has any length, even below zero: it is not followed."""
+    kind = pa.binary_view() if binary else pa.string_view()
+    _, views, data = pa.array(["x" * 30] * 4, pa.string_view()).buffers()
+    entries = np.frombuffer(views, np.int32).reshape(-1, 4).copy()
+    entries[1] = (-(2**31), 7, 7, 7)
+    column = pa.Array.from_buffers(kind, 4, [pa.py_buffer(b"\x0d"), pa.py_buffer(entries), data])
+    assert cells(from_arrow(table(4, message_text=column)), "message_text") == ["x" * 30, None, "x" * 30, "x" * 30]
+    assert cells(from_arrow(table(4, message_text=column).slice(1)), "message_text") == [None, "x" * 30, "x" * 30]
+    coded = pa.DictionaryArray.from_arrays(pa.array([0, 1, 3]), column)
+    assert cells(from_arrow(table(3, message_text=coded)), "message_text") == ["x" * 30, None, "x" * 30]
+
+
+def _torn(octets: bytes) -> pa.Array:
+    """Three texts, of which the second goes on far beyond the data."""
+    ends = pa.py_buffer(np.array([0, 1, 2**40, len(octets)], np.int64))
+    return pa.Array.from_buffers(pa.large_string(), 3, [None, ends, pa.py_buffer(octets)])
+
+
+@pytest.mark.parametrize("wrapped", ["plain", "list", "dictionary"])
+def test_a_wrong_offset_behind_text_that_is_not_utf8(wrapped: str) -> None:
+    """It is looked for also where pyarrow's own check stops at the text before it."""
+    column = _torn(b"\xffbc")
+    if wrapped == "list":
+        column = pa.LargeListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int64()), column)
+    elif wrapped == "dictionary":
+        column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2]), column, safe=False)
+    name = "media_url" if wrapped == "list" else "message_text"
+    with pytest.raises(SourceError, match="is damaged"):
+        batches(from_arrow(table(3, **{name: column})))
+
+
+def test_an_error_does_not_read_a_damaged_id() -> None:
+    """The value, and the ids that could be read; one whose offsets lead out of its text is left out."""
+    error = refusal(from_arrow(table(3, message_id=pa.array(["a", None, "b"]), conversation_id=_torn(b"abc"))))
+    assert (error.column, error.row, error.conversation_id) == ("message_id", 2, None)
+
+
+def test_offsets_may_be_followed_by_anything() -> None:
+    """A buffer longer than its column needs, by however many bytes."""
+    ends = pa.py_buffer(np.array([0, 1, 3, 3], np.int32).tobytes() + b"odd")
+    column = pa.Array.from_buffers(pa.string(), 3, [None, ends, pa.py_buffer(b"a\xc3\xa9")])
+    us = pa.py_buffer(np.full(3, 1_781_160_643_000_000).tobytes() + b"odd")
+    times = pa.Array.from_buffers(pa.timestamp("us", "UTC"), 3, [None, us])
+    given = table(3, message_text=column, media_url=column, message_time=times)
+    assert cells(from_arrow(given), "message_text") == ["a", "é", ""]
+    june = DateRange(date(2026, 6, 1), date(2026, 6, 30))
+    export = export_conversations(given, channel=Channel("Desk"), date_range=june, dialect=EXCEL)
+    assert b"".join(export)
+    assert export.report.rows == 3
+
+
+@pytest.mark.parametrize("given", [pl.Series(["a"]), pl.DataFrame({"message_id": pl.Series([1], dtype=pl.Int128)})])
+def test_a_stream_of_something_else(given: Any) -> None:
+    """What no table of Arrow's can hold is an error that says what was given."""
+    with pytest.raises(SourceError, match=f"rows cannot be read from {type(given).__name__}: .*; give a table"):
+        batches(from_arrow(given))
