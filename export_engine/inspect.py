@@ -185,7 +185,10 @@ def _find(file: IO[bytes], which: str) -> list[Entry]:
             some = ", ".join(repr(entry.name) for entry in entries_)
             raise OptionError(f"{which!r} is in {count} names: say more of one of {some}", option="conversation")
     damaged = f"; {unreadable} members cannot be read" if unreadable else ""
-    raise OptionError(f"no member has {which!r} as conversation id or in its name{damaged}", option="conversation")
+    raise OptionError(
+        f"no member has {which!r} as conversation id or in its name{damaged}; without it all are listed",
+        option="conversation",
+    )
 
 
 def _by_id(file: IO[bytes], which: str) -> tuple[list[Entry], int]:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Display
 
 from export_engine.batch.plan import BatchPlan, PeriodKind
-from export_engine.cli.common import DAY, DONE, EPILOG, FILE, PROBLEMS, SOME_FAILED, Command, failed, size_text
+from export_engine.cli.common import DAY, DONE, EPILOG, FILE, PROBLEMS, SOME_FAILED, Command, counted, failed, size_text
 from export_engine.cli.inputs import Inputs, lake_options
 from export_engine.cli.options import environment_option, export_options, max_archive_size_option
 from export_engine.engine import backend_name
@@ -55,7 +55,7 @@ def verify(target: str, deep: bool) -> int:
     with _display("reading") as (_, tell), _store_libraries():
         found = check_target(target, deep=_deep if deep else None, progress=tell)
     click.echo(
-        f"{found.archives:,} archives, {found.rows:,} messages, {size_text(found.bytes)}: "
+        f"{counted(found.archives, 'archive')}, {counted(found.rows, 'message')}, {size_text(found.bytes)}: "
         f"{'no problems' if found.ok else 'problems found'}"
     )
     for problem in found.problems:
@@ -89,7 +89,7 @@ class _Batch(Command):
         return super().make_context(info_name, args, parent=parent, **extra)
 
 
-@click.command(cls=_Batch, epilog=EPILOG)
+@click.command(cls=_Batch, epilog=EPILOG, short_help="Export every channel of a lake, by months.")
 @lake_options
 @click.option(
     "--output",
@@ -220,14 +220,15 @@ def _counted(lake: Lake, plan: BatchPlan, *, quiet: bool) -> int:
     if not quiet:
         missing = len(counts.archives) - len(counts.there)
         click.echo(
-            f"{len(counts.archives):,} archives, {counts.rows:,} messages: {missing:,} to make, {statuses['kept']:,} "
-            f"there already, {statuses['failed']:,} to fail"
+            f"{counted(len(counts.archives), 'archive')}, {counted(counts.rows, 'message')}: {missing:,} to make, "
+            f"{statuses['kept']:,} there already, {statuses['failed']:,} to fail"
         )
         for period in counts.plan.periods():
             its = [archive.rows for archive in counts.archives if archive.period == period.name]
             if its:
                 click.echo(
-                    f"  {period.name}  {len(its):,} archives, {sum(its):,} messages, at most {max(its):,} in one"
+                    f"  {period.name}  {counted(len(its), 'archive')}, {counted(sum(its), 'message')}, "
+                    f"at most {max(its):,} in one"
                 )
         _tell_outside(counts)
     _tell_failures(counts.there)
@@ -238,26 +239,26 @@ def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, 
     from export_engine.batch.lake import export_lake  # noqa: PLC0415  # there with the extra
     from export_engine.batch.receipts import write_results  # noqa: PLC0415  # loaded when used
 
-    counted: list[LakeCounts] = []
+    told: list[LakeCounts] = []
     found: list[ArchiveResult] = []
     with _display("counting", quiet=quiet) as (rename, tell):
 
         def on_counts(counts: LakeCounts) -> None:
-            counted.append(counts)
+            told.append(counts)
             rename("exporting")
             tell(0, len(counts.archives))
 
         for result in export_lake(lake, plan, parallel=parallel, on_counts=on_counts):
             found.append(result)
-            tell(len(found), len(counted[0].archives))
+            tell(len(found), len(told[0].archives))
     if results is not None:
         write_results(found, results)
     statuses = Counter(result.status for result in found)
     if not quiet:
         done = [result for result in found if result.status == "done"]
         click.echo(
-            f"{len(found):,} archives: {statuses['done']:,} done, {statuses['kept']:,} kept, {statuses['failed']:,} "
-            "failed"
+            f"{counted(len(found), 'archive')}: {statuses['done']:,} done, {statuses['kept']:,} kept, "
+            f"{statuses['failed']:,} failed"
         )
         files = sum(result.archives for result in done)
         click.echo(
@@ -265,7 +266,7 @@ def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, 
             f"conversations, {size_text(sum(result.bytes for result in done))}"
             f"{f' in {files:,} files' if files > len(done) else ''}, written to {printable(plan.target)}"
         )
-        _tell_outside(counted[0])
+        _tell_outside(told[0])
     _tell_failures(found)
     return SOME_FAILED if statuses["failed"] else DONE
 

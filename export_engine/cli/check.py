@@ -6,13 +6,15 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from copy import copy
 from datetime import date, datetime
 
 import click
 from rich.console import Console
 
 from export_engine.check import CheckReport, Example, Problem, check_source
-from export_engine.cli.common import DAY, DONE, EPILOG, FAILED, Command, minute_text
+from export_engine.cli.common import DAY, DONE, EPILOG, FAILED, Command, counted, minute_text
+from export_engine.cli.export import export
 from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options
 from export_engine.cli.text import folded
@@ -33,16 +35,24 @@ _NAMES, _WIDE = 15, 50
 @click.option("--end", type=DAY, metavar="YYYY-MM-DD", help="Last day of the range, included (default: none).")
 @export_options(environment=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, whose keys are CheckReport's fields.")
-def check(inputs: Inputs, start: datetime | None, end: datetime | None, as_json: bool, options: ExportOptions) -> int:
+@click.option("--quiet", is_flag=True, help="Print nothing if an export would succeed.")
+def check(
+    inputs: Inputs, start: datetime | None, end: datetime | None, as_json: bool, quiet: bool, options: ExportOptions
+) -> int:
     """Look at the input before it is exported.
 
     All of INPUT is read, as `export` would read it, and nothing is written. Told are every column that is missing, with
     those that are called so but for case and separators, the values that break a rule, the time span, conversations
     that do not stand together, ids that are there twice, and what falls into the range. The exit code is 0 if `export`
     would succeed with the same options, and 1 if it would not.
+
+    All options of `export` are taken, so that its command line can be checked as it is. Those that say whose channel
+    it is, and what the archive is called and where it goes, are not looked at.
     """
     days = DateRange(start.date() if start else date.min, end.date() if end else date.max)
     found = check_source(inputs.source(), date_range=days, options=options)
+    if quiet and found.ok:
+        return DONE
     if as_json:
         click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
     else:
@@ -51,6 +61,19 @@ def check(inputs: Inputs, start: datetime | None, end: datetime | None, as_json:
             for piece in _folded(line, width):
                 click.echo(piece)
     return DONE if found.ok else FAILED
+
+
+def _take_options_of_export() -> None:
+    """Have `check` take what `export` alone has a use for."""
+    own = {parameter.name for parameter in check.params}
+    for parameter in export.params:
+        if isinstance(parameter, click.Option) and parameter.name not in own:
+            unused = copy(parameter)
+            unused.hidden, unused.expose_value = True, False
+            check.params.append(unused)
+
+
+_take_options_of_export()
 
 
 def _is_terminal() -> bool:
@@ -100,7 +123,7 @@ def _facts(found: CheckReport, *, in_range: bool, sorts: bool) -> Iterator[tuple
         "span": span,
         "times": naive if found.naive_times else "",
         **_grouping(found, sorts=sorts),
-        "repeated ids": f"{_count(found.repeated_ids, 'message')} with an id that the conversation had before"
+        "repeated ids": f"{counted(found.repeated_ids, 'message')} with an id that the conversation had before"
         if found.repeated_ids
         else "",
         "long cells": f"{long}{found.longest_cell:,}" if found.long_cells else "",
@@ -124,19 +147,15 @@ def _grouping(found: CheckReport, *, sorts: bool) -> dict[str, str]:
     advice = "sort with --sort" if sorts else "add ORDER BY conversation_id, message_time to the query, or --sort"
     torn = found.torn_conversations
     come = "comes" if torn == 1 else "come"
-    return {"torn": f"{_count(torn, 'conversation')} {come} back after another began ({some}{more}): {advice}"}
+    return {"torn": f"{counted(torn, 'conversation')} {come} back after another began ({some}{more}): {advice}"}
 
 
 def _in_conversations(messages: int, conversations: int) -> str:
-    return f"{_count(messages, 'message')} in {_count(conversations, 'conversation')}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    return f"{counted(messages, 'message')} in {counted(conversations, 'conversation')}"
 
 
 def _problem_lines(problem: Problem) -> Iterator[_Line]:
-    count = f"{'at least ' if problem.more else ''}{_count(problem.count, 'value' if problem.column else 'line')}"
+    count = f"{'at least ' if problem.more else ''}{counted(problem.count, 'value' if problem.column else 'line')}"
     advice = f"; {problem.advice}" if problem.advice else ""
     yield "", f"{problem.column or 'input'}: {count}: {problem.rule}{advice}"
     for example in problem.examples:

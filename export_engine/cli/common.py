@@ -26,6 +26,7 @@ __all__ = [
     "SOME_FAILED",
     "USAGE",
     "Command",
+    "counted",
     "failed",
     "minute_text",
     "size_text",
@@ -108,6 +109,11 @@ def failed(message: str, code: int) -> int:
     with suppress(OSError):  # a terminal that has gone
         click.echo(f"error: {printable(' '.join(message.splitlines()))}", err=True)
     return code
+
+
+def counted(number: int, what: str) -> str:
+    """How many there are of what `what` is one of: `1 message`, `2,000 messages`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def size_text(number: int) -> str:

@@ -14,7 +14,7 @@ from export_engine.options import ExportOptions
 __all__ = ["database"]
 
 
-@click.group(epilog=EPILOG)
+@click.group(epilog=EPILOG, short_help="Upgrade the jobs database, or change its options.")
 def database() -> None:
     """Upgrade the jobs database, say what revision it has, or change the options of its exports.
 
@@ -36,7 +36,7 @@ def upgrade_command(data: Path | None, database: str | None) -> None:
         click.echo(f"upgraded from revision {before} to {after}" if before else f"made at revision {after}")
 
 
-@database.command("set-options", cls=Command, epilog=EPILOG)
+@database.command("set-options", cls=Command, epilog=EPILOG, short_help="Change the options of all exports.")
 @with_options(DATA, DATABASE, export_options(environment=True))
 def set_options_command(data: Path | None, database: str | None, options: ExportOptions) -> None:
     """Change the options of the export that all processes have to have.

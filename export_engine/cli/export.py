@@ -14,7 +14,7 @@ from rich.progress import Progress as Display
 from rich.progress import SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from export_engine.cli.common import DAY, EPILOG, Command, minute_text, size_text
+from export_engine.cli.common import DAY, EPILOG, Command, counted, minute_text, size_text
 from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options, max_archive_size_option
 from export_engine.cli.signals import SIGNALS
@@ -102,7 +102,11 @@ def export(
     if quiet:
         return
     if not made.report.conversations:
-        click.echo("warning: no conversation falls in this range; unzip calls an empty archive an error", err=True)
+        click.echo(
+            "warning: no conversation falls in this range (`export-engine check` says what days the input has); unzip "
+            "calls an empty archive an error",
+            err=True,
+        )
     if options.dialect.digits_guard and made.report.long_cells:
         click.echo(
             f"warning: cells of more than the {LONGEST_CELL:,} characters that a spreadsheet shows: "
@@ -137,7 +141,9 @@ def _summary(where: str, report: ExportReport) -> str:
         "messages": f"{report.rows:,}",
         "span": f"{minute_text(report.first_time)} to {minute_text(report.last_time)} UTC" if report.first_time else "",
         "size": f"{size_text(report.bytes)} for {size_text(report.csv_bytes)} of CSV, "
-        f"{report.csv_bytes / report.bytes:.2f}:1",
+        f"{report.csv_bytes / report.bytes:.2f}:1"
+        if report.csv_bytes
+        else size_text(report.bytes),
         "time": f"{report.elapsed:.2f} s, {rate:,.0f} messages/s, {report.backend}",
         "sha256": report.sha256,
         "archives": f"{len(report.archives):,}, the others beside it" if len(report.archives) > 1 else "",
@@ -148,7 +154,7 @@ def _summary(where: str, report: ExportReport) -> str:
     lines = [f"  {name:13}  {printable(fact)}" for name, fact in facts.items() if fact]
     if len(report.archives) > 1:
         lines += [
-            f"  {printable(one.file_name)}  {one.members:,} CSVs, {size_text(one.bytes)}, sha256 {one.sha256}"
+            f"  {printable(one.file_name)}  {counted(one.members, 'CSV')}, {size_text(one.bytes)}, sha256 {one.sha256}"
             for one in report.archives
         ]
     return "\n".join([printable(where), *lines])

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, failed, minute_text, size_text
+from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, counted, failed, minute_text, size_text
 from export_engine.cli.text import folded
 from export_engine.errors import ArchiveError
 from export_engine.inspect import Member, conversation_text, entries, members, printable
@@ -83,7 +83,7 @@ def _print_members(archive: Path, limit: int, width: int | None) -> int:
     for entry in entries(archive):
         count, csv, deflated = count + 1, csv + entry.csv_bytes, deflated + entry.packed_bytes
     rest = f"; the first {limit:,} are listed, --limit lists more" if count > limit else ""
-    totals = f"{count:,} CSVs, {size_text(csv)} of CSV, {size_text(deflated)} deflated{rest}"
+    totals = f"{counted(count, 'CSV')}, {size_text(csv)} of CSV, {size_text(deflated)} deflated{rest}"
     damaged = (f"  {printable(problem)}" for problem in problems)
     for line in (totals, *damaged):
         for piece in [line] if width is None else folded(line.lstrip(), width, head=_indent_of(line), indent=4):

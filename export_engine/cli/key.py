@@ -20,7 +20,7 @@ def key() -> None:
     """Make, list and revoke API keys."""
 
 
-@key.command(cls=Command, epilog=EPILOG)
+@key.command(cls=Command, epilog=EPILOG, short_help="Make a key for a workspace and print it.")
 @with_options(DATA, DATABASE)
 @click.option("--workspace", required=True, type=click.UUID, metavar="UUID", help="The workspace it holds for.")
 @click.option("--name", metavar="TEXT", help="What it is for, to know it by in the list.")
@@ -40,7 +40,7 @@ def create(
     click.echo(create_key(str(workspace), name=name, expires=ends, database=database, data=data))
 
 
-@key.command("list", cls=Command, epilog=EPILOG)
+@key.command("list", cls=Command, epilog=EPILOG, short_help="List the keys, the oldest first.")
 @with_options(DATA, DATABASE)
 def list_command(data: Path | None, database: str | None) -> None:
     """List the keys, the oldest first, as columns between tabs; times are in UTC.

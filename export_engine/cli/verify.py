@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Display
 
-from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, size_text
+from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, counted, size_text
 from export_engine.inspect import printable
 from export_engine.options import CsvDialect
 from export_engine.verify import Verification, verify_archives
@@ -33,7 +33,8 @@ def verify(archives: tuple[Path, ...], manifest: Path | None) -> int:
     with _verify_display() as progress:
         found = verify_archives(archives, manifest, progress=progress)
     click.echo(
-        f"{found.members:,} CSVs, {found.conversations:,} conversations, {found.rows:,} messages, "
+        f"{counted(found.members, 'CSV')}, {counted(found.conversations, 'conversation')}, "
+        f"{counted(found.rows, 'message')}, "
         f"{size_text(found.bytes)}: {'no problems' if found.ok else 'problems found'}"
     )
     if found.dialect is not None:

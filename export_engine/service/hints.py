@@ -22,7 +22,7 @@ def own_hint(address: str, *, data: Path | None, today: date, worker: bool) -> s
     where = "" if data is None else f" --data {shlex.quote(str(data))}"
     same = " (with the same --database)" if data is None else ""
     made = "" if worker else " Exports are made by\nexport-engine worker, started apart."
-    return f"""Serving at {address}, until Ctrl-C; a page to export from is there.{made}
+    return f"""Serving at {address}, until Ctrl-C. There is a page, to be opened in a browser.{made}
 Make a key for a workspace{same}:
 
 export-engine key create --workspace <workspace_id>{where}
@@ -50,9 +50,13 @@ curl -X 'POST' \\
 def demo_hint(address: str, key: str) -> str:
     """Where the page is, and the API page's own lines, for this service and this key."""
     place = f"{address.rstrip('/')}/seax-api/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
-    return f"""Serving demo data at {address}, until Ctrl-C. There is a page: sign in with the key {key} at
+    return f"""Serving demo data at {address}, until Ctrl-C. There is a page:
 
 {address.rstrip("/")}/#workspace={DEMO_WORKSPACE}
+
+Sign in there with the key
+
+{key}
 
 Or trigger an export from here (no e-mail is sent without --smtp):
 

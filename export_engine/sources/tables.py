@@ -144,8 +144,8 @@ def wanted_columns(names: Iterable[str], context: SourceContext) -> list[str]:
     if missing:
         raise SchemaError(
             f"{_said(missing)} missing; the columns are {', '.join(given) or 'none'}: rename what holds "
-            f"{'it' if len(missing) == 1 else 'them'}, or add {'it' if len(missing) == 1 else 'them'} "
-            f"({', '.join(_REQUIRED)} are required)",
+            f"{'it' if len(missing) == 1 else 'them'}, or map it with --map, as `export-engine check` suggests (in "
+            f"Python read_mapped); {', '.join(_REQUIRED)} are required",
             column=missing[0],
             missing=missing,
             given=tuple(given),

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from export_engine import CheckReport
 from export_engine.cli.commands import commands
-from tests.cli.command import CHANNEL, COMMAND, ENVIRONMENT, FLAT, JUNE, NESTED, run
+from tests.cli.command import COMMAND, ENVIRONMENT, FLAT, JUNE, NESTED, run
 
 BAD = """message_id,conversation_id,Contact Name,direction,speaker_type,message_time,sender_account
 1,a,Jane,in,customer,2026-06-01 00:00,
@@ -45,6 +45,26 @@ def bad(tmp_path: Path) -> Path:
     path = tmp_path / "bad.csv"
     path.write_text(BAD, "utf-8")
     return path
+
+
+@pytest.mark.slow
+def test_takes_the_command_line_of_an_export(tmp_path: Path) -> None:
+    """`export` may be replaced by `check` in a command, and nothing is written."""
+    rest = ["--output", "o/", "--overwrite", "--manifest", "m.jsonl", "--max-archive-size", "1GB"]
+    code, output, errors = run("check", NESTED, *JUNE, *rest, cwd=tmp_path)
+    assert (code, errors) == (0, "")
+    assert output.decode().startswith("an export would succeed")
+    assert not list(tmp_path.iterdir())
+    every = {option for parameter in commands.commands["export"].params for option in parameter.opts}
+    assert every <= {option for parameter in commands.commands["check"].params for option in parameter.opts}
+
+
+@pytest.mark.slow
+def test_quiet(bad: Path) -> None:
+    """It is silent where an export would succeed, and tells of what would fail."""
+    assert run("check", NESTED, "--quiet") == (0, b"", "")
+    code, output, _ = run("check", bad, "--quiet")
+    assert (code, output.decode()) == (1, SUMMARY)
 
 
 @pytest.mark.slow
@@ -133,7 +153,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert run("check")[0] == 2
     assert run("check", tmp_path / "none.csv")[0] == 2
     assert run("check", NESTED, "--start", "2026-06-02", "--end", "2026-06-01")[0] == 2
-    assert run("check", NESTED, *CHANNEL)[0] == 2
+    assert run("check", NESTED, "--channel")[0] == 2
 
 
 @pytest.mark.parametrize("width", [30, 80])
