@@ -174,11 +174,12 @@ def _one(name: str, value: Any, at: int, context: SourceContext, *, counted: boo
             return str(int(value))
         if isinstance(value, UUID) and name in IDS:
             return str(value)
-        raise BadValue(at, "is no text and no whole number", _missing(value) or _NUMBER)
+        advice = _FLOAT if isinstance(value, float | np.floating) else "convert it with str()"
+        raise BadValue(at, "is no text and no whole number", _missing(value) or advice)
     raise BadValue(at, "is not text", _missing(value) or ("give a str" if name in REQUIRED else "give a str or None"))
 
 
-_NUMBER = "convert it with str(), a float where it was made, for it may have lost digits"
+_FLOAT = "give text or a whole number from where it was made, for a float may have lost digits"
 
 
 def _missing(value: Any) -> str | None:

@@ -134,7 +134,7 @@ def test_an_iterator_is_closed() -> None:
             for column in ("status", "contact_phone")
             for nothing in (float("nan"), np.float32("nan"), pd.NA, pd.NaT)
         ),
-        ({"contact_phone": 12025550123.0}, "contact_phone", "it may have lost digits"),
+        ({"contact_phone": 12025550123.0}, "contact_phone", "a float may have lost digits"),
     ],
 )
 def test_a_bad_value_is_named(change: dict[str, Any], column: str, says: str) -> None:
