@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from export_engine.errors import OptionError
+from export_engine.errors import ArchiveError, ExportError, OptionError
 from export_engine.sinks import Streamable
 from export_engine.sinks.file import write_archive
 
@@ -80,7 +80,7 @@ def open_target(place: str) -> Target:
         return _Folder(Path(place))
     from export_engine.sinks.object import open_store  # noqa: PLC0415  # an extra, needed for stores alone
 
-    return _Objects(open_store(place))
+    return _Objects(open_store(place), "/".join(place.split("/", 3)[:3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,23 +169,39 @@ class WholeFile:
 @dataclass(frozen=True, slots=True)
 class _Objects:
     store: Store
+    bucket: str
+
+    @contextmanager
+    def _advising(self) -> Iterator[None]:
+        """Say what to do about a bucket that is not there or refuses; other errors are the store's own."""
+        from export_engine.sinks.object import bucket_fault  # noqa: PLC0415  # as above
+
+        try:
+            yield
+        except (ExportError, FileNotFoundError):
+            raise
+        except Exception as error:
+            if (said := bucket_fault(error, self.bucket)) is None:
+                raise
+            raise ArchiveError(said) from error
 
     def write(self, path: str, export: Streamable) -> None:
         """In parts."""
         from export_engine.sinks.object import write_object  # noqa: PLC0415  # as above
 
-        write_object(export, self.store, path, overwrite=True)
+        with self._advising():
+            write_object(export, self.store, path, overwrite=True)
 
     def put(self, path: str, data: bytes) -> None:
         """In one request."""
-        self.store.put(path, data)
+        with self._advising():
+            self.store.put(path, data)
 
     def read(self, path: str) -> bytes | None:
         """In one request."""
-        try:
+        with suppress(FileNotFoundError), self._advising():
             return bytes(self.store.get(path).bytes())
-        except FileNotFoundError:
-            return None
+        return None
 
     def has(self, path: str) -> bool:
         """In one request."""
@@ -212,5 +228,6 @@ class _Objects:
 
     def paths(self) -> Iterator[str]:
         """Listed a thousand at a time."""
-        for page in self.store.list():
-            yield from (found["path"] for found in page)
+        with self._advising():
+            for page in self.store.list():
+                yield from (found["path"] for found in page)

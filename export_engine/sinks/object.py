@@ -49,7 +49,7 @@ if TYPE_CHECKING:  # obstore has these for type checkers alone
     from obstore import Attributes, WritableFile
     from obstore.store import ObjectStore
 
-__all__ = ["PART_SIZE", "Cloud", "Store", "open_store", "upload_archive", "write_object"]
+__all__ = ["PART_SIZE", "Cloud", "Store", "bucket_fault", "open_store", "upload_archive", "write_object"]
 
 #: The stores that can be opened by a URL; a cloud's can also sign links to what is in them.
 Cloud = S3Store | GCSStore | AzureStore
@@ -399,7 +399,17 @@ class _ObjectPlace:
 
 
 def _advice(error: Exception, bucket: str, shown: str) -> str:
-    """What to do about an error of a store, in one line. obstore's kinds are lost where its writer raises OSError."""
+    return (
+        bucket_fault(error, bucket)
+        or f"{shown} could not be written: {_first_line(error).rstrip('.: ')}; mend that, or try again"
+    )
+
+
+def bucket_fault(error: Exception, bucket: str) -> str | None:
+    """What to do about an error that is the bucket's or of its credentials, in one line; None for any other.
+
+    `bucket` is its URL, such as `s3://bucket`. obstore's kinds are lost where its writer raises OSError.
+    """
     text = str(error)
     code = re.search(r"<Code>(\w+)</Code>", text)
     if code and code[1] == "NoSuchBucket":
@@ -410,7 +420,7 @@ def _advice(error: Exception, bucket: str, shown: str) -> str:
     if re.search(r"lacked (?:the necessary privileges|valid authentication)", text):
         why = f" ({code[1]})" if code else ""
         return f"{bucket} refuses this{why}: see to the credentials, and to what they may do there"
-    return f"{shown} could not be written: {_first_line(error).rstrip('.: ')}; mend that, or try again"
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from export_engine.batch.target import WholeFile, open_target
+from export_engine.errors import ArchiveError
+from tests import s3
 
 PARTS = [
     ".SMS_2026-06_1c4639da.zip.0a1b2c3d.part",
@@ -65,3 +67,18 @@ def test_files(kind: str, tmp_path: Path) -> None:
     target.delete("c.zip")
     target.delete("c.zip")
     assert list(target.paths()) == ["a/b.json"]
+
+
+@pytest.mark.slow
+def test_a_store_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading says what an upload says, and not what the store's library tried."""
+    for name in s3.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    target = open_target("s3://bucket/exports")
+    said = r"^there are no credentials for s3://bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    with pytest.raises(ArchiveError, match=said):
+        target.read("receipts/1c4639da00000000.json")
+    with pytest.raises(ArchiveError, match=said):
+        target.write("a.zip", WholeFile(b"data"))
+    with pytest.raises(ArchiveError, match=said):
+        next(iter(target.paths()))
