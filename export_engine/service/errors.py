@@ -3,7 +3,7 @@
 RequestError                     of `export_engine.jobs.errors`: `status` and `body`
 ├── BodyTooLargeError     413    more bytes than a request's body may have
 ├── MediaTypeError        415    a body that is not declared as JSON
-└── UnavailableError      503    the database does not answer, for a while
+└── UnavailableError      503    the database or the archives' store does not answer, for a while
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class MediaTypeError(RequestError):
 
 
 class UnavailableError(RequestError):
-    """The database does not answer, or not in time; what was asked for may have been done all the same."""
+    """The database or the archives' store does not answer, or not in time; what was asked for may have been done."""
 
     status = 503
 
     def __init__(self) -> None:
-        super().__init__("The service cannot reach its database just now. Try again in a few seconds.")
+        super().__init__("The service cannot reach its database or its archives just now. Try again in a few seconds.")

@@ -17,11 +17,12 @@ from pydantic_core import from_json
 
 from export_engine.jobs import api
 from export_engine.jobs.errors import InvalidRequestError, Problem, UnauthorizedError
+from export_engine.jobs.failures import is_transient
 from export_engine.jobs.identifiers import uuid_of
 from export_engine.jobs.job import FIRST_POLL, Job, accepted_document, poll_after
 from export_engine.service.components import Components
 from export_engine.service.deadline import in_time
-from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError
+from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError, UnavailableError
 from export_engine.service.logs import KEY_ID
 from export_engine.service.schemas import ChannelListQuery, ExportListQuery
 
@@ -195,18 +196,26 @@ async def cancel(
     components: Annotated[Components, Depends(components_of)],
 ) -> Response:
     """End an export, and what has come of it."""
-    await in_time(
-        request,
-        lambda: api.cancel(
+    await in_time(request, lambda: _cancel(export_job_id, workspace, components))
+    _log.info("export job cancelled", extra={"job": export_job_id, "workspace": workspace})
+    return Response(status_code=204)
+
+
+def _cancel(export_job_id: str, workspace: str, components: Components) -> None:
+    """Raises UnavailableError if the archive could not be deleted for what passes: cancelling again may do so."""
+    try:
+        api.cancel(
             export_job_id,
             workspace_id=workspace,
             store=components.store,
             archives=components.archives,
             now=components.clock(),
-        ),
-    )
-    _log.info("export job cancelled", extra={"job": export_job_id, "workspace": workspace})
-    return Response(status_code=204)
+        )
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        _log.warning("export job %s could not be cancelled", export_job_id, exc_info=True)
+        raise UnavailableError from None
 
 
 @router.get("/channels")

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from export_engine.jobs.backends.archives import ObjectArchives
 from export_engine.service.demo import DEMO_WORKSPACE
 from tests.service.running import JUNE, OTHER_WORKSPACE, Service, serving, until
 from tests.service.test_operations import Endless
@@ -52,6 +53,24 @@ def test_a_finished_job(tmp_path: Path) -> None:
         assert httpx.get(document["presigned_url"]).status_code in (403, 404, 410)
         found = status(service, document["export_job_id"])
         assert (found["status"], found["presigned_url"]) == ("finished", None)
+        assert list(service.archives.paths()) == []
+
+
+@pytest.mark.slow
+def test_an_archive_that_cannot_be_deleted_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 and when to try again, which then helps."""
+
+    def fail(*_: object) -> None:
+        raise ConnectionResetError("the bucket has gone")
+
+    with serving(tmp_path) as service:
+        document = service.ended(service.trigger(JUNE))
+        with monkeypatch.context() as patch:
+            patch.setattr(ObjectArchives, "delete", fail)
+            answer = service.client.delete(service.path(document["export_job_id"]))
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "its database or its archives" in answer.json()["detail"]["message"]
+        assert service.client.delete(service.path(document["export_job_id"])).status_code == 204
         assert list(service.archives.paths()) == []
 
 

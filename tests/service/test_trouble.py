@@ -33,7 +33,9 @@ def unavailable(answer: httpx.Response) -> bool:
     if answer.status_code != 503:
         return False
     assert answer.headers["Retry-After"] == "5"
-    assert answer.json()["detail"]["message"].startswith("The service cannot reach its database just now.")
+    assert answer.json()["detail"]["message"].startswith(
+        "The service cannot reach its database or its archives just now."
+    )
     return True
 
 
