@@ -64,7 +64,9 @@ def write_archive(
     that is no regular file, or if archive, manifest or one of `export.inputs` are the same file; OSError from the disk;
     and whatever the export raises.
     """
-    _refuse_url(target, "target", "upload_to and upload_archive write to stores")
+    _refuse_url(
+        target, "target", "a store is written s3://bucket/prefix/, gs:// or az:// (in Python upload_to, upload_archive)"
+    )
     if manifest is not None:
         _refuse_url(manifest, "manifest", "a manifest goes to a store only if the archive does")
     inputs = inputs_of(export)
