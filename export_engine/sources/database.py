@@ -212,13 +212,20 @@ def _statement(query: str, parameters: Mapping[str, Any]) -> sa.TextClause:
     )
 
 
+def _sqlite(address: str) -> sqlite3.Connection:
+    """Open a file; ATTACH would make one where there is none, whatever the first was opened for."""
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    return connection
+
+
 @contextmanager
 def _connected(place: sa.URL) -> Iterator[sa.Connection]:
     """A connection of its own, in a read-only transaction; its cursor is the server's."""
     how: dict[str, Any] = {"poolclass": sa.pool.NullPool, "hide_parameters": True}
     if place.get_backend_name() == "sqlite" and place.database:
         address = f"{Path(place.database).absolute().as_uri()}?mode=ro"
-        how["creator"] = lambda: sqlite3.connect(address, uri=True, check_same_thread=False)
+        how["creator"] = lambda: _sqlite(address)
     try:
         engine = sa.create_engine(place, **how)
     except ModuleNotFoundError as error:

@@ -450,3 +450,10 @@ def test_two_million_rows_in_bounded_memory(cluster: str) -> None:
     count, peak = map(int, done.stdout.split())
     assert count == 2000000
     assert peak < 300 * 1024 * (1024 if sys.platform == "darwin" else 1)
+
+
+def test_sqlite_attaches_nothing(sqlite: str, tmp_path: Path) -> None:
+    """A query that would makes no file."""
+    with pytest.raises(SourceError, match="too many attached databases"):
+        rows(read_database(sqlite, f"ATTACH '{tmp_path / 'other.db'}' AS other"))
+    assert not (tmp_path / "other.db").exists()
