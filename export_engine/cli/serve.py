@@ -36,8 +36,8 @@ def serve(settings: Settings, host: str, port: int, workers: int, metrics_port: 
     """Serve the export API over HTTP.
 
     Prints where it listens and the commands that come next. Without --conversations it serves demo data with a key of
-    its own. Logs go to stderr as JSON Lines. On a signal to end (SIGTERM, Ctrl-C, SIGHUP, SIGQUIT) requests are answered
-    to their end and a running export is finished or handed to another worker.
+    its own. Logs go to stderr as JSON Lines. On a signal to end (SIGTERM, Ctrl-C, SIGHUP, SIGQUIT) requests are
+    answered to their end and a running export is finished or handed to another worker.
     """
     with service_libraries():
         from export_engine.service.server import serve_until_signal  # noqa: PLC0415  # heavy, there with the extra
