@@ -343,6 +343,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, server: Any, *channels: str) -> dict[
     return found
 
 
+@pytest.mark.slow
 def test_the_client_polls_over_connections_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as it was told, each one request after another; its figures are of what it did."""
     with answering(200) as server:
@@ -354,6 +355,7 @@ def test_the_client_polls_over_connections_that_stay(monkeypatch: pytest.MonkeyP
     assert found["a_second"] <= len(server.asked) / 0.2
 
 
+@pytest.mark.slow
 def test_the_client_triggers_no_range_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection for each channel; each request is for another range, so that none is refused for the one before."""
     with answering(202) as server:
@@ -364,6 +366,7 @@ def test_the_client_triggers_no_range_twice(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(json.loads(body)["start_date"] <= json.loads(body)["end_date"] for body in bodies)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "closes", "said"), [(503, False, "503"), (200, True, "kept alive")])
 def test_the_client_measures_nothing_else(
     monkeypatch: pytest.MonkeyPatch, status: int, closes: bool, said: str

@@ -105,6 +105,7 @@ def test_conversations_of_any_length_and_script_come_back(rows: int, alphabet: s
     assert len(data) < 1.2 * len(zlib.compress(HEADER + text, 1))
 
 
+@pytest.mark.slow
 @given(st.lists(TEXTS, min_size=1, max_size=6))
 @PATIENT
 def test_a_member_does_not_depend_on_its_neighbours(texts: list[bytes]) -> None:

@@ -148,6 +148,7 @@ def test_claims_that_are_not_so(tmp_path: Path, changed: dict[str, int], says: s
     assert len(list(members(path))) == 1
 
 
+@pytest.mark.slow
 def test_deflate_at_its_limit(tmp_path: Path) -> None:
     """The best that deflate can do, 1,032 to 1, is no damage."""
     text = ROW % (b'"' + b"x" * (32 << 20) + b'"')

@@ -211,8 +211,6 @@ def _secret(settings: Settings) -> bytes:
         return settings.secret
     path = _inside(settings.data, "secret", "secret_file")
     if not path.exists():
-        if not path.parent.is_dir():
-            raise OptionError(f"there is no folder {path.parent} to keep the secret in: make it first", option="data")
         # Written apart and linked: of several processes that begin at once one wins, and none reads half of it.
         made = path.with_name(f".secret.{secrets.token_hex(4)}")
         with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

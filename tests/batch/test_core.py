@@ -142,6 +142,7 @@ def limited(plan: BatchPlan, size: int | None) -> BatchPlan:
     return replace(plan, options=replace(plan.options, max_archive_size=size))
 
 
+@pytest.mark.slow
 def test_archives_of_a_limited_size(plan: BatchPlan) -> None:
     """A key may have several: each within the limit, all in its receipt, which is kept only where all are there."""
     table, small = lake(plan), limited(plan, 6000)
@@ -170,6 +171,7 @@ def test_archives_of_a_limited_size(plan: BatchPlan) -> None:
     assert everything(plan.target) == found
 
 
+@pytest.mark.slow
 def test_another_limit_is_another_key(plan: BatchPlan) -> None:
     """What was made with one is not kept for another, nor for none."""
     table = lake(plan)
@@ -186,6 +188,7 @@ def test_all_archives_of_a_key_that_comes_back_are_withdrawn(plan: BatchPlan) ->
     assert check_target(plan.target).problems == ()
 
 
+@pytest.mark.slow
 def test_a_limited_key_that_fails_leaves_nothing(plan: BatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of another period are found after the last archive was written; a refused receipt takes all back."""
     table, small = lake(plan), limited(plan, 6000)

@@ -186,6 +186,7 @@ def test_a_creation_that_cannot_be_read(text: str, plan: BatchPlan) -> None:
         run(said, plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", ["", ":05", ":05:06", ":05:06.1", ":05:06,123456"])
 @pytest.mark.parametrize("between", ["T", "t", " "])
 def test_whatever_a_source_takes_for_a_time_a_lake_does(between: str, seconds: str, plan: BatchPlan) -> None:
@@ -203,6 +204,7 @@ def test_whatever_a_source_takes_for_a_time_a_lake_does(between: str, seconds: s
     assert archives(plan.target) == expected(with_column(table, "message_time", aware), plan)
 
 
+@pytest.mark.slow
 def test_a_name_does_not_depend_on_the_period(plan: BatchPlan) -> None:
     """A conversation that goes on for months was created with its first message, in each of its archives."""
     table = generated(3000, 1)
@@ -213,6 +215,7 @@ def test_a_name_does_not_depend_on_the_period(plan: BatchPlan) -> None:
     assert archives(months.target) == june
 
 
+@pytest.mark.slow
 def test_rows_alike_stand_in_one_order(plan: BatchPlan) -> None:
     """Two messages of one id and time: however the files are cut, the same bytes."""
     table = with_column(generated(400, 1), "message_id", pa.array(["m"] * 400))
@@ -269,6 +272,7 @@ def test_nanoseconds_are_cut(zone: str | None, plan: BatchPlan) -> None:
     assert [result.rows for result in run(with_column(table, "message_time", times), plan)] == [2, 2]
 
 
+@pytest.mark.slow
 def test_an_hour_that_comes_twice_is_kept(plan: BatchPlan) -> None:
     """Whichever of the two an engine means by a naive time in it, a second run finds nothing changed."""
     plan = replace(
@@ -283,6 +287,7 @@ def test_an_hour_that_comes_twice_is_kept(plan: BatchPlan) -> None:
     assert [result.status for result in run(table, plan)] == ["kept"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["integer", "uuid", "dictionary", "large"])
 def test_ids_of_other_types(kind: str, plan: BatchPlan) -> None:
     """Are the text that they are written as."""
@@ -303,6 +308,7 @@ def test_ids_of_other_types(kind: str, plan: BatchPlan) -> None:
     assert archives(plan.target) == expected(with_column(table, "channel_id", text), plan)
 
 
+@pytest.mark.slow
 def test_folders_that_say_whose_rows_they_hold(plan: BatchPlan, tmp_path: Path) -> None:
     """`channel_id=007` is text, zeros and all."""
     table = generated(600, 3)
@@ -314,6 +320,7 @@ def test_folders_that_say_whose_rows_they_hold(plan: BatchPlan, tmp_path: Path) 
     assert archives(plan.target) == expected(table, plan)
 
 
+@pytest.mark.slow
 def test_files_may_lack_columns(plan: BatchPlan, tmp_path: Path) -> None:
     """Columns are matched by name, and null where a file has none."""
     table = generated(600, 3)
@@ -325,6 +332,7 @@ def test_files_may_lack_columns(plan: BatchPlan, tmp_path: Path) -> None:
     assert archives(plan.target) == expected(with_column(table, "message_text", texts), plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [None, "message_id IS NOT NULL"])
 def test_many_files_of_json(
     where: str | None, plan: BatchPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -345,6 +353,7 @@ def test_many_files_of_json(
 # --- what is refused -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["channel_id", "conversation_id", "message_id", "message_time"])
 def test_rows_that_would_vanish_are_counted(name: str, plan: BatchPlan) -> None:
     """And refused before anything is made, with a way out that the message names."""
@@ -425,6 +434,7 @@ def test_a_query_with_parameters(plan: BatchPlan, tmp_path: Path) -> None:
     assert archives(plan.target) == expected(wanted, plan)
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_and_what_changed_is_told(plan: BatchPlan) -> None:
     """By number, and by first and last time; the others are made. Another label makes others."""
     table = generated(2000, 2)
@@ -541,6 +551,7 @@ def test_a_full_target_disk(plan: BatchPlan, tmp_path: Path) -> None:
 # --- rows that are there twice ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_that_are_there_twice(plan: BatchPlan) -> None:
     """Are one with `dedupe`, whichever files they are in: the archives of the lake without them; and are kept so."""
     table = generated(1000, 3)

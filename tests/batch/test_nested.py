@@ -80,6 +80,7 @@ def message(**keys: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda conversation: conversation | {"messages": [conversation["messages"][0] | keys]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

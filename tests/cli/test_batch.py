@@ -246,6 +246,7 @@ def test_wrong_usage(arguments: list[str], said: str, lake: Path, tmp_path: Path
     assert said in " ".join(errors.split())
 
 
+@pytest.mark.slow
 def test_a_lake_is_checked_as_one_channel(tmp_path: Path) -> None:
     """As the batch's page says: what is wrong is told, and conversations of one id in two channels are two."""
     row = {"conversation_id": "k", "direction": "inbound", "speaker_type": "customer", "message_text": "x"}

@@ -56,6 +56,7 @@ def test_archives_of_a_limited_size(tmp_path: Path) -> None:
     assert run("verify", first, "--manifest", manifest)[0] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -75,6 +76,7 @@ def test_limits_that_cannot_be(arguments: list[str], said: str, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @needs_posix
 def test_a_limit_and_a_pipe(tmp_path: Path) -> None:
     """A pipe is one stream too."""
@@ -283,6 +285,7 @@ def test_a_full_disk() -> None:
     assert result == (1, b"", "error: No space left on device\n")
 
 
+@pytest.mark.slow
 @needs_posix
 def test_no_archive_to_a_terminal() -> None:
     """An archive is refused where it would garble a terminal."""
@@ -331,6 +334,7 @@ def test_help_tells_the_exit_codes() -> None:
     assert run("--version") == (0, said.encode(), "")
 
 
+@pytest.mark.slow
 def test_errors_cannot_steer_a_terminal(tmp_path: Path) -> None:
     """A name in an error is spelled out, in one line."""
     path = tmp_path / "a\x1b[2J\n.unknown"
@@ -345,6 +349,7 @@ def test_errors_cannot_steer_a_terminal(tmp_path: Path) -> None:
     assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("day", "says"),
     [

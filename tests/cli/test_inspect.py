@@ -134,6 +134,7 @@ def test_every_line_fits(odd_names: Path, width: int) -> None:
     assert {run[at : at + 2] for run in letters for at in range(0, len(run), 2)} == {"🇩🇪", "🇫🇷", "🇮🇹", "🇪🇸"}
 
 
+@pytest.mark.slow
 @needs_posix
 def test_a_narrow_list(odd_names: Path) -> None:
     """At 30 columns the facts stand below the name, each indented."""

@@ -106,6 +106,7 @@ def test_a_link_stays(tmp_path: Path) -> None:
     assert "of a symbolic link what it leads to" in " ".join(run("export", "--help")[1].decode().split())
 
 
+@pytest.mark.slow
 def test_archive_and_manifest_that_are_the_same(tmp_path: Path) -> None:
     """Refused; neither is made."""
     path = tmp_path / "a.zip"
@@ -230,6 +231,7 @@ def test_a_manifest_in_a_store_needs_the_archive_there(tmp_path: Path) -> None:
     assert one_line(errors).startswith("error: --manifest: s3://bucket/m.jsonl is a URL, not a file's path")
 
 
+@pytest.mark.slow
 def test_without_obstore(tmp_path: Path) -> None:
     """The extra that brings it is named."""
     program = (

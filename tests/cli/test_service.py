@@ -523,6 +523,7 @@ def test_a_port_that_is_taken() -> None:
 HEAVY = {"fastapi", "starlette", "pydantic", "sqlalchemy", "uvicorn", "prometheus_client", "obstore", "phonenumbers"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [
@@ -548,11 +549,3 @@ def test_a_missing_library(tmp_path: Path) -> None:
     code, _, errors = run("serve", **environment)
     assert code == 1
     assert errors == "Error: uvicorn is missing, which the service needs: pip install 'export-engine[service]'\n"
-
-
-def test_a_worker_without_its_folder(tmp_path: Path) -> None:
-    """A worker makes no folder of data: it is named, and what to do."""
-    missing = tmp_path / "none"
-    code, output, errors = run("worker", "--data", missing, "--conversations", tmp_path)
-    assert (code, output) == (2, "")
-    assert errors == f"error: --data: there is no folder {missing} to keep the secret in: make it first\n"

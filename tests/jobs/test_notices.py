@@ -182,6 +182,7 @@ def test_a_notice_that_cannot_be_written(harness: Harness) -> None:
     assert mailbox.envelopes == []
 
 
+@pytest.mark.slow
 def test_it_is_noted_that_there_is_a_mailer(harness: Harness) -> None:
     """As soon as a worker with one runs, and again each minute; not by one without."""
     run_until(harness.worker(), lambda: True)

@@ -369,6 +369,7 @@ def test_a_valid_body_with_a_day_too_few(body: dict[str, Any]) -> None:
         assert [named for named, _ in problems(body | {"end_date": str(start - timedelta(days=1))})] == ["end_date"]
 
 
+@pytest.mark.slow
 @relaxed
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys([*BY_ID, *BY_NUMBER, "other"], json_values())) | json_values())
 def test_whatever_json_gives(body: Any) -> None:

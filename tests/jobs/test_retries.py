@@ -164,6 +164,7 @@ def test_an_object_store_that_cannot_be_reached() -> None:
     assert is_transient(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_source_whose_connection_is_killed(source: SqlConversations) -> None:
     """What it raises in the middle of reading may pass."""

@@ -165,6 +165,7 @@ def test_a_channel_that_is_gone(harness: Harness) -> None:
 # --- leases --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lease_lost_during_the_export(harness: Harness) -> None:
     """The export is ended, nothing of it is kept, and the other worker's result counts."""
     other: list[Lease] = []

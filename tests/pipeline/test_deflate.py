@@ -184,6 +184,7 @@ def test_pieces_are_as_small_as_one_stream() -> None:
     assert len(deflated) < 1.005 * len(one)
 
 
+@pytest.mark.slow
 def test_small_is_small() -> None:
     """Over CSVs of 1 to 200 rows `small` is not half a percent larger than zlib at its level 9."""
     members = [conversation(rows, rows) for rows in range(1, 201)]

@@ -91,6 +91,7 @@ CHANNELS = st.builds(Channel, LABELS, LABELS, LABELS) | st.just(CHANNEL)
 BUDGETS = st.sampled_from([MIN_NAME_BUDGET, 100, DEFAULT_NAME_BUDGET, MAX_NAME_BUDGET])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(LABELS, LABELS, TIMES), min_size=1, max_size=8), CHANNELS, BUDGETS)
 @example([(None, None, EPOCH), ("", "", EPOCH), ("", "+1202", EPOCH), ("..", None, EPOCH)], CHANNEL, 180)
 @example([("x" * 200, None, EPOCH), ("é" * 60, None, EPOCH), ("é" * 61, None, EPOCH)], CHANNEL, 180)

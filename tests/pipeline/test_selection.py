@@ -66,6 +66,7 @@ def within(time: datetime, zone: Any) -> bool:
     return JUNE.start <= time.astimezone(zone).date() <= JUNE.end
 
 
+@pytest.mark.slow
 @PATIENT
 @given(TALKS, st.sampled_from(ZONES), st.booleans())
 def test_whole_conversations(talks: Any, zone: Any, by_creation: bool) -> None:

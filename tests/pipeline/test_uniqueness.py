@@ -95,6 +95,7 @@ def test_names_as_one_after_another(names: list[str], cuts: list[int]) -> None:
     assert len(set(map(key, claimed))) == len(names)
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["x", "é", "👍", "ß", "SS"]), min_size=36, max_size=40).map("".join), st.data())
 @PATIENT
 def test_names_at_the_budget(contact: str, data: st.DataObject) -> None:

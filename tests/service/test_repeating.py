@@ -52,6 +52,7 @@ def test_when_to_ask_again(idle: Service) -> None:
         assert "Retry-After" not in idle.client.get(each).headers
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_on_the_way(service: Service) -> None:
     """Answers hold links, and change: no cache may keep one, nor an error."""
     document = service.ended(service.trigger({**JUNE, "end_date": "2026-06-07"}))

@@ -240,6 +240,7 @@ def test_an_object_that_exists(place: Place) -> None:
     assert stored(place.store, "a.zip") == b"".join(export(conversations(1)))
 
 
+@pytest.mark.slow
 def test_an_object_that_comes_meanwhile(place: Place) -> None:
     """It is kept, and the upload given up."""
     source = conversations(LONG, then=lambda: obstore.put(place.store, "a.zip", b"theirs"))

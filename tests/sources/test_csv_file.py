@@ -216,6 +216,7 @@ FAULTS: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(FAULTS)), st.integers(1, 40_000), st.floats(0, 1), st.booleans(), st.integers(0, 60))
 def test_a_fault_in_any_row_of_any_size_is_named_by_its_row(

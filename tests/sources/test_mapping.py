@@ -377,6 +377,7 @@ LOST = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", LOST)
 @pytest.mark.parametrize("place", ['"n": {}', '"n": [1, {}]', '"n":{{"m":\t{}}}'])
 @pytest.mark.parametrize("array", [False, True])

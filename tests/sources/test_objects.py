@@ -543,6 +543,7 @@ def test_ids_are_compared_as_they_are_written(second: Any) -> None:
         read(conversation(message(), id="7"), conversation(message(2), id=second))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("messages", [0, 1, MAX_BATCH_ROWS - 1, MAX_BATCH_ROWS, MAX_BATCH_ROWS + 1, 2 * MAX_BATCH_ROWS])
 def test_conversation_of_the_same_id_in_the_next_batch_is_refused(messages: int) -> None:
     """Wherever the batches end."""

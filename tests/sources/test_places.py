@@ -151,6 +151,7 @@ def test_queries_read_objects(stored: str) -> None:
     assert conversations(found) == ["b/c.jsonl.gz"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [("a.csv", "csv"), ("b/c.jsonl.gz", "jsonl"), ("b/d.parquet", "parquet")])
 def test_objects_are_mapped(stored: str, name: str, kind: Any) -> None:
     """As files are."""

@@ -68,6 +68,7 @@ def check(found: list[float | None]) -> None:
     assert known[-1] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_file_knows_how_much_it_is(name: str, tmp_path: Path) -> None:
     """By its bytes, compressed ones too, or its rows; two files by both."""

@@ -267,6 +267,7 @@ zones = st.sampled_from([UTC, TAIPEI, ZoneInfo("America/New_York"), ZoneInfo("Au
 moments = st.datetimes(datetime(1680, 1, 1), datetime(2260, 1, 1))  # noqa: DTZ001  # naive on purpose
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(moments, min_size=1, max_size=5), st.sampled_from(["s", "ms", "us", "ns"]), zones, st.booleans())
 def test_timestamps_of_any_unit_and_zone(given: list[datetime], unit: str, zone: ZoneInfo, aware: bool) -> None:
@@ -415,6 +416,7 @@ def test_slices_beyond_two_gib() -> None:
     assert cells(from_arrow(table(message_text=column)), "message_text") == ["one", "two!!"]
 
 
+@pytest.mark.slow
 def test_long_rows_of_parquet_are_read_few_at_a_time(tmp_path: Path) -> None:
     """Rows in hand follow the size of rows, not only their number."""
     random = np.random.default_rng(1)

@@ -31,6 +31,7 @@ open_archives(sys.argv[1]).write(PATH, Endless())
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_upload_leaves(tmp_path: Path) -> None:
     """It is listed under the archive's path, and deleted with it, folders too."""
     archives = open_archives(str(tmp_path))

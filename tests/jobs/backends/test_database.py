@@ -93,6 +93,7 @@ def test_opened_for_the_first_time_by_many_at_once(database_url: str) -> None:
         assert list(crowd.map(opens, range(8))) == [{*metadata.tables, VERSION_TABLE}] * 8
 
 
+@pytest.mark.slow
 def test_sqlite_is_switched_to_its_log_while_another_writes(tmp_path: Path) -> None:
     """SQLite itself would fail at once, "database is locked"; it is waited for."""
     file = tmp_path / "jobs.db"

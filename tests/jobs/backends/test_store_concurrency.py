@@ -194,6 +194,7 @@ def _take_notices(store: SqlJobStore, _: int) -> list[str]:
     return taken
 
 
+@pytest.mark.slow
 def test_each_notice_is_taken_once(database_url: str, crowd: Crowd) -> None:
     """Nobody is written to twice, and nobody is forgotten."""
     with opened(database_url) as store:
