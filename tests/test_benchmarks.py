@@ -487,12 +487,14 @@ def test_charts_are_well_formed(chart: Chart) -> None:
     assert chart.light != chart.dark
 
 
+@pytest.mark.slow
 def test_charts_are_the_same_each_time() -> None:
     """The same figures give the same files: a new run changes no more than what it measured."""
     made = [plot("t", "s", Axis("x"), Axis("y"), [Series("one", [(1, 2), (2, 3)])]) for _ in range(2)]
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
 def test_no_label_leaves_the_picture() -> None:
     """However long a bar's label, and wherever a ring's point, it begins and ends within."""
     long = "pyarrow.csv + zipfile, isal 1 on threads, from the very same objects as the engine"

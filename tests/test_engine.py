@@ -568,6 +568,7 @@ def asked(port: int) -> socket.socket:
     return client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_download(loop: str) -> None:
     """The archive arrives whole, under its name."""

@@ -206,6 +206,7 @@ def loaded_by(program: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_importing_the_core_loads_no_edge() -> None:
     """Neither the command line's libraries nor a single deflate library or source, nor anything of the export job."""
     loaded = loaded_by("from export_engine import export_conversations")

@@ -82,6 +82,7 @@ TEXTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(TEXTS, max_size=5), st.binary(max_size=512))
 @example([b""], b"")
 @example([b"", b"a", b'"'], b"")
@@ -136,6 +137,7 @@ def test_runs_and_noise_at_every_bound_come_back(size: int) -> None:
         holds(one(text, b""), text)
 
 
+@pytest.mark.slow
 @given(st.lists(TEXTS, min_size=1, max_size=5))
 @PATIENT
 def test_pieces_make_one_stream(texts: list[bytes]) -> None:
@@ -231,6 +233,7 @@ def column(texts: list[str | None]) -> tuple[object, int, object, object]:
 CELLS = st.none() | st.text(max_size=40) | st.text('"a', max_size=40)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 6).flatmap(lambda width: st.lists(st.tuples(*[CELLS] * width), min_size=1, max_size=20)))
 @PATIENT
 def test_csv_is_read_back(rows: list[tuple[str | None, ...]]) -> None:
@@ -407,6 +410,7 @@ def test_threads_do_not_meet() -> None:
 KNOWN = {1: "662db300"}
 
 
+@pytest.mark.slow
 def test_the_bytes_are_those_of_this_version() -> None:
     """Another compiler, another processor, the same bytes; who changes them raises the version."""
     made = b"".join(

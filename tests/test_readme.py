@@ -124,6 +124,7 @@ def test_parquet(example: Callable[[str], dict[str, Any]]) -> None:
     assert names["export"].report.members == 29
 
 
+@pytest.mark.slow
 def test_embedding_the_job(example: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
     """Queued, worked on, finished with a link; refused with the API's status where it must be."""
     write_demo(tmp_path / "data")

@@ -122,6 +122,7 @@ def test_stray_years(name: str, data: st.DataObject) -> None:
     assert from_local(np.array(us), zone).tolist() == [utc_of(at, zone) for at in us]
 
 
+@pytest.mark.slow
 def test_one_offset_within_a_season() -> None:
     """Times between two changes share one element, from the season's first microsecond to its last."""
     zone = ZoneInfo("America/New_York")

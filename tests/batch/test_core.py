@@ -115,6 +115,7 @@ def test_the_bytes_do_not_depend_on_how_it_was_done(plan: BatchPlan, monkeypatch
         assert everything(other.target) == expected
 
 
+@pytest.mark.slow
 def test_what_has_a_receipt_is_kept(plan: BatchPlan) -> None:
     """Nothing is written again; without its receipt an archive is made anew, with the same bytes."""
     table = lake(plan)
@@ -180,6 +181,7 @@ def test_another_limit_is_another_key(plan: BatchPlan) -> None:
     assert check_target(plan.target).problems == ()
 
 
+@pytest.mark.slow
 def test_all_archives_of_a_key_that_comes_back_are_withdrawn(plan: BatchPlan) -> None:
     """None is left without a receipt."""
     table, small = lake(plan), limited(plan, 6000)

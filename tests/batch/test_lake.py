@@ -159,6 +159,7 @@ def test_larger_lakes(plan: BatchPlan) -> None:
     assert archives(plan.target) == expected(table, plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["message_time", "created_at"])
 def test_a_conversation_that_was_created_twice(plan: BatchPlan, by: Any) -> None:
     """It would be in two archives that say another thing each, or in two halves: it is named. A null is no other."""
@@ -233,6 +234,7 @@ def test_rows_alike_stand_in_one_order(plan: BatchPlan) -> None:
 # --- types ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_naive_times_are_the_zone_s_own(plan: BatchPlan) -> None:
     """Also where the session's or the machine's zone would put them into another month."""
     table = generated(2000, 2)
@@ -457,6 +459,7 @@ def test_what_is_there_is_kept_and_what_changed_is_told(plan: BatchPlan) -> None
     assert before.items() < everything(plan.target).items()
 
 
+@pytest.mark.slow
 def test_counting_makes_nothing(plan: BatchPlan, tmp_path: Path) -> None:
     """It tells the rows of each archive, those in none, and what is there."""
     table = generated(2000, 2)
@@ -602,6 +605,7 @@ def test_an_open_range_is_the_lake_s(period: Any, zone: str, start: date, end: d
     assert {result.status for result in run(table, opened)} == {"kept"}
 
 
+@pytest.mark.slow
 def test_an_open_range_by_creation(plan: BatchPlan) -> None:
     """It is that of the conversations' creation."""
     table = generated(300, 2)

@@ -30,6 +30,7 @@ def table(keys: list[tuple[str, int]], kind: str) -> pa.Table:
     return pa.table(columns)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(KEYS, st.sampled_from(["plain", "dictionary", "view"]), st.integers(1, 7), st.data())
 def test_runs_are_what_stands_together(keys: list[tuple[str, int]], kind: str, size: int, data: st.DataObject) -> None:

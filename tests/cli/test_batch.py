@@ -47,6 +47,7 @@ def archives(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.zip"))}
 
 
+@pytest.mark.slow
 def test_a_lake_becomes_archives(lake: Path, tmp_path: Path) -> None:
     """One for each channel and month, with a receipt; the second run keeps them all."""
     out = tmp_path / "out"

@@ -168,6 +168,7 @@ def test_an_existing_archive_is_kept(tmp_path: Path) -> None:
     assert target.read_bytes() != b"precious"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -17,6 +17,7 @@ from export_engine import Channel, Contact, Conversation, DateRange, Message, ex
 from tests.cli.command import COMMAND, ENVIRONMENT, needs_posix, run
 
 
+@pytest.mark.slow
 def test_inspect_lists_members(archive: Path) -> None:
     """A line for each CSV up to the limit, and the totals of all."""
     code, output, errors = run("inspect", archive, "--limit", "3")

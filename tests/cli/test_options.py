@@ -116,6 +116,7 @@ def test_an_export_reads_no_environment(tmp_path: Path) -> None:
     assert len(set(archives)) == 1
 
 
+@pytest.mark.slow
 def test_who_reads_the_environment() -> None:
     """The commands of the service alone, through the option that says so and in the one place that has the secret."""
     package = Path(export_engine.__file__).parent

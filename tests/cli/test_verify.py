@@ -26,6 +26,7 @@ def formulas(archive: Path) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_verify(archive: Path) -> None:
     """An archive that is right gives its counts and exit code 0."""
     expected = f"30 CSVs, 30 conversations, 160 messages, {archive.stat().st_size / 1000:.1f} kB: no problems\n"

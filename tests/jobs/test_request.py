@@ -341,6 +341,7 @@ def json_values() -> st.SearchStrategy[Any]:
     return st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=10)
 
 
+@pytest.mark.slow
 @relaxed
 @given(valid_bodies())
 def test_a_valid_body_comes_back(body: dict[str, Any]) -> None:

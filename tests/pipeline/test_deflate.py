@@ -106,6 +106,7 @@ def by_the_docstring(data: bytes, using: Backend) -> bytes:
 # --- members -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("size", [*EDGES, 3 * PIECE + 12_345])
 def test_members_come_back(preset: Compression, size: int) -> None:
@@ -164,6 +165,7 @@ def test_pieces_join(preset: Compression, sizes: list[int]) -> None:
     assert crc32 == zlib.crc32(data[:at])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_bytes_are_repeatable(preset: Compression) -> None:
     """The same data and backend, in this thread or another, give the same bytes."""

@@ -71,6 +71,7 @@ def test_the_kernel_s_hash_is_python_s() -> None:
     assert np.frombuffer(made, np.int64).tolist() == json.loads(told.stdout)
 
 
+@pytest.mark.slow
 @given(BATCHES)
 @example([[1], [2], [3], [4], [5], [3]])
 @example([[2**64 - 1], [0], [2**64 - 1]])

@@ -180,6 +180,7 @@ def test_readers_with_another_separator(rows: list[tuple[str | None, ...]], sepa
                 assert not cell.startswith(tuple(f"\0{SIGNS}"))
 
 
+@pytest.mark.slow
 @given(st.lists(st.none() | TEXT, min_size=1, max_size=8), st.data())
 @PATIENT
 def test_guard_of_a_slice(values: list[str | None], data: st.DataObject) -> None:

@@ -233,6 +233,7 @@ def test_a_streamed_member_is_always_deflated(spool: int, max_rows: int) -> None
                 assert info.compress_type == zipfile.ZIP_STORED
 
 
+@pytest.mark.slow
 def test_a_conversation_goes_on_in_another_part_at_a_row_end(long_rows: pa.Table) -> None:
     """Before its CSV would pass the limit, with the header again; the totals and the records say so."""
     limit = 1_000_000

@@ -315,6 +315,7 @@ def test_keys_of_every_character() -> None:
         assert naming.collision_keys(some + marked) == [caseless(each) for each in some + marked]
 
 
+@pytest.mark.slow
 @PATIENT
 @given(CHANNELS, st.dates(), st.from_regex("[A-Za-z0-9-]{1,64}", fullmatch=True))
 def test_any_zip_name(channel: Channel, start: date, export_id: str) -> None:

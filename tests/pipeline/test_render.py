@@ -103,6 +103,7 @@ def test_stdlib_csv_reads_back(rows: list[Row], form: CsvDialect) -> None:
     assert read == [list(COLUMN_NAMES), *([value or "" for value in row] for row in rows)]
 
 
+@pytest.mark.slow
 @given(ROWS, FORMS)
 @example(HARD, CsvDialect())
 @example(HARD, CsvDialect(bom=True, line_end="\n"))
@@ -154,6 +155,7 @@ def test_duckdb_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: list[
 # --- bytes and cuts ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(ROWS, FORMS, st.data())
 @example(HARD, CsvDialect(), None)
 @PATIENT
@@ -171,6 +173,7 @@ def test_rows_and_cuts(rows: list[Row], form: CsvDialect, data: st.DataObject | 
         assert some.tolist() == [cuts[bound] for bound in bounds]
 
 
+@pytest.mark.slow
 @given(ROWS, FORMS, st.data())
 @PATIENT
 def test_sliced_columns(rows: list[Row], form: CsvDialect, data: st.DataObject) -> None:

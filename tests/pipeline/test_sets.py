@@ -102,6 +102,7 @@ def specs_in_set(specs: list[Spec], limit: int, together: int) -> tuple[list[byt
     return split(chunks), made
 
 
+@pytest.mark.slow
 @given(SPECS, st.integers(1, 2000), st.integers(1, 8))
 @example([Spec("a.csv", bytes(range(256)), "streamed"), Spec("b.csv", bytes(range(256)), "streamed")], 400, 1)
 @example([], 1, 1)
@@ -216,6 +217,7 @@ def test_an_export_in_archives(seed: int, limit: int, long: int, spool_limit: in
     assert not csvs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 1500, 6000])
 def test_archives_do_not_depend_on_how_it_was_done(limit: int) -> None:
     """Threads and batches leave no trace, where the cuts are neither."""

@@ -125,6 +125,7 @@ def test_three_thousand_equal_names(size: int) -> None:
     assert claimed == [csv_name("Jane"), *(csv_name("Jane", f" ({number})") for number in range(2, 3001))]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.sampled_from(["é", "👍", "ß", "SS", "x"]), st.integers(20, 40), st.integers(0, 9)), max_size=60

@@ -62,6 +62,7 @@ def test_a_queued_job(idle: Service) -> None:
     assert got(idle, idle.path()) == {"export_jobs": [document], "next_cursor": None}
 
 
+@pytest.mark.slow
 def test_a_finished_job(service: Service) -> None:
     """The counts, size and SHA-256 are those of the archive that its link downloads; the list has all but the link."""
     job_id = service.ended(service.trigger({**JUNE, "end_date": "2026-06-09"}))["export_job_id"]

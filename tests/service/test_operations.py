@@ -93,6 +93,7 @@ def test_unknown_paths_and_methods(service: Service) -> None:
     assert (answer.json(), answer.headers["Allow"]) == ({"detail": {"message": "Method Not Allowed"}}, "GET, POST")
 
 
+@pytest.mark.slow
 def test_a_key_that_has_expired(tmp_path: Path) -> None:
     """401 from then on, as for any that does not hold."""
     with serving(tmp_path, worker=False) as service:
@@ -120,6 +121,7 @@ class Failing:
         return fail
 
 
+@pytest.mark.slow
 def test_an_unexpected_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """500 with an id and nothing of the error; the log has both."""
     with serving(tmp_path, worker=False, directory=Failing()) as service:
@@ -147,6 +149,7 @@ def test_an_error_in_the_middle_of_a_download(tmp_path: Path, monkeypatch: pytes
             httpx.get(url)
 
 
+@pytest.mark.slow
 def test_too_many_queued(tmp_path: Path) -> None:
     """429 with a time to try again."""
     with serving(tmp_path, worker=False) as service:
@@ -157,6 +160,7 @@ def test_too_many_queued(tmp_path: Path) -> None:
     assert "has 1 exports that wait to be started" in answer.json()["detail"]["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mailer", [None, "in this process", "elsewhere"])
 def test_no_e_mail_is_promised_in_vain(tmp_path: Path, mailer: str | None) -> None:
     """Only where somebody sends it: a worker here, or one at the same database within the last hour."""
@@ -183,6 +187,7 @@ def test_health(service: Service) -> None:
     assert answer.json() == {"status": "ok"}
 
 
+@pytest.mark.slow
 def test_health_without_a_database(tmp_path: Path) -> None:
     """503, without saying where the database would be."""
     with serving(tmp_path, worker=False, store=Failing()) as service:
@@ -190,6 +195,7 @@ def test_health_without_a_database(tmp_path: Path) -> None:
     assert (answer.status_code, answer.json()) == (503, {"status": "the database cannot be reached"})
 
 
+@pytest.mark.slow
 def test_health_without_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """503 once it has failed: jobs would be taken, and nobody would do them."""
 

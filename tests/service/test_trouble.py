@@ -80,6 +80,7 @@ def test_sqlite_locked_by_a_writer(tmp_path: Path) -> None:
         assert 'export_jobs{status="queued"} 2.0' in scraped(service)
 
 
+@pytest.mark.slow
 def test_sqlite_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The health check fails where a POST would, though what is there can be read."""
     with serving(tmp_path, worker=False) as service:

@@ -113,6 +113,7 @@ def stored(store: ObjectStore, path: str) -> bytes:
     return bytes(obstore.get(store, path).bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mib", [0, 0.5, 13])
 def test_the_bytes_of_the_export(place: Place, mib: float) -> None:
     """The object is what iterating the export gives, empty, smaller than a part, and of several parts."""
@@ -123,6 +124,7 @@ def test_the_bytes_of_the_export(place: Place, mib: float) -> None:
     assert len(place.contents()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[PART], [PART, PART], [PART - 1, 2], [3 * PART + 1], [1, 0, 1], [PART, 0, 0]])
 def test_chunks_on_the_borders_of_parts(bucket: s3.Bucket, sizes: list[int]) -> None:
     """Chunks that fill parts exactly, exceed several, or are empty: every byte is there, and nothing ends early."""
@@ -165,6 +167,7 @@ def test_a_source_that_raises(place: Place, error: BaseException, mib: int) -> N
     assert place.contents() == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_from_the_keyboard(place: Place) -> None:
     """A real SIGINT while the export is read leaves nothing either."""
     source = conversations(LONG, then=lambda: signal.raise_signal(signal.SIGINT))
@@ -173,6 +176,7 @@ def test_an_interrupt_from_the_keyboard(place: Place) -> None:
     assert place.contents() == []
 
 
+@pytest.mark.slow
 def test_an_error_of_the_engine(place: Place) -> None:
     """Rows that do not stand together, after several MiB, leave nothing."""
     with pytest.raises(GroupingError):
@@ -250,6 +254,7 @@ def test_an_object_that_comes_meanwhile(place: Place) -> None:
     assert place.contents() == ["a.zip"]
 
 
+@pytest.mark.slow
 def test_a_failed_replacement(place: Place) -> None:
     """The object that was to be replaced is still there, as it was."""
     obstore.put(place.store, "a.zip", b"theirs")

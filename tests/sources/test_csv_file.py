@@ -33,6 +33,7 @@ def csv_row(number: int, text: str) -> str:
     return f'"m{number}","c1",,,"inbound","customer",,"2026-06-11T06:50:43.861185Z",{text},,,\r\n'
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=6) | st.text('",\r\n\0', max_size=6)))
 def test_csv_as_this_library_writes_it(tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]) -> None:
@@ -110,6 +111,7 @@ def read(data: bytes, **options: Any) -> list[str | None]:
     return cells(read_csv(io.BytesIO(data), **options), "message_text")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(

@@ -323,6 +323,7 @@ def test_what_can_be_read_once_is_given_once(tmp_path: Path) -> None:
 PACKED = [(kind, packer) for kind in STREAMS for packer in (None, *PACKERS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["finished", "closed", "failed"])
 @pytest.mark.parametrize(("kind", "packer"), [*PACKED, ("parquet", None), ("arrow file", None)])
 def test_files_are_closed(kind: str, packer: str | None, end: str, tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def stored(bucket: Bucket, url: str) -> str:
     return f"{url}/data"
 
 
+@pytest.mark.slow
 def test_objects_are_read_as_files_are(stored: str) -> None:
     """One by one, all below a prefix, and those that fit a pattern."""
     assert [conversations(open_source(f"{stored}/{name}")) for name in NAMES] == [[name] for name in NAMES]
@@ -124,6 +125,7 @@ def test_objects_are_read_as_files_are(stored: str) -> None:
     assert open_source(f"{stored}/").paths == ()  # type: ignore[attr-defined]  # a source of files
 
 
+@pytest.mark.slow
 def test_an_object_is_streamed(bucket: Bucket, url: str) -> None:
     """A long CSV by one request, a long Parquet file by parts of what is needed."""
     text = HEADER + "\n" + rows("long", 100_000)
@@ -215,6 +217,7 @@ def web() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["", "?sig=a%2Fb%3D"])
 def test_files_of_the_web_are_read(web: str, query: str) -> None:
     """Streamed or by parts; a signature goes out letter by letter."""

@@ -65,6 +65,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 @given(st.lists(st.fixed_dictionaries({}, optional={**VALUES, "surprise": st.integers()}), max_size=200))
 def test_rows_are_the_table_of_them(found: list[dict[str, Any]]) -> None:
     """A missing key is null; others are told and left out."""

@@ -45,6 +45,7 @@ def query_of(link: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(link).query, keep_blank_values=True))
 
 
+@pytest.mark.slow
 def test_an_archive_from_its_writing_to_its_end(archives: ObjectArchives, bucket: s3.Bucket) -> None:
     """It lies below the URL's prefix; paths are without it; deleting what is gone is no error."""
     assert not archives.served_here
@@ -81,6 +82,7 @@ def test_the_options_come_from_the_environment_too(bucket: s3.Bucket, monkeypatc
     assert bucket.keys() == [PATH]
 
 
+@pytest.mark.slow
 def test_a_failed_export_leaves_nothing(archives: ObjectArchives, bucket: s3.Bucket) -> None:
     """Its exception arrives as it is; the upload that had begun is aborted."""
     error = OwnError()
@@ -114,6 +116,7 @@ def test_tidying_is_left_to_the_bucket(archives: ObjectArchives, bucket: s3.Buck
     assert bucket.server.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 17 * MIB], ids=["one request", "parts"])
 def test_a_link_downloads_without_credentials(archives: ObjectArchives, size: int) -> None:
     """It gives the archive, says what it is called, and serves ranges."""

@@ -153,6 +153,7 @@ def test_a_time_comes_back_whole(database: Engine, time: datetime) -> None:
     assert (read.created_time, read.created_time.utcoffset()) == (time, timedelta(0))
 
 
+@pytest.mark.slow
 @given(one=TIMES, other=TIMES)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_times_sort_as_time_does(database: Engine, one: datetime, other: datetime) -> None:

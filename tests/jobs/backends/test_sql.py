@@ -200,6 +200,7 @@ def test_conversations_by_when_they_were_created(source: SqlConversations, timez
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("date_range", "timezone"), RANGES[1:8], ids=str)
 def test_days_are_those_that_the_zones_clocks_show(
     source: SqlConversations, date_range: DateRange, timezone: tzinfo

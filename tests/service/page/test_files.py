@@ -56,6 +56,7 @@ def test_the_page_knows_how_cancelling_is_said() -> None:
     assert f'"{CANCELLED_MESSAGE}"' in files("export_engine.service").joinpath("static", "card.js").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("timezone", "named"), [("Asia/Taipei", "Asia/Taipei"), ("-03:30", "-03:30"), ("UTC", "UTC")])
 def test_the_page_says_in_which_time_zone_days_are(idle: Service, timezone: str, named: str) -> None:
     """The service's own."""
