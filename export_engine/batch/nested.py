@@ -13,24 +13,14 @@ from typing import TYPE_CHECKING
 
 from export_engine.errors import SchemaError, SourceError
 from export_engine.sources.duck import query_errors
+from export_engine.sources.jsonl_columns import MESSAGE_KEYS
 
 if TYPE_CHECKING:
     import duckdb
 
 __all__ = ["conversations_query"]
 
-#: What the columns are called that a key of a message, a contact or a conversation makes.
-_MESSAGE = {
-    "id": "message_id",
-    "time": "message_time",
-    "direction": "direction",
-    "speaker_type": "speaker_type",
-    "text": "message_text",
-    "speaker_name": "speaker_name",
-    "media_urls": "media_url",
-    "status": "status",
-    "sender_account": "sender_account",
-}
+#: What the columns are called that a key of a contact or a conversation makes.
 _CONTACT = {"name": "contact_name", "phone": "contact_phone"}
 _NEEDED = {"id": "conversation_id", "channel_id": "channel_id"}
 _WANTED = {name: name for name in ("channel_name", "channel_phone", "created_at")}
@@ -61,7 +51,7 @@ def conversations_query(connection: duckdb.DuckDBPyConnection, files: Sequence[s
     columns = [
         *(f"c.{key} ->> '$' AS {name}" for key, name in (_NEEDED | _WANTED).items() if key in keys),
         *(f"c.contact ->> '$.{key}' AS {name}" for key, name in _CONTACT.items()),
-        *(f"c.message ->> '$.{key}' AS {name}" for key, name in _MESSAGE.items()),
+        *(f"c.message ->> '$.{key}' AS {name}" for key, name in MESSAGE_KEYS.items()),
     ]
     return (
         f"SELECT {', '.join(columns)}\n"  # noqa: S608  # names of ours
@@ -84,7 +74,7 @@ def _check_conversations(connection: duckdb.DuckDBPyConnection, bound: Mapping[s
             )
     for what, known, objects in (
         ("a contact", _CONTACT, f"SELECT contact AS object FROM {_READ}"),  # noqa: S608  # the same
-        ("a message", _MESSAGE, f"SELECT unnest(CAST(messages AS JSON[])) AS object FROM {_READ}"),  # noqa: S608  # the same
+        ("a message", MESSAGE_KEYS, f"SELECT unnest(CAST(messages AS JSON[])) AS object FROM {_READ}"),  # noqa: S608  # the same
     ):
         query = (
             "SELECT DISTINCT unnest(keys), len(keys) > len(list_distinct(keys)) "  # noqa: S608  # the same

@@ -18,10 +18,10 @@ from export_engine.sources.jsonl_lines import INTEGER, NUMBER, Lines, in_columns
 from export_engine.sources.values import BadValue, column, named
 from export_engine.sources.whole import each_once, line_place
 
-__all__ = ["columnar"]
+__all__ = ["MESSAGE_KEYS", "columnar"]
 
 #: A message's keys, and the columns that they are.
-_MESSAGE = {
+MESSAGE_KEYS = {
     "id": "message_id",
     "time": "message_time",
     "direction": "direction",
@@ -62,7 +62,7 @@ def columnar(lines: Lines, name: str, context: SourceContext) -> list[pa.RecordB
 def _options(**types: pa.DataType) -> pajson.ParseOptions:
     """How to read lines in which the columns that may be numbers have some types."""
     message = [
-        (key, types.get(name, pa.list_(_TEXT) if name == "media_url" else _TEXT)) for key, name in _MESSAGE.items()
+        (key, types.get(name, pa.list_(_TEXT) if name == "media_url" else _TEXT)) for key, name in MESSAGE_KEYS.items()
     ]
     schema = pa.schema(
         [
@@ -106,7 +106,7 @@ def _rows(conversations: pa.RecordBatch, context: SourceContext) -> tuple[pa.Str
     messages = lists.flatten()
     if messages.null_count:
         return None
-    found = {name: pc.struct_field(messages, key) for key, name in _MESSAGE.items()}
+    found = {name: pc.struct_field(messages, key) for key, name in MESSAGE_KEYS.items()}
     of_conversation = {
         "conversation_id": conversations.column("id"),
         "contact_name": pc.struct_field(contact, "name"),
