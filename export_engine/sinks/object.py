@@ -419,7 +419,9 @@ def bucket_fault(error: Exception, bucket: str) -> str | None:
         return f"there are no credentials for {bucket}: set {names}, as obstore reads them, in the environment"
     if re.search(r"lacked (?:the necessary privileges|valid authentication)", text):
         why = f" ({code[1]})" if code else ""
-        return f"{bucket} refuses this{why}: see to the credentials, and to what they may do there"
+        path = re.search(r"to complete for path (\S+):", text)
+        what = path[1] if path else "this"
+        return f"{bucket} refuses {what}{why}: see to the credentials, and to what they may do there"
     return None
 
 

@@ -128,7 +128,7 @@ def test_a_bucket(
 
 
 def test_a_store_that_refuses_receipts(server: s3.Server, lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has no archive of theirs either; its own words are the reason."""
+    """Has no archive of theirs either; what it refuses is said, in a line."""
     bucket = server.new_bucket()
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
