@@ -277,7 +277,8 @@ def test_work_of_others_is_told_from_our_own() -> None:
     watch = Watch.begin()
     # A child that is not waited for is not yet ours: it stands for any other process.
     with subprocess.Popen([sys.executable, "-c", burn.format(0.5) + "\ninput()"], stdin=subprocess.PIPE) as other:
-        while _ticks(other.pid) < 0.5:
+        # It may be done a clock tick short of what it was told to burn.
+        while _ticks(other.pid) < 0.45:
             time.sleep(0.05)
         found = watch.found()
         other.communicate(b"\n")

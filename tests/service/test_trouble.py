@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,21 +103,40 @@ def cluster() -> Iterator[str]:
         yield url
 
 
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _stat(pid: int) -> tuple[int, str]:
+    """The parent of a process, and its state; of one that has ended meanwhile, nobody's."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0, "X"
+    return int(parent), state
+
+
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it has ended, as the connection that the caller had
+            os.kill(pid, number)
+
+
 @contextmanager
 def frozen(cluster: str) -> Iterator[None]:
     """Every process of a server, stopped while the block runs: connections stay, and nothing is answered."""
     with psycopg.connect(f"{cluster}/postgres", autocommit=True) as connection:
-        own = connection.info.backend_pid
-        parent = int(Path(f"/proc/{own}/stat").read_text().rpartition(")")[2].split()[1])
-        rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()").fetchall()
-    pids = [parent, *(pid for (pid,) in rows)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        parent, _ = _stat(connection.info.backend_pid)
+    # The parent first, until it stands: a connection that is being made has a process before the server's own tables
+    # know of it.
+    os.kill(parent, signal.SIGSTOP)
+    until(lambda: _stat(parent)[1] == "T")
+    pids = [pid for pid in _processes() if _stat(pid)[0] == parent]
     try:
+        _signal(pids, signal.SIGSTOP)
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        _signal([parent, *pids], signal.SIGCONT)
 
 
 @pytest.mark.slow
