@@ -33,14 +33,19 @@ _PLANS = (
 def number_key(text: str) -> str | None:
     """One text for all ways to write a number, to compare by; None for what is no international number."""
     try:
-        number = phonenumbers.parse(text)
+        written = _written(text)
     except NumberParseException:
         return None
-    written: str = phonenumbers.format_number(number, PhoneNumberFormat.E164)
     for pattern, plain in _PLANS:
         if match := pattern.fullmatch(written):
             return match.expand(plain)
     return written
+
+
+def _written(text: str) -> str:
+    """A number as E.164 has it. Each reading takes one trunk prefix away, and what is left may begin with another."""
+    written: str = phonenumbers.format_number(phonenumbers.parse(text), PhoneNumberFormat.E164)
+    return written if written == text else _written(written)
 
 
 def same_number(one: str, other: str) -> bool:
@@ -57,12 +62,12 @@ def number_problem(text: str) -> str | None:
     try:
         number = phonenumbers.parse(text)
         key = phonenumbers.parse(number_key(text) or text)
+        written = _written(text)
     except NumberParseException:
         return "is not a possible phone number: its country code is unknown"
     # The older of two ways may have digits too many for today's plan.
     if ValidationResult.IS_POSSIBLE not in map(phonenumbers.is_possible_number_with_reason, (number, key)):
         return "is not a possible phone number: it has too few or too many digits"
-    written = phonenumbers.format_number(number, PhoneNumberFormat.E164)
     if written != text:
         # A trunk prefix, as in +44 (0)20 7946 0000.
         return f"is not in E.164 format: write {written}"
