@@ -20,10 +20,20 @@ import pytest
 from export_engine import Channel, DateRange, export_conversations
 from export_engine.sources import Source, read_database, read_sql
 from export_engine.verify import verify_archive
-from tests import shapes
 from tests.cli.command import run
 from tests.jobs.postgres import fresh_database, running_cluster
-from tests.shapes import Row
+from tests.shapes import (
+    amazon_connect,
+    chatwoot,
+    intercom,
+    rocket_chat,
+    slack,
+    telegram,
+    twilio,
+    whatsapp,
+    zendesk_chat,
+)
+from tests.shapes.talks import Row, write_json
 
 RECIPES = Path(__file__).parents[1] / "fixtures" / "recipes"
 PAGE = (RECIPES / "README.md").read_text("utf-8")
@@ -33,15 +43,15 @@ COMMANDS = {
 }
 JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
 SHAPES: dict[str, Callable[[Path], list[Row]]] = {
-    "twilio-log": partial(shapes.twilio, bulk=False),
-    "twilio-bulk": partial(shapes.twilio, bulk=True),
-    "intercom": shapes.intercom,
-    "amazon-connect": shapes.amazon_connect,
-    "zendesk-chat": shapes.zendesk_chat,
-    "slack": shapes.slack,
-    "telegram": shapes.telegram,
-    "rocket-chat": shapes.rocket_chat,
-    "whatsapp-webhooks": shapes.whatsapp,
+    "twilio-log": partial(twilio.write, bulk=False),
+    "twilio-bulk": partial(twilio.write, bulk=True),
+    "intercom": intercom.write,
+    "amazon-connect": amazon_connect.write,
+    "zendesk-chat": zendesk_chat.write,
+    "slack": slack.write,
+    "telegram": telegram.write,
+    "rocket-chat": rocket_chat.write,
+    "whatsapp-webhooks": whatsapp.write,
 }
 
 
@@ -88,7 +98,7 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.fixture
-def chatwoot(cluster: str) -> tuple[str, list[Row]]:
+def database(cluster: str) -> tuple[str, list[Row]]:
     """The URL of a database of Chatwoot's, and the rows that must come of it."""
     url = fresh_database(cluster)
     with psycopg.connect(url) as connection:
@@ -96,7 +106,7 @@ def chatwoot(cluster: str) -> tuple[str, list[Row]]:
         def execute(statement: str, values: list[Any]) -> None:
             connection.execute(statement.encode(), values or None)
 
-        return url, shapes.chatwoot(execute)
+        return url, chatwoot.write(execute)
 
 
 def test_each_recipe_has_a_command() -> None:
@@ -125,9 +135,9 @@ def test_a_shape_in_one_command(recipe: str, clone: Path) -> None:
 
 
 @pytest.mark.slow
-def test_chatwoot_in_one_command(chatwoot: tuple[str, list[Row]], clone: Path) -> None:
+def test_chatwoot_in_one_command(database: tuple[str, list[Row]], clone: Path) -> None:
     """The page's, with another URL."""
-    url, rows = chatwoot
+    url, rows = database
     command = [url if part.startswith("postgresql://") else part for part in COMMANDS["chatwoot"]]
     code, _, errors = run(*command, "--output", "out.zip", cwd=clone)
     assert (code, errors) == (0, "")
@@ -137,11 +147,11 @@ def test_chatwoot_in_one_command(chatwoot: tuple[str, list[Row]], clone: Path) -
     assert not verify_archive(clone / "out.zip").problems
 
 
-def test_the_page_in_python(chatwoot: tuple[str, list[Row]], clone: Path) -> None:
+def test_the_page_in_python(database: tuple[str, list[Row]], clone: Path) -> None:
     """Both of its programs."""
-    url, of_chatwoot = chatwoot
+    url, of_chatwoot = database
     programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    expected = (shapes.twilio(clone, bulk=False), of_chatwoot)
+    expected = (twilio.write(clone, bulk=False), of_chatwoot)
     for program, rows in zip(programs, expected, strict=True):
         exec(compile(program.replace("postgresql://reader@localhost/chatwoot", url), "README.md", "exec"), {})  # noqa: S102  # ours
         (archive,) = clone.glob("*.zip")
@@ -151,7 +161,7 @@ def test_the_page_in_python(chatwoot: tuple[str, list[Row]], clone: Path) -> Non
 
 def test_one_telegram_chat_is_a_file_too(tmp_path: Path) -> None:
     """As Telegram exports a chat alone."""
-    rows = [row for row in shapes.telegram(tmp_path) if row["conversation_id"] == "1"]
+    rows = [row for row in telegram.write(tmp_path) if row["conversation_id"] == "1"]
     parameters = {"files": str(tmp_path / "one-chat.json"), "me": "user5550100"}
     assert by_id(exported(read_sql(query("telegram"), parameters))) == by_id(rows)
 
@@ -185,7 +195,7 @@ def test_intercom_bodies_are_readable(body: str | None, text: str, tmp_path: Pat
         "author": {"type": "lead"},
         "attachments": [{"url": "https://x/"}],
     }
-    shapes.write_json(tmp_path / "1.json", {"id": "c", "created_at": 1780617600, "source": source})
+    write_json(tmp_path / "1.json", {"id": "c", "created_at": 1780617600, "source": source})
     (row,) = exported(read_sql(query("intercom"), {"files": str(tmp_path / "1.json"), "channel": "email"}))
     assert [line.rstrip() for line in row["message_text"].split("\n") if line] == [*filter(None, text.split("\n"))]
     images = ",https://example.com/i.png?a=1&b=2" if body and "<img" in body else ""
@@ -212,7 +222,7 @@ def test_intercom_parts_of_other_kinds(tmp_path: Path) -> None:
         "source": {"type": "whatsapp", "id": "0", "body": "<p>Hi</p>", "author": {"type": "admin"}},
         "conversation_parts": {"conversation_parts": parts},
     }
-    shapes.write_json(tmp_path / "1.json", document)
+    write_json(tmp_path / "1.json", document)
     rows = exported(read_sql(query("intercom"), {"files": str(tmp_path / "1.json"), "channel": "whatsapp"}))
     assert [(row["message_id"], row["speaker_type"], row["message_text"], row["sender_account"]) for row in rows] == [
         ("0", "agent", "Hi", ""),
@@ -233,7 +243,7 @@ def test_zendesk_messages_that_were_left_offline(tmp_path: Path) -> None:
         "department_name": "Sales",
         "visitor": {"name": "Visitor 10001", "phone": ""},
     }
-    shapes.write_json(tmp_path / "chats.json", {"chats": [chat]})
+    write_json(tmp_path / "chats.json", {"chats": [chat]})
     parameters = {"files": str(tmp_path / "chats.json"), "department": "Sales"}
     (row,) = exported(read_sql(query("zendesk-chat"), parameters))
     assert (row["contact_name"], row["contact_phone"], row["message_text"]) == ("Visitor 10001", "", "Call me")
@@ -258,7 +268,7 @@ def test_chatwoot_with_little_in_it(cluster: str) -> None:
     """No contact, no sender, no status, an attachment without an address: the message comes all the same."""
     url = fresh_database(cluster)
     with psycopg.connect(url) as connection:
-        connection.execute(shapes.CHATWOOT.encode())
+        connection.execute(chatwoot.CHATWOOT.encode())
         connection.execute("INSERT INTO inboxes VALUES (2, 'WhatsApp', 1)")
         connection.execute("INSERT INTO conversations VALUES (1, 2, NULL, 1, '2026-06-05 10:00')")
         connection.execute(

@@ -17,8 +17,8 @@ from export_engine.errors import OptionError, SourceError
 from export_engine.schema import COLUMN_NAMES
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.csv_file import read_csv
+from tests.sources.tables import MOMENT, batches, cells, refusal
 from tests.sources.test_jsonl_flat import LINE
-from tests.sources.test_tables import MOMENT, batches, cells, refusal
 
 HEADER = ",".join(COLUMN_NAMES) + "\r\n"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from export_engine.errors import SourceError
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.jsonl_flat import read_flat_jsonl
-from tests.sources.test_tables import batches, cells, refusal
+from tests.sources.tables import batches, cells, refusal
 
 LINE = {
     "message_id": "m1",

@@ -14,7 +14,7 @@ from export_engine.errors import SourceError
 from export_engine.sources import SourceContext
 from export_engine.sources.ipc import read_ipc
 from export_engine.sources.parquet import read_parquet
-from tests.sources.test_tables import batches, cells, ipc_file, ipc_stream, parquet, refusal, table
+from tests.sources.tables import batches, cells, ipc_file, ipc_stream, parquet, refusal, table
 
 
 @pytest.mark.parametrize("version", [True, False])
