@@ -18,6 +18,7 @@ from export_engine.jobs.testing import MemoryJobStore
 from export_engine.service.demo import DEMO_CHANNELS
 from tests.jobs.postgres import fresh_database, running_cluster
 from tests.jobs.samples import AnyJobStore
+from tests.jobs.sites import Site, open_site
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +87,10 @@ def source(database_url: str) -> Iterator[SqlConversations]:
 def directory(source: SqlConversations) -> SqlDirectory:
     """The channels of the same database."""
     return SqlDirectory(source.engine)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A folder with jobs, archives and a source that does as it is told."""
+    with open_site(tmp_path, monkeypatch) as opened:
+        yield opened

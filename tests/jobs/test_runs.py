@@ -1,4 +1,4 @@
-"""Exports in a process of their own: what hangs is ended, what fails is told, and nothing is left. Real processes."""
+"""Exports in a process of their own: what hangs is ended, and nothing is left. Real processes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import json
 import logging
 import os
 import random
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,130 +21,22 @@ from obstore.store import S3Store
 
 from export_engine.errors import OptionError
 from export_engine.jobs.backends.archives import ObjectArchives, open_archives
-from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.files import FileConversations
 from export_engine.jobs.backends.sql import SqlConversations
 from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.jobs.errors import LimitError, spoken
 from export_engine.jobs.job import Job, Status
 from export_engine.jobs.testing import MemoryDirectory
-from export_engine.jobs.worker import JobEvent, Worker
-from export_engine.report import ExportReport
-from export_engine.service.logs import JsonFormatter
+from export_engine.jobs.worker import Worker
 from tests import s3
 from tests.jobs.harness import CHANNEL, run_until
-from tests.jobs.samples import new_job
-from tests.jobs.sources import WAYS, Told
+from tests.jobs.sites import REAL_PROCESSES, SHORT, Site, nothing_left, until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what is left of processes is looked up in /proc"),
-]
+pytestmark = REAL_PROCESSES
 
-SHORT = timedelta(seconds=2)
+
 #: Seconds within which a worker is at the next job: much more than it takes, much less than a hang.
 SOON = 60.0
-
-
-@dataclass
-class Site:
-    """A folder with jobs, archives and a source that does as it is told."""
-
-    folder: Path
-    store: SqlJobStore
-    archives: ObjectArchives
-    source: Told
-    events: list[tuple[JobEvent, str]] = field(default_factory=list)
-
-    def worker(self, **options: Any) -> Worker:
-        """A worker over these, or over others where they are given."""
-        parts: dict[str, Any] = {
-            "store": self.store,
-            "archives": self.archives,
-            "directory": MemoryDirectory([CHANNEL]),
-            "source": self.source,
-            "observe": self.note,
-            "poll": timedelta(milliseconds=5),
-            "retry_export": timedelta(0),
-        }
-        return Worker(**parts | options)
-
-    def note(self, event: JobEvent, job: Job, _report: ExportReport | None) -> None:
-        """What its workers report."""
-        self.events.append((event, job.id))
-
-    def trigger(self, way: str | None = None, **fields: Any) -> Job:
-        """A job that waits: told what to do, or to be exported well."""
-        end = date(2026, 6, 30) if way is None else date(2026, 7, 1 + WAYS.index(way))
-        job = new_job(**{"end_date": end, "created_time": datetime.now(UTC)} | fields)
-        self.store.create(job)
-        return job
-
-    def current(self, job: Job) -> Job:
-        """A job as it is now."""
-        found = self.store.get(job.workspace_id, job.id)
-        assert found is not None
-        return found
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    engine = open_database(f"sqlite:///{tmp_path}/jobs.db")
-    archives = open_archives(str(tmp_path / "archives"))
-    yield Site(tmp_path, SqlJobStore(engine, max_attempts=1), archives, Told(tmp_path))
-    engine.dispose()
-
-
-@contextmanager
-def nothing_left(site: Site) -> Iterator[None]:
-    """No process, thread, descriptor or temporary file is more at the end of the block."""
-    before = _threads(), _descriptors()
-    yield
-    assert _threads() <= before[0]
-    assert _descriptors() <= before[1]
-    assert _children() == []
-    assert list((site.folder / "tmp").iterdir()) == []
-
-
-def _threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if "export" in thread.name or "lease" in thread.name}
-
-
-def _descriptors() -> int:
-    """How many there are, but for those of the database of jobs, whose pool keeps connections."""
-    names = [os.path.realpath(name) for name in Path("/proc/self/fd").iterdir()]
-    return sum("/jobs.db" not in name for name in names)
-
-
-def _children() -> list[str]:
-    """The programs of exports below this process, those that have ended and were not waited for with them."""
-    listed = subprocess.run(
-        ["ps", "-o", "state=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
-    )
-    return [line for line in listed.stdout.splitlines() if "jobs.child" in line or line.startswith("Z")]
-
-
-def gone(process: int) -> bool:
-    """Whether a process has ended."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    for _ in range(6000):
-        if true():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it has not come to pass")
-
-
-# --- what hangs ----------------------------------------------------------------------------------------------------
 
 
 def failed_in_time(site: Site, worker: Worker, hangs: Job, well: Job) -> str:
@@ -299,118 +186,6 @@ def test_no_time_at_all(site: Site, option: str) -> None:
     assert caught.value.option == option
 
 
-# --- what ends by itself -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("way", ["die", "leaves"])
-def test_a_process_that_ends_by_itself(site: Site, way: str) -> None:
-    """The job is tried again, and at last says that it was interrupted."""
-    store = SqlJobStore(site.store._engine, max_attempts=2)
-    job = site.trigger(way)
-    with nothing_left(site):
-        worker = site.worker(store=store)
-        assert [worker.step(), worker.step()] == [True, True]
-        worker.close()
-    assert [event for event, _ in site.events] == ["started", "retried", "started", "failed"]
-    assert "The export was interrupted" in (site.current(job).error_message or "")
-
-
-def test_a_kept_process_that_has_gone(site: Site) -> None:
-    """Another is begun; no attempt is lost over it."""
-    worker = site.worker()
-    jobs = [site.trigger(), site.trigger(day=2)]
-    worker.step()
-    [first] = site.source.processes()
-    os.kill(first, signal.SIGKILL)
-    worker.step()
-    worker.close()
-    assert [site.current(job).attempts for job in jobs] == [1, 1]
-    assert [event for event, _ in site.events] == ["started", "finished"] * 2
-    assert len(site.source.processes()) == 2
-
-
-# --- what fails ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("way", "event", "words"),
-    [
-        ("wrong_row", "failed", "conversation 'c-7', message 'm-7', direction"),
-        ("lost_connection", "failed", "could not be reached, and trying again did not help"),
-        ("unportable", "failed", "a reason of ours, which triggering it again will not mend"),
-    ],
-)
-def test_an_error_of_the_process(
-    site: Site, caplog: pytest.LogCaptureFixture, way: str, event: JobEvent, words: str
-) -> None:
-    """It arrives whole, with what caused it; the log has where it was raised."""
-    job = site.trigger(way)
-    worker = site.worker()
-    worker.step()
-    worker.close()
-    assert site.events[-1] == (event, job.id)
-    assert words in (site.current(job).error_message or "")
-    assert "hunter2" not in (site.current(job).error_message or "")
-    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    line = json.loads(JsonFormatter().format(record))
-    assert job.id in line["message"]
-    assert f"in {way}" in line["exception"]
-    assert ("hunter2" in line["exception"]) == (way == "lost_connection")
-
-
-def test_a_process_is_kept_until_an_export_fails(site: Site) -> None:
-    """Two that go well are made in one process; after one that failed another is begun."""
-    worker = site.worker()
-    for number, way in enumerate([None, None, "wrong_row", None, None], 1):
-        site.trigger(way, day=number)
-        worker.step()
-    worker.close()
-    assert len(site.source.processes()) == 2
-
-
-def test_log_records_of_the_process(
-    site: Site, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """They are this process's, with what `extra` gave; what is printed goes to standard error."""
-    caplog.set_level(logging.INFO)
-    job = site.trigger("logs", key_id="0123456789abcdef")
-    worker = site.worker()
-    worker.step()
-    worker.close()
-    assert site.current(job).status is Status.FINISHED
-    told, raised = [record for record in caplog.records if record.name == "tests.jobs.of_a_source"]
-    line = json.loads(JsonFormatter().format(told))
-    assert (line["message"], line["level"], line["job"]) == ("two of parts", "warning", "79f13adf")
-    assert "lock" in line["held"]
-    line = json.loads(JsonFormatter().format(raised))
-    assert (line["exception"], line["job"]) == ("ValueError: within", job.id)
-    assert line["workspace"] == job.workspace_id
-    assert [json.loads(JsonFormatter().format(record))["key"] for record in (told, raised)] == [job.key_id] * 2
-    assert "printed by a source" in capfd.readouterr().err
-
-
-# --- stopping ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_all_processes_while_one_begins(
-    site: Site, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As from a terminal's Ctrl-C: however early it comes, it is the worker's to heed, and the export goes on."""
-
-    class Signalled(subprocess.Popen[bytes]):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            self.send_signal(number)
-
-    monkeypatch.setattr(subprocess, "Popen", Signalled)
-    job, worker = site.trigger(), site.worker()
-    worker.step()
-    worker.close()
-    assert site.current(job).status is Status.FINISHED
-    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {number}
-
-
 def test_a_stop_while_an_export_hangs(site: Site) -> None:
     """After the grace the job is handed back; the worker ends."""
     job = site.trigger("hang_deaf")
@@ -457,36 +232,6 @@ def test_progress_is_kept_while_the_export_runs(site: Site) -> None:
     assert not thread.is_alive()
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from tests.jobs.test_runs import of_a_folder
-of_a_folder(Path(sys.argv[1])).step()
-"""
-
-
-def of_a_folder(folder: Path) -> Worker:
-    """A worker as a process of its own has one."""
-    engine = open_database(f"sqlite:///{folder}/jobs.db")
-    site = Site(folder, SqlJobStore(engine), open_archives(str(folder / "archives")), Told(folder))
-    return site.worker()
-
-
-@pytest.mark.parametrize(("way", "mark"), [("hang_deaf", "hangs"), ("endless", "goes on")])
-def test_a_worker_that_is_killed(site: Site, way: str, mark: str) -> None:
-    """The process of its export ends with it, hanging or not."""
-    site.trigger(way)
-    worker = subprocess.Popen([sys.executable, "-c", KILLED, str(site.folder)], cwd=Path(__file__).parent.parent.parent)
-    until((site.folder / mark).exists)
-    worker.kill()
-    worker.wait(60)
-    [child] = site.source.processes()
-    until(lambda: gone(child))
-
-
-# --- in the worker's thread ----------------------------------------------------------------------------------------
-
-
 def test_parts_that_do_not_pickle(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     """Their exports are made in this process, which the log says once."""
     worker = site.worker(archives=open_archives("memory://"))
@@ -526,9 +271,6 @@ def test_too_long_in_the_worker_s_thread(site: Site) -> None:
     job = site.trigger("endless")
     site.worker(archives=open_archives("memory://"), max_run=timedelta(seconds=0.2)).step()
     assert "took longer than 0.2 seconds" in (site.current(job).error_message or "")
-
-
-# --- words ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

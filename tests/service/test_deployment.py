@@ -26,7 +26,7 @@ from export_engine import service
 from export_engine.cli.commands import commands
 from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.keys import SqlKeys
-from tests.cli.test_service import free_port
+from tests.cli.processes import free_port
 from tests.jobs.postgres import running_cluster
 from tests.service.running import NOW, OTHER_WORKSPACE, SMS, Service
 

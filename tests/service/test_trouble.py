@@ -20,7 +20,7 @@ import pytest
 
 from export_engine.service.deadline import THREADS
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
-from tests.cli.test_service import free_port, running, shown
+from tests.cli.processes import free_port, running, shown
 from tests.jobs.postgres import fresh_database, running_cluster
 from tests.service.running import BY_CHANNEL, JUNE, Service, serving, until
 
