@@ -1,105 +1,31 @@
-"""An archive as a file: whole or not at all, and whatever was there before is never lost."""
+"""An archive as a file: under the right name, and in the place of nothing but a regular file."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from export_engine import (
     ArchiveError,
-    Channel,
-    Contact,
     Conversation,
-    DateRange,
-    Export,
-    Message,
     OptionError,
-    export_conversations,
-    open_source,
 )
-from export_engine.report import MemberRecord
-from export_engine.sinks import Streamable, write_archive
-
-START = datetime(2026, 6, 1, tzinfo=UTC)
-NAME = "SMS_Support_2026-06_1c4639da.zip"
-LINE = (
-    '{"id": "c", "contact": {"name": "Jane"}, "messages": [{"id": "m", "time": "2026-06-01T00:00:00Z", "direction": '
-    '"inbound", "speaker_type": "customer", "text": "Hi"}]}\n'
+from export_engine.sinks import write_archive
+from tests.sinks.exporting import (
+    NAME,
+    ODD,
+    export,
+    is_archive,
+    listing,
+    needs_posix,
+    talks,
 )
-
-needs_posix = pytest.mark.skipif(os.name == "nt", reason="links and devices of POSIX")
-
-
-class OwnError(Exception):
-    """An error of the caller's."""
-
-
-def talks(count: int = 3, *, then: Callable[[], object] = lambda: None) -> Iterator[Conversation]:
-    for number in range(count):
-        yield Conversation(f"c{number}", Contact("Jane"), [Message(f"m{number}", START, "inbound", "customer", "Hi")])
-    then()
-
-
-def export(source: object = None) -> Export:
-    return export_conversations(
-        talks() if source is None else source,
-        channel=Channel("SMS Support"),
-        date_range=DateRange(date(2026, 6, 1), date(2026, 6, 30)),
-        export_id="1c4639da",
-    )
-
-
-def listing(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def is_archive(path: Path) -> bool:
-    with zipfile.ZipFile(path) as opened:
-        return opened.testzip() is None and bool(opened.namelist())
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def unix_socket(path: Path) -> None:
-    # A name in a socket address has a hundred bytes: bind to it from within its folder.
-    program = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", program, path.name], cwd=path.parent, check=True)
-
-
-def device(path: Path) -> None:
-    """A device of the test's own, which is what /dev/null is."""
-    try:
-        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
-        path.write_bytes(b"")
-    except OSError:
-        path.unlink(missing_ok=True)
-        pytest.skip("may not make devices here")
-
-
-ODD: dict[str, Callable[[Path], None]] = {
-    "pipe": pipe,
-    "socket": unix_socket,
-    "device": device,
-    "directory": Path.mkdir,
-}
-
-# --- names ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -142,9 +68,6 @@ def test_a_name_as_long_as_a_file_system_takes(tmp_path: Path) -> None:
     """The hidden file beside it has a shorter one."""
     for name in ("a" * 255, "ü" * 127, "字" * 85, "😀" * 63):
         assert is_archive(export().write_to(tmp_path / name))
-
-
-# --- what is there -------------------------------------------------------------------------------------------------
 
 
 @needs_posix
@@ -266,288 +189,3 @@ def test_permissions(tmp_path: Path) -> None:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert seen == [0o600]
-
-
-@needs_posix
-def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
-    """It is named, and nothing has been read."""
-    place = tmp_path / "kept"
-    place.mkdir()
-    with _read_only(place), pytest.raises(OSError, match="choose another folder") as caught:
-        export(talks(then=lambda: pytest.fail("was read"))).write_to(place)
-    assert caught.value.errno in (errno.EACCES, errno.EROFS)
-    assert caught.value.filename == str(place)
-
-
-@contextmanager
-def _read_only(place: Path) -> Iterator[None]:
-    """Root may write anywhere but on a file system that is mounted so."""
-    if os.geteuid() != 0:
-        place.chmod(0o500)
-        try:
-            yield
-        finally:
-            place.chmod(0o700)
-        return
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", place], capture_output=True, check=False).returncode:
-        pytest.skip("may not mount here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-
-@pytest.mark.slow
-@needs_posix
-def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
-    """The error names the file, and nothing is left: neither of the archive nor of its manifest."""
-    program = """
-import resource, sys
-from tests.sinks.test_file import *
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-export(talks(5_000)).write_to(sys.argv[1] + "/a.zip", manifest=sys.argv[1] + "/" + sys.argv[2])
-"""
-    for manifest in ("m.jsonl", "m.parquet"):
-        done = subprocess.run(
-            [sys.executable, "-c", program, tmp_path, manifest],
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 1
-        error = done.stderr.splitlines()[-1]
-        assert error.startswith(f"OSError: [Errno {errno.EFBIG}] File too large: '{tmp_path}/")
-        assert listing(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_a_file_system_that_is_full(tmp_path: Path) -> None:
-    """The same on a disk of 1 MiB, filled by the archive alone."""
-    place = tmp_path / "small"
-    place.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=1m"]
-    if sys.platform != "linux" or subprocess.run(["mount", *options, "none", place], check=False).returncode:
-        pytest.skip("may not mount here")
-    try:
-        with pytest.raises(OSError, match="No space left") as caught:
-            export(talks(30_000)).write_to(place)
-        assert caught.value.filename == str(place / NAME)
-        assert listing(place) == []
-        assert is_archive(export().write_to(place))
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-
-def test_a_file_that_cannot_be_replaced(tmp_path: Path) -> None:
-    """One that something is mounted on, as containers do: the error names it, and it stays."""
-    path, other = tmp_path / "a.zip", tmp_path / "other"
-    path.write_bytes(b"before")
-    other.write_bytes(b"mounted")
-    if sys.platform != "linux" or subprocess.run(["mount", "--bind", other, path], check=False).returncode:
-        pytest.skip("may not mount here")
-    try:
-        with pytest.raises(OSError, match="busy") as caught:
-            export().write_to(path, overwrite=True, manifest=tmp_path / "m.jsonl")
-        assert caught.value.filename == str(path)
-        assert caught.value.filename2 is None
-    finally:
-        subprocess.run(["umount", path], check=True)
-    assert listing(tmp_path) == ["a.zip", "other"]
-    assert (path.read_bytes(), other.read_bytes()) == (b"before", b"mounted")
-
-
-# --- archive and manifest ------------------------------------------------------------------------------------------
-
-
-class Chunks:
-    """Something to stream, with records of one's own and an end of one's own."""
-
-    file_name = "chunks.zip"
-
-    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
-        self._then = then
-        self._listeners: list[Callable[[MemberRecord], object]] = []
-
-    def __iter__(self) -> Iterator[bytes]:
-        for listener in self._listeners:
-            listener(MemberRecord("a.csv", "a", 1, 0, 0, 0, 0, None, None))
-        yield b"chunk"
-        self._then()
-
-    def listen(self, listener: Callable[[MemberRecord], object], *, sha256: bool = False) -> None:
-        """As an export has it."""
-        assert sha256
-        self._listeners.append(listener)
-
-
-def test_any_streamable_will_do(tmp_path: Path) -> None:
-    """A sink knows the protocol alone."""
-    made: Streamable = Chunks()
-    assert write_archive(made, tmp_path, manifest=tmp_path / "m.jsonl").read_bytes() == b"chunk"
-    assert (tmp_path / "m.jsonl").read_bytes().startswith(b'{"name":"a.csv","conversation_id":"a","part":1,')
-
-
-@pytest.mark.parametrize("name", ["m.jsonl", "m.parquet"])
-def test_the_manifest_goes_if_the_archive_cannot_come(tmp_path: Path, name: str) -> None:
-    """It appears just before the archive, and is taken back if that fails then."""
-    with pytest.raises(ArchiveError, match="exists already"):
-        write_archive(
-            Chunks(lambda: (tmp_path / "a.zip").write_bytes(b"theirs")), tmp_path / "a.zip", manifest=tmp_path / name
-        )
-    assert listing(tmp_path) == ["a.zip"]
-    assert (tmp_path / "a.zip").read_bytes() == b"theirs"
-
-
-@pytest.mark.parametrize("name", ["m.jsonl", "m.parquet"])
-def test_a_source_that_fails_on_a_full_disk(tmp_path: Path, name: str) -> None:
-    """What the manifest says at its end does not hide the error that came first."""
-    error = OwnError()
-
-    def then() -> None:
-        raise error
-
-    with pytest.raises(OwnError) as caught:
-        export(talks(100, then=then)).write_to(tmp_path, manifest=tmp_path / name)
-    assert caught.value is error
-    assert listing(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("archive", "manifest"),
-    [
-        ("a", "a"),
-        ("a", "./a"),
-        ("a", "sub/../a"),
-        ("a.zip", "A.ZIP"),
-        ("e\u0301", "\xe9"),
-        ("link", "a"),
-        ("a", "up/a"),
-    ],
-)
-@pytest.mark.parametrize("overwrite", [True, False])
-def test_archive_and_manifest_are_two_files(tmp_path: Path, archive: str, manifest: str, *, overwrite: bool) -> None:
-    """They are refused where they would be one, if only on some file systems; nothing has been read."""
-    (tmp_path / "sub").mkdir()
-    if os.name != "nt":
-        (tmp_path / "link").symlink_to("a")
-        (tmp_path / "up").symlink_to(".")
-    before = listing(tmp_path)
-    source = talks(0, then=lambda: pytest.fail("was read"))
-    with pytest.raises(ArchiveError, match="the archive and the manifest"):
-        export(source).write_to(f"{tmp_path}/{archive}", overwrite=overwrite, manifest=f"{tmp_path}/{manifest}")
-    assert listing(tmp_path) == before
-
-
-# --- inputs --------------------------------------------------------------------------------------------------------
-
-
-@needs_posix
-@pytest.mark.parametrize("given", ["in.jsonl", "./in.jsonl", "hard.jsonl", "soft.jsonl", "up/in.jsonl", "descriptor"])
-@pytest.mark.parametrize("where", ["archive", "manifest"])
-@pytest.mark.parametrize("read_as", ["in.jsonl", "soft.jsonl", "hard.jsonl"])
-def test_an_input_is_never_written_over(tmp_path: Path, given: str, where: str, read_as: str) -> None:
-    """By whatever name, as archive or as manifest; with --overwrite too."""
-    path = tmp_path / "in.jsonl"
-    path.write_text(LINE)
-    (tmp_path / "hard.jsonl").hardlink_to(path)
-    (tmp_path / "soft.jsonl").symlink_to(path)
-    (tmp_path / "up").symlink_to(".")
-    before = listing(tmp_path)
-    with path.open() as file:
-        target = f"/dev/fd/{file.fileno()}" if given == "descriptor" else f"{tmp_path}/{given}"
-        other = tmp_path / "other.zip"
-        archive, manifest = (target, other) if where == "archive" else (other, target)
-        with pytest.raises(ArchiveError, match="is read by this export"):
-            export(open_source(tmp_path / read_as)).write_to(archive, overwrite=True, manifest=manifest)
-    assert path.read_text() == LINE
-    assert listing(tmp_path) == before
-
-
-def test_an_input_that_is_a_descriptor(tmp_path: Path) -> None:
-    """Such as standard input, redirected from a file."""
-    path = tmp_path / "in.jsonl"
-    path.write_text(LINE)
-    with path.open() as file:
-
-        class Given(Chunks):
-            inputs = (file.fileno(), tmp_path / "none", "s3://bucket/x", "\0")
-
-        with pytest.raises(ArchiveError, match="is read by this export"):
-            write_archive(Given(), path, overwrite=True)
-        write_archive(Given(), tmp_path / "b.zip")
-    assert path.read_text() == LINE
-
-
-KINDS = ["file", "hard link", "soft link", "link to a link", "nothing", "link to nothing", *ODD]
-
-
-@pytest.mark.slow
-@needs_posix
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_nothing_that_exists_is_destroyed(data: st.DataObject) -> None:
-    """Whatever stands at the names given, and however they are one: only a regular file that was asked for changes."""
-    with TemporaryDirectory() as folder:
-        root = Path(os.path.realpath(folder))
-        kept = [root / "kept", root / "in.jsonl"]
-        for path in kept:
-            path.write_text(LINE)
-        names = [root / f"n{number}" for number in range(4)]
-        for path in names:
-            _make(path, data.draw(st.sampled_from(KINDS)), data.draw(st.sampled_from([*kept, *names])))
-        source = data.draw(st.sampled_from([path for path in [*kept, *names] if path.is_file()]))
-        archive = data.draw(st.sampled_from([*kept, *names, root / "new.zip"]))
-        manifest = data.draw(st.sampled_from([None, *kept, *names, root / "new.jsonl"]))
-        overwrite = data.draw(st.booleans())
-        before = _seen(root)
-        written = {Path(os.path.realpath(archive / NAME if archive.is_dir() else archive))}
-        written |= {Path(os.path.realpath(manifest))} if manifest else set()
-        text = source.read_bytes()
-        try:
-            made = export(open_source(source, format="jsonl"))
-            path = made.write_to(archive, overwrite=overwrite, manifest=manifest)
-        except (ArchiveError, OSError):
-            assert _seen(root) == before
-        else:
-            after = _seen(root)
-            assert is_archive(path)
-            assert source.read_bytes() == text
-            for name, was in before.items():
-                if overwrite and name in written:
-                    assert stat.S_ISREG(was[0])
-                else:
-                    assert after[name] == was
-
-
-def _make(path: Path, kind: str, other: Path) -> None:
-    if kind == "file":
-        path.write_text(LINE)
-    elif kind == "hard link":
-        os.link(other if other.is_file() else path.parent / "kept", path)
-    elif kind == "soft link":
-        path.symlink_to(other)
-    elif kind == "link to a link":
-        (path.parent / f"{path.name}-").symlink_to(other)
-        path.symlink_to(f"{path.name}-")
-    elif kind == "link to nothing":
-        path.symlink_to("nowhere")
-    elif kind in ODD:
-        try:
-            ODD[kind](path)
-        except pytest.skip.Exception:
-            os.mkfifo(path)
-
-
-def _seen(root: Path) -> dict[Path, tuple[int, int, int, bytes | str | None]]:
-    """Everything below a folder: its kind, what it is, and what is in it."""
-    seen: dict[Path, tuple[int, int, int, bytes | str | None]] = {}
-    for path in root.rglob("*"):
-        found = path.lstat()
-        content: bytes | str | None = None
-        if stat.S_ISREG(found.st_mode):
-            content = path.read_bytes()
-        elif stat.S_ISLNK(found.st_mode):
-            content = str(path.readlink())
-        seen[path] = (found.st_mode, found.st_ino, found.st_rdev, content)
-    return seen

@@ -6,11 +6,11 @@ import asyncio
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import obstore
 import pyarrow.parquet as pq
@@ -21,45 +21,25 @@ from obstore.store import MemoryStore
 
 from export_engine import (
     ArchiveError,
-    Channel,
     Contact,
     Conversation,
-    DateRange,
     Export,
     Message,
     OptionError,
-    export_conversations,
 )
 from export_engine.report import archive_name
 from export_engine.sinks.object import write_object
 from export_engine.verify import verify_archive, verify_archives
+from tests.sinks import exporting
+from tests.sinks.exporting import NAME, START, OwnError, talks
 
-START = datetime(2026, 6, 1, tzinfo=UTC)
-NAME = "SMS_Support_2026-06_1c4639da.zip"
 SECOND = "SMS_Support_2026-06_1c4639da-2.zip"
 #: Of the archive, and the room for so many of `talks`.
 ONE = 330
 
 
-class OwnError(Exception):
-    """An error of the caller's."""
-
-
-def talks(count: int, then: Callable[[], object] = lambda: None, word: str = "Hi") -> Iterator[Conversation]:
-    for number in range(count):
-        yield Conversation(f"c{number}", Contact("Jane"), [Message(f"m{number}", START, "inbound", "customer", word)])
-    then()
-
-
-def export(source: object = None, limit: int | str | None = 3 * ONE, **options: object) -> Export:
-    return export_conversations(
-        talks(20) if source is None else source,
-        channel=Channel("SMS Support"),
-        date_range=DateRange(date(2026, 6, 1), date(2026, 6, 30)),
-        export_id="1c4639da",
-        max_archive_size=limit,
-        **options,  # type: ignore[arg-type]  # options by name
-    )
+def export(source: object = None, limit: int | str | None = 3 * ONE, **options: Any) -> Export:
+    return exporting.export(talks(20) if source is None else source, max_archive_size=limit, **options)
 
 
 def failing() -> Iterator[Conversation]:

@@ -19,7 +19,7 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 from export_engine import ArchiveError, OptionError, open_source
 from export_engine.sinks import open_store, upload_archive
 from tests import s3
-from tests.sinks.test_file import LINE, NAME, Chunks, OwnError, export, talks
+from tests.sinks.exporting import LINE, NAME, Chunks, OwnError, export, talks
 from tests.sinks.test_object import conversations
 
 SCHEMES = ["s3", "gs", "az"]
