@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,13 +13,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from export_engine import Channel, export_conversations
-from export_engine.batch import BatchPlan
+from export_engine.batch import ArchiveResult, BatchPlan, Lake, export_lake, export_partition
 from export_engine.batch.plan import Period
 from export_engine.report import archive_name
 
-__all__ = ["alone", "archives", "everything", "expected", "generated", "write_lake"]
+__all__ = [
+    "ORDER",
+    "TIME",
+    "OwnError",
+    "alone",
+    "archives",
+    "everything",
+    "expected",
+    "exported",
+    "generated",
+    "made",
+    "ordered",
+    "with_column",
+    "write_lake",
+]
 
 TIME = pa.timestamp("us", "UTC")
+#: How the core wants its rows.
+ORDER = ("channel_id", "period", "conversation_id", "message_time", "message_id")
+
+
+class OwnError(Exception):
+    """The input's or the target's own."""
 
 
 def generated(rows: int = 5000, channels: int = 4, seed: int = 1) -> pa.Table:
@@ -41,6 +62,30 @@ def generated(rows: int = 5000, channels: int = 4, seed: int = 1) -> pa.Table:
             "message_text": pa.array(add("text ", rng.integers(0, 1 << 62, rows).astype(str))),
         }
     )
+
+
+def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    """A table with other values in a column."""
+    return table.set_column(table.column_names.index(name), name, values)
+
+
+def exported(table: pa.Table, plan: BatchPlan, **more: Any) -> list[ArchiveResult]:
+    """What becomes of a lake of these rows; `more` as for `Lake.of_files`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return list(export_lake(Lake.of_files([write_lake(table, Path(folder))], **more), plan))
+
+
+def ordered(plan: BatchPlan, rows: int = 5000, channels: int = 4, seed: int = 1) -> pa.Table:
+    """Rows of some channels in the plan's periods, as the core wants them."""
+    table = generated(rows, channels, seed)
+    period = plan.period_of(table["message_time"].cast(pa.int64()).to_numpy())
+    table = table.append_column("period", pa.array(period)).filter(pa.array(period >= 0))
+    return table.sort_by([(name, "ascending") for name in ORDER])
+
+
+def made(table: pa.Table, plan: BatchPlan, size: int = 777, **options: Any) -> list[ArchiveResult]:
+    """What the core makes of ordered rows, in batches of a size; `options` as for `export_partition`."""
+    return list(export_partition(table.to_batches(size), plan, **options))
 
 
 def write_lake(table: pa.Table, folder: Path, files: int = 3, seed: int = 0) -> str:

@@ -16,9 +16,6 @@ from export_engine.batch.core import export_partition
 from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, failed
 from export_engine.batch.runs import Run
-from tests.batch.test_core import plan
-
-__all__ = ["plan"]  # the fixture
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=100), st.integers(1, 5))

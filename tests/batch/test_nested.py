@@ -12,10 +12,7 @@ import pytest
 from export_engine import SchemaError, SourceError
 from export_engine.batch import BatchPlan, Lake, export_lake
 from tests.batch.lakes import archives, expected, generated
-from tests.batch.test_core import plan
 from tests.cli.command import run
-
-__all__ = ["plan"]  # the fixture
 
 
 def conversations(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from export_engine import DateRange, ExportOptions, SchemaError, SourceError
+from export_engine import SchemaError, SourceError
 from export_engine.batch import ArchiveResult, BatchPlan, Lake, export_lake, export_partition
 from tests.batch.lakes import TIME, archives, everything, expected, generated, write_lake
 
@@ -72,17 +72,6 @@ def spark() -> Iterator[SparkSession]:
         running.sparkContext.setLogLevel("OFF")
         yield running
         running.stop()
-
-
-@pytest.fixture
-def plan(tmp_path: Path) -> BatchPlan:
-    """Three months in Taipei."""
-    return BatchPlan(
-        target=str(tmp_path / "out"),
-        date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)),
-        options=ExportOptions(timezone="Asia/Taipei"),
-        label="2026-07-01",
-    )
 
 
 def frame(spark: SparkSession, table: pa.Table, folder: Path) -> DataFrame:

@@ -1,0 +1,98 @@
+"""What a lake lacks is told before anything is made, with a way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from export_engine import (
+    ExportError,
+    OptionError,
+    SchemaError,
+    SourceError,
+)
+from export_engine.batch import BatchPlan, Lake, export_lake
+from tests.batch.lakes import (
+    exported,
+    generated,
+    with_column,
+)
+
+
+@pytest.mark.parametrize("text", ["soon", "infinity", "2026-02-30T00:00:00Z", "1777680000"])
+def test_a_creation_that_cannot_be_read(text: str, plan: BatchPlan) -> None:
+    """It is no null, which the first message would stand for."""
+    said = generated(50, 1).append_column("created_at", pa.array(["2026-03-01T00:00:00Z", text] * 25))
+    with pytest.raises(SourceError, match="25 rows have a created_at that cannot be read"):
+        exported(said, plan)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["channel_id", "conversation_id", "message_id", "message_time"])
+def test_rows_that_would_vanish_are_counted(name: str, plan: BatchPlan) -> None:
+    """And refused before anything is made, with a way out that the message names."""
+    table = generated(100, 2)
+    values = table[name].to_pylist()
+    values[3] = values[77] = None
+    table = with_column(table, name, pa.array(values, table.schema.field(name).type))
+    with pytest.raises(SourceError, match=rf"2 rows have no {name}, .*--where '{name} IS NOT NULL'"):
+        exported(table, plan)
+    assert not Path(plan.target).exists()
+    assert {result.status for result in exported(table, plan, where=f"{name} IS NOT NULL")} == {"done"}
+
+
+@pytest.mark.parametrize("text", ["", "soon", "infinity", "2026-13-01T00:00:00Z"])
+def test_what_is_no_time_is_counted(text: str, plan: BatchPlan) -> None:
+    """Text that says nothing of when."""
+    table = generated(100, 2)
+    times = [time.isoformat() for time in table["message_time"].to_pylist()]
+    times[5] = text
+    with pytest.raises(SourceError, match="1 rows have no message_time, or none that can be read"):
+        exported(with_column(table, "message_time", pa.array(times)), plan)
+
+
+@pytest.mark.parametrize("name", ["channel_id", "conversation_id", "message_id"])
+def test_an_empty_id_is_none(name: str, plan: BatchPlan) -> None:
+    """As for a single export."""
+    table = generated(100, 2)
+    values = table[name].to_pylist()
+    values[9] = ""
+    with pytest.raises(SourceError, match=f"1 rows have no {name}"):
+        exported(with_column(table, name, pa.array(values)), plan)
+
+
+@pytest.mark.parametrize("name", ["channel_id", "conversation_id", "message_id", "message_time", "direction"])
+def test_a_lake_without_a_column(name: str, plan: BatchPlan) -> None:
+    """Names it."""
+    with pytest.raises(SchemaError, match=f"column '{name}' is missing"):
+        exported(generated(10).drop_columns([name]), plan)
+
+
+@pytest.mark.parametrize("name", ["channel_id", "conversation_id", "message_id"])
+def test_ids_that_may_have_lost_digits(name: str, plan: BatchPlan) -> None:
+    """A float is no id."""
+    table = generated(10)
+    with pytest.raises(SchemaError, match=f"column '{name}' is double"):
+        exported(with_column(table, name, pa.array(np.arange(10.0))), plan)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameters", "error", "said"),
+    [
+        ("SELECT 1; SELECT 2", {}, OptionError, "one SELECT is wanted"),
+        ("SELECT * FROM read_parquet($files)", {}, OptionError, "which has no value"),
+        ("SELECT 1 AS channel_id", {"files": "x"}, OptionError, "not in the query"),
+        ("SELECT * FROM nowhere", {}, SourceError, "the query failed: .*nowhere"),
+        ("SELECT * FROM read_parquet('missing.parquet')", {}, SourceError, "missing.parquet"),
+    ],
+)
+def test_queries_that_cannot_be_run(
+    query: str, parameters: dict[str, Any], error: type[ExportError], said: str, plan: BatchPlan
+) -> None:
+    """As for a single export."""
+    with pytest.raises(error, match=said):
+        list(export_lake(Lake(query=query, parameters=parameters), plan))
