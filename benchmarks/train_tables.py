@@ -17,25 +17,31 @@ The same versions give the same file.
 
 from __future__ import annotations
 
-import base64
 import ctypes
-import gettext
-import heapq
-import importlib.util
 import math
 import random
-import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from pydoc_data.topics import topics
-from uuid import UUID
 
 import numpy as np
-from faker import Faker
 from numpy.typing import NDArray
+
+from benchmarks.huffman import (
+    DISTANCES,
+    EXTRA,
+    LITERALS,
+    PADDED,
+    SYMBOLS,
+    announced,
+    codes_of,
+    number,
+    precode_of,
+    sent_of,
+    tokens_of,
+)
+from benchmarks.training_texts import conversation, languages
 
 __all__ = ["main"]
 
@@ -44,120 +50,7 @@ PACKAGE = Path(__file__).parents[1] / "export_engine"
 TABLES = 31
 MEMBERS = 20_000
 
-# Symbols as the kernel numbers them: literals and lengths, then distances.
-LITERALS, DISTANCES, SYMBOLS, PADDED = 286, 288, 318, 320
-EXTRA = np.zeros(PADDED, np.int64)
-EXTRA[257:286] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0]
-EXTRA[288:318] = np.maximum(np.arange(30) // 2 - 1, 0)
-
-# --- texts ---------------------------------------------------------------------------------------------------------
-
-#: Django's languages, and Faker's names for each.
-LANGUAGES = {
-    "ar": "ar_AA", "bg": "bg_BG", "bn": "bn_BD", "ca": "es_CA", "cs": "cs_CZ", "da": "da_DK", "de": "de_DE",
-    "el": "el_GR", "es": "es_MX", "et": "et_EE", "fa": "fa_IR", "fi": "fi_FI", "fr": "fr_FR", "he": "he_IL",
-    "hi": "hi_IN", "hr": "hr_HR", "hu": "hu_HU", "id": "id_ID", "it": "it_IT", "ja": "ja_JP", "ko": "ko_KR",
-    "lt": "lt_LT", "lv": "lv_LV", "mr": "hi_IN", "nb": "no_NO", "nl": "nl_NL", "pl": "pl_PL", "pt_BR": "pt_BR",
-    "ro": "ro_RO", "ru": "ru_RU", "sk": "sk_SK", "sl": "sl_SI", "sv": "sv_SE", "ta": "ta_IN", "te": "hi_IN",
-    "th": "th_TH", "tr": "tr_TR", "uk": "uk_UA", "ur": "fa_IR", "vi": "vi_VN", "zh_Hans": "zh_CN",
-    "zh_Hant": "zh_TW",
-}  # fmt: skip
-#: How often a conversation is in English, in one other language, or in several.
-KINDS = (0.4, 0.4, 0.2)
-_HOLE = re.compile(r"%\([a-z_]+\)[a-z]|%[a-z]|\{[^}]*\}|<[^>]+>")
-
-
-@dataclass(frozen=True, slots=True)
-class Language:
-    """Sentences and people of one language."""
-
-    sentences: list[str]
-    names: list[str]
-
-
-def languages(rng: random.Random) -> list[Language]:
-    """English first, then the others."""
-    spec = importlib.util.find_spec("django")
-    assert spec is not None, "see this module's docstring"
-    assert spec.origin is not None
-    found: dict[str, list[str]] = {code: [] for code in ("en", *LANGUAGES)}
-    for file in sorted(Path(spec.origin).parent.rglob("LC_MESSAGES/*.mo")):
-        code = file.parts[-3]
-        if code not in LANGUAGES:
-            continue
-        with file.open("rb") as given:
-            catalog = gettext.GNUTranslations(given)._catalog  # type: ignore[attr-defined]  # noqa: SLF001  # no other way
-        for key, text in catalog.items():
-            found[code].append(text)
-            if code == "fr":
-                found["en"].append(key if isinstance(key, str) else key[0])
-    for topic in topics.values():
-        prose = re.sub(r"\s+", " ", re.sub(r"[*`=\-^~\"]{2,}|[*`_]", "", topic))
-        found["en"] += [said for said in re.split(r"(?<=[.?!:]) ", prose) if 12 < len(said) < 160]
-    made: list[Language] = []
-    for code, texts in found.items():
-        fake = Faker(LANGUAGES.get(code, "en_US"))
-        fake.seed_instance(len(made))
-        numbers = iter(lambda: str(rng.randrange(10 ** rng.randrange(1, 7))), None)
-        sentences = sorted({_HOLE.sub(next(numbers), text).split("\x04")[-1].strip() for text in texts})
-        made.append(Language([text for text in sentences if text], [fake.name() for _ in range(200)]))
-    return made
-
-
-def _id_maker(rng: random.Random) -> Callable[[], str]:
-    """Ids of one of the kinds in use."""
-    prefix = rng.choice(("msg_", "SM", "wamid.", "m-", "IM", ""))
-    start = rng.randrange(10 ** rng.randrange(3, 15))
-    kinds: tuple[tuple[float, Callable[[], str]], ...] = (
-        (0.55, lambda: str(UUID(int=rng.getrandbits(128), version=4))),
-        (0.15, lambda: f"{prefix}{rng.getrandbits(128):032x}"),
-        (0.15, lambda: prefix + base64.urlsafe_b64encode(rng.randbytes(18)).decode()),
-        (0.15, lambda: f"{prefix}{start + rng.randrange(5000)}"),
-    )
-    chosen: Callable[[], str] = rng.choices([kind for _, kind in kinds], [weight for weight, _ in kinds])[0]
-    return chosen
-
-
-def conversation(rng: random.Random, spoken: Sequence[Language]) -> bytes:
-    """One conversation's rows as the export writes them."""
-    kind = rng.choices(range(3), KINDS)[0]
-    one = spoken[0] if kind == 0 else rng.choice(spoken)
-    message_id, talk = _id_maker(rng), _id_maker(rng)()
-    name, agent = rng.choice(one.names), rng.choice(rng.choice(spoken).names)
-    phone = f"+{rng.randrange(1, 999)}{rng.randrange(10**6, 10**9)}"
-    at = rng.randrange(1_500_000_000, 1_900_000_000) * 10**6
-    statuses = rng.sample(["read", "delivered", "sent", "failed", "received", "queued", "undelivered"], 3)
-    coarse = rng.choice((1, 1, 1, 10**3, 10**6))
-    rows = []
-    for _ in range(rng.choice((1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 10))):
-        language = one if kind < 2 else rng.choice((spoken[0], rng.choice(spoken)))
-        text = " ".join(rng.choices(language.sentences, k=rng.choice((1, 1, 1, 2, 3))))[: rng.choice((40, 120, 300))]
-        if rng.random() < 0.04:
-            text += rng.choice((" 🙂", " 👍", "!!", " 😂", "…", "\n\n"))
-        speaker = rng.choice(("customer", "bot", "agent", "customer"))
-        at += rng.randrange(1, 10 ** rng.randrange(7, 11))
-        when = np.datetime64(at // coarse * coarse, "us")
-        rows.append(
-            [
-                message_id(),
-                talk,
-                name,
-                phone,
-                "inbound" if speaker == "customer" else "outbound",
-                speaker,
-                {"customer": name, "bot": "Assistant", "agent": agent}[speaker],
-                f"{when}Z",
-                text,
-                f"https://files.example.org/{message_id()}.png" if rng.random() < 0.03 else None,
-                rng.choice(statuses[:2] * 3 + statuses),
-                f"{agent.split()[-1].lower()}@example.org" if speaker == "agent" else None,
-            ]
-        )
-    said = ["" if cell is None else '"' + cell.replace('"', '""') + '"' for row in rows for cell in row]
-    return "".join(",".join(said[at : at + 12]) + "\r\n" for at in range(0, len(said), 12)).encode()
-
-
-# --- what the kernel makes of them ---------------------------------------------------------------------------------
+# --- what the kernel makes of texts ----------------------------------------------------------------------------------
 
 _SHIM = r"""
 #define KERNEL_ONLY
@@ -191,102 +84,7 @@ def counts_of(texts: Iterator[bytes]) -> NDArray[np.int64]:
     return np.array(rows).astype(np.int64)
 
 
-# --- codes ---------------------------------------------------------------------------------------------------------
-
-
-def huffman(counts: Sequence[int], longest: int) -> list[int]:
-    """Code lengths; where a code would get too long, the rare symbols are taken to be less rare."""
-    floor = 1
-    while True:
-        heap: list[tuple[int, int, tuple[int, ...]]] = [
-            (max(count, floor), at, (at,)) for at, count in enumerate(counts) if count
-        ]
-        lengths = [0] * len(counts)
-        if len(heap) == 1:
-            lengths[heap[0][1]] = 1
-            return lengths
-        heapq.heapify(heap)
-        while len(heap) > 1:
-            (one, at, left), (two, _, right) = heapq.heappop(heap), heapq.heappop(heap)
-            for symbol in left + right:
-                lengths[symbol] += 1
-            heapq.heappush(heap, (one + two, at, left + right))
-        if max(lengths) <= longest:
-            return lengths
-        floor = floor * 2 if floor > 1 else max(2, sum(counts) >> longest)
-
-
-def codes_of(lengths: Sequence[int]) -> list[str]:
-    """The canonical code of RFC 1951 3.2.2, each as its bits in the order in which they are sent."""
-    codes, code = [""] * len(lengths), 0
-    for length in range(1, max(lengths) + 1):
-        for symbol, its in enumerate(lengths):
-            if its == length:
-                codes[symbol] = f"{code:0{length}b}"
-                code += 1
-        code <<= 1
-    return codes
-
-
-def _number(value: int, bits: int) -> str:
-    return f"{value:0{bits}b}"[::-1] if bits else ""
-
-
-def tokens_of(sent: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Code lengths as RFC 1951 3.2.7 writes them: symbols, with the value and number of their extra bits."""
-    tokens: list[tuple[int, int, int]] = []
-    at = 0
-    while at < len(sent):
-        length, run = sent[at], 1
-        while at + run < len(sent) and sent[at + run] == length:
-            run += 1
-        at += run
-        if length:
-            tokens.append((length, 0, 0))
-            run -= 1
-        most = 6 if length else 138
-        while run >= 3:
-            some = min(run, most)
-            tokens.append((16, some - 3, 2) if length else (17, some - 3, 3) if some < 11 else (18, some - 11, 7))
-            run -= some
-        tokens += [(length, 0, 0)] * run
-    return tokens
-
-
-def precode_of(tokens: Sequence[tuple[int, int, int]]) -> list[int]:
-    """The lengths of the code in which they are sent."""
-    often = [0] * 19
-    for symbol, _, _ in tokens:
-        often[symbol] += 1
-    return huffman(often, 7)
-
-
-def sent_of(lengths: Sequence[int]) -> tuple[int, int, list[int]]:
-    """The numbers of literals and of distances that a block's header tells, and what it tells of them."""
-    literals = max(at for at in range(LITERALS) if lengths[at]) + 1
-    distances = max((at for at in range(30) if lengths[DISTANCES + at]), default=0) + 1
-    return literals, distances, [*lengths[:literals], *lengths[DISTANCES : DISTANCES + distances]]
-
-
-def announced(lengths: Sequence[int]) -> str:
-    """The bits of a block's header from its type on (RFC 1951 3.2.7)."""
-    literals, distances, sent = sent_of(lengths)
-    tokens = tokens_of(sent)
-    precode = precode_of(tokens)
-    order = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15]
-    count = max(at for at in range(19) if precode[order[at]]) + 1
-    codes = codes_of(precode)
-    return (
-        _number(2, 2)
-        + _number(literals - 257, 5)
-        + _number(distances - 1, 5)
-        + _number(count - 4, 4)
-        + "".join(_number(precode[symbol], 3) for symbol in order[:count])
-        + "".join(codes[symbol] + _number(extra, bits) for symbol, extra, bits in tokens)
-    )
-
-
-# --- learning ------------------------------------------------------------------------------------------------------
+# --- learning --------------------------------------------------------------------------------------------------------
 
 #: What it costs, in bits, that a member cannot have a table because of a symbol: about what its own table takes more.
 MISSED = 160
@@ -441,7 +239,7 @@ def trained(members: NDArray[np.int64], tables: int, rounds: int = 3) -> list[li
     return best[1]
 
 
-# --- writing -------------------------------------------------------------------------------------------------------
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 
 def _array(values: Sequence[int]) -> str:
@@ -471,7 +269,7 @@ def text_of(tables: Sequence[Sequence[int]]) -> str:
     """The header file."""
     fixed = [8] * 144 + [9] * 112 + [7] * 24 + [8] * 8 + [5] * 32
     all_tables = [*tables, fixed]
-    headers = [*map(announced, tables), _number(1, 2)]
+    headers = [*map(announced, tables), number(1, 2)]
     pairs = [_table(f"HEADER_{at}", *pair) for at, pair in enumerate(zip(all_tables, headers, strict=True))]
     lengths_of = list(zip(*all_tables, strict=True))
     costs = [[length and length + int(extra) for length in of] for of, extra in zip(lengths_of, EXTRA, strict=True)]
