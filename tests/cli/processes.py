@@ -50,8 +50,8 @@ class Process:
     log: Path
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Have it end by a signal; returns its exit code."""
-        self.popen.send_signal(number)
+        """Have it end by a signal, or by SIGTERM where that one is ignored, as below nohup; returns its exit code."""
+        self.popen.send_signal(signal.SIGTERM if signal.getsignal(number) is signal.SIG_IGN else number)
         return self.popen.wait(60)
 
     def lines(self) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ def test_a_newer_release_s_database(tmp_path: Path, command: str) -> None:
     """Every command that opens it says the same, and leaves it as it is."""
     url = f"sqlite:///{tmp_path}/jobs.sqlite"
     engine = open_database(url)
-    with writing(engine).begin() as connection:
+    with writing(engine) as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9001'")  # noqa: S608  # our own name
     engine.dispose()
     done = subprocess.run(

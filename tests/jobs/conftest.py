@@ -56,7 +56,7 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
     engine = open_database(url)
 
     def make(**options: Any) -> SqlJobStore:
-        with writing(engine).begin() as connection:
+        with writing(engine) as connection:
             connection.execute(export_job.delete())
         return SqlJobStore(engine, **options)
 

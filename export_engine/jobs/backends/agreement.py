@@ -27,7 +27,7 @@ def agree_on_options(engine: Engine, options: ExportOptions) -> None:
     Only what shapes an archive counts, see `ExportOptions.shape`. Raises OptionError, whose `option` is the first that
     differs, with all differences.
     """
-    with writing(engine).begin() as connection:
+    with writing(engine) as connection:
         _keep_others_out(connection, export_setting)
         agreed = _kept(connection)
         if agreed is None:
@@ -48,7 +48,7 @@ def set_options(engine: Engine, options: ExportOptions) -> list[str]:
 
     Raises ExportError while a job is queued or started: it would be half one and half the other.
     """
-    with writing(engine).begin() as connection:
+    with writing(engine) as connection:
         _keep_others_out(connection, export_job)
         _keep_others_out(connection, export_setting)
         active = connection.execute(select(func.count()).select_from(export_job).where(ACTIVE)).scalar_one()

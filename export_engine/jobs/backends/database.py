@@ -5,10 +5,12 @@ SQLite (a file) for one machine, PostgreSQL for several. What each needs to be s
 - Transactions. Python's sqlite3 begins them by itself, late and not around everything, so that is switched off and
   SQLAlchemy begins them. One that writes takes SQLite's one write lock as it begins (`BEGIN IMMEDIATE`): a transaction
   that reads first and then wants the lock would fail at once, without waiting, if another had written in between.
-  So every transaction that writes goes through `writing(engine)`.
+  So every transaction that writes is one of `writing(engine)`.
 - Waiting. SQLite keeps a write-ahead log, so readers and the writer do not wait for each other; writers wait their
-  turn, for at most `BUSY_TIMEOUT` unless `open_database` is told otherwise. It syncs each commit to disk (its default):
-  a job that was accepted is not lost.
+  turn, for at most `BUSY_TIMEOUT` unless `open_database` is told otherwise. SQLite itself has no turns: who waits for
+  its lock sleeps and looks again, ever longer, while others come and take it. So the threads of a process queue up
+  first, and one of them at a time asks for the lock. It syncs each commit to disk (its default): a job that was
+  accepted is not lost.
 - Times. Microseconds and UTC survive on both: see `UtcTime`.
 - Privacy. A new SQLite file is its user's alone; errors do not hold the values of a statement.
 - Releases. The tables below are what this release works with; `migrations` brings a database there, also an empty one.
@@ -19,11 +21,14 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 from sqlalchemy import (
@@ -53,7 +58,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.types import TypeEngine
 
@@ -304,29 +309,70 @@ def database_revision(url: str) -> str | None:
         engine.dispose()
 
 
-def writing(engine: Engine) -> Engine:
-    """The same engine, on the same connections, for transactions that write."""
-    return engine.execution_options(writing=True)
+@contextmanager
+def writing(engine: Engine, *, patience: timedelta | None = None) -> Iterator[Connection]:
+    """A transaction that writes: committed at the end of the block, rolled back if that raises.
+
+    It waits for the locks of others as long as the engine does, or for `patience`, if that is given: then, as for all
+    that goes wrong with the database, SQLAlchemy's DBAPIError is raised. Within one, a thread begins no other.
+    """
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            if patience is not None:  # in milliseconds; 0 would be for ever
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, _milliseconds(patience))}")
+            yield connection
+        return
+    options = engine.get_execution_options()
+    turns: _Turns = options["turns"]
+    usual: timedelta = options["patience"]
+    with (
+        turns.next(usual if patience is None else patience) as left,
+        engine.connect().execution_options(writing=True) as connection,
+        _waiting(connection, left, usual),
+        connection.begin(),
+    ):
+        yield connection
 
 
 @contextmanager
-def writing_at_once(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes and waits for nobody's lock: where others have one, DBAPIError is raised instead."""
-    with engine.connect().execution_options(writing=True) as connection:
-        if engine.dialect.name == "postgresql":
-            with connection.begin():
-                connection.exec_driver_sql("SET LOCAL lock_timeout = 1")  # milliseconds; 0 would be for ever
-                yield connection
-            return
-        sqlite = connection.connection.cursor()
-        [waits] = sqlite.execute("PRAGMA busy_timeout").fetchone()
-        sqlite.execute("PRAGMA busy_timeout = 0")
+def _waiting(connection: Connection, patience: timedelta, usual: timedelta) -> Iterator[None]:
+    """Have SQLite wait so long for its lock, and as long as usual after the block."""
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.execute(f"PRAGMA busy_timeout = {_milliseconds(patience)}")
         try:
-            with connection.begin():
-                yield connection
+            yield
         finally:
-            sqlite.execute(f"PRAGMA busy_timeout = {waits}")
-            sqlite.close()
+            cursor.execute(f"PRAGMA busy_timeout = {_milliseconds(usual)}")
+
+
+class _Turns:
+    """The threads that write to one SQLite file, in the order in which they asked to."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Event] = deque()
+        self._changing = Lock()
+
+    @contextmanager
+    def next(self, patience: timedelta) -> Iterator[timedelta]:
+        """Be the only one for the block; how much is left of the patience. Raises OperationalError if it is none."""
+        end = time.monotonic() + patience.total_seconds()
+        mine = Event()
+        with self._changing:
+            self._queue.append(mine)
+            self._queue[0].set()
+        try:
+            if not mine.wait(patience.total_seconds()):
+                raise OperationalError("BEGIN IMMEDIATE", None, sqlite3.OperationalError("database is locked"))
+            yield timedelta(seconds=max(0.0, end - time.monotonic()))
+        finally:
+            with self._changing:
+                self._queue.remove(mine)
+                if self._queue:
+                    self._queue[0].set()
+
+
+def _milliseconds(time: timedelta) -> int:
+    return time // timedelta(milliseconds=1)
 
 
 def storable(value: str) -> bool:
@@ -360,9 +406,10 @@ def _engine(url: str, patience: timedelta | None = None) -> Engine:
         engine = create_engine(
             parsed,
             poolclass=QueuePool,
-            max_overflow=-1,  # one for each thread: those that wait to write must not keep others from reading
+            max_overflow=-1,  # one for each thread: nobody waits for a connection
             hide_parameters=True,
             connect_args={"timeout": waits},
+            execution_options={"turns": _Turns(), "patience": patience or BUSY_TIMEOUT},
         )
     except (ArgumentError, KeyError, ValueError):
         raise OptionError(
@@ -430,7 +477,7 @@ def _upgrade(engine: Engine, *, older: bool) -> tuple[str | None, str]:
         _keep_write_ahead_log(engine)
     if found == latest:
         return found, latest
-    with writing(engine).begin() as connection:
+    with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         found = _checked(connection, latest, older=older)  # another may have been first

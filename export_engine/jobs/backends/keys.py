@@ -25,7 +25,7 @@ from sqlalchemy import Engine, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.database import api_key, storable, writing, writing_at_once
+from export_engine.jobs.backends.database import api_key, storable, writing
 from export_engine.jobs.errors import UnauthorizedError
 
 __all__ = ["SCOPE", "USED_EVERY", "KeyInfo", "SqlKeys"]
@@ -59,7 +59,6 @@ class SqlKeys:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._writing = writing(engine)
 
     def create(
         self,
@@ -84,7 +83,7 @@ class SqlKeys:
         key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         row = {"id": key_id, "digest": _digest(secret), "workspace_id": workspace_id, "scope": scope}
         facts = {"created_time": now, "revoked": False, "name": name, "expires_time": expires}
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             connection.execute(insert(api_key).values(row | facts))
         return f"ek_{key_id}_{secret}"
 
@@ -110,7 +109,7 @@ class SqlKeys:
         if not storable(key_id):
             return False
         revoked = update(api_key).where(api_key.c.id == key_id).values(revoked=True).returning(api_key.c.id)
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             return connection.execute(revoked).one_or_none() is not None
 
     def all(self) -> list[KeyInfo]:
@@ -124,7 +123,7 @@ class SqlKeys:
         unless_noted = or_(api_key.c.used_time.is_(None), api_key.c.used_time <= now - USED_EVERY)
         noted = update(api_key).where(api_key.c.id == key_id, unless_noted).values(used_time=now)
         # A database that is locked just now has the next use noted, and no request waits for it.
-        with suppress(DBAPIError), writing_at_once(self._engine) as connection:
+        with suppress(DBAPIError), writing(self._engine, patience=timedelta(0)) as connection:
             connection.execute(noted)
 
 

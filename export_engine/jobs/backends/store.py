@@ -116,7 +116,6 @@ class SqlJobStore:
         if max_queued < 1:
             raise OptionError(f"a workspace may have at least one queued job, not {max_queued}", option="max_queued")
         self._engine = engine
-        self._writing = writing(engine)
         self._max_attempts, self._max_queued = max_attempts, max_queued
 
     def create(self, job: Job, *, idempotency: Idempotency | None = None) -> Job:
@@ -141,7 +140,7 @@ class SqlJobStore:
             with self._engine.begin() as connection:
                 if (active := connection.execute(_active(job)).scalar_one_or_none()) is not None:
                     raise ActiveExportError(active)
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
                 of = func.hashtext(job.workspace_id)
                 connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK, of)))
@@ -208,7 +207,7 @@ class SqlJobStore:
             return None
         this = (_COLUMNS.id == job_id, _COLUMNS.workspace_id == workspace_id)
         failed = {"status": Status.FAILED, "finished_time": now, "error_message": CANCELLED_MESSAGE}
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             cancelled = failed | {"cancelled_time": now, "notified_time": now} | _NO_LEASE
             connection.execute(update(export_job).where(*this, ACTIVE).values(cancelled))
             connection.execute(update(export_job).where(*this, NOT_NOTIFIED).values(notified_time=now))
@@ -267,7 +266,7 @@ class SqlJobStore:
         """The job that ended first of those whose e-mail is due; nobody else is given it before `now + held`."""
         due = or_(_COLUMNS.notice_time.is_(None), _COLUMNS.notice_time <= now)
         query = select(_COLUMNS.id).where(NOT_NOTIFIED, due).order_by(_COLUMNS.finished_time, _COLUMNS.id).limit(1)
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             job_id = connection.execute(query.with_for_update(skip_locked=True)).scalar_one_or_none()
             if job_id is None:
                 return None
@@ -289,7 +288,7 @@ class SqlJobStore:
         """Note that a mailer is at work."""
         noted = _INSERT[self._engine.dialect.name](export_setting).values(name=_MAILER, value=now.isoformat())
         noted = noted.on_conflict_do_update(index_elements=["name"], set_={"value": noted.excluded.value})
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             connection.execute(noted)
 
     def has_mailer(self, now: datetime) -> bool:
@@ -315,7 +314,7 @@ class SqlJobStore:
 
     def forget_archive(self, job_id: str) -> None:
         """Note that an expired job's archive has been deleted; a job without one stays as it is."""
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             connection.execute(update(export_job).where(_COLUMNS.id == job_id).values(archive=None))
 
     def wanted(self, archives: Sequence[str]) -> dict[str, bool]:
@@ -343,7 +342,7 @@ class SqlJobStore:
         some = delete(export_job).where(_COLUMNS.id.in_(old.limit(PRUNED_AT_ONCE))).returning(_COLUMNS.id)
         pruned, last = 0, PRUNED_AT_ONCE
         while last == PRUNED_AT_ONCE:
-            with self._writing.begin() as connection:
+            with writing(self._engine) as connection:
                 last = len(connection.execute(some).all())
             pruned += last
         return pruned
@@ -357,9 +356,9 @@ class SqlJobStore:
 
     def check(self) -> None:
         """Write, and take it back: raises what `create` would raise of a database that is not there or is locked."""
-        with self._writing.connect() as connection, connection.begin() as transaction:
+        with writing(self._engine) as connection:
             connection.execute(insert(export_setting).values(name=secrets.token_hex(16), value=""))
-            transaction.rollback()
+            connection.rollback()
 
     def _claim_or_give_up(self, now: datetime, length: timedelta) -> Lease | Job | None:
         """The oldest job to be had, claimed; or the job that was it, given up; or None if there is none."""
@@ -375,7 +374,7 @@ class SqlJobStore:
             .order_by(turn, _COLUMNS.created_time, _COLUMNS.id)
             .limit(1)
         )
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             found = connection.execute(query.with_for_update(of=export_job, skip_locked=True)).one_or_none()
             if found is None:
                 return None
@@ -397,7 +396,7 @@ class SqlJobStore:
     def _move(self, lease: Lease, values: Mapping[str, Any]) -> Job:
         """Change the job if the lease still holds, in one statement."""
         move = update(export_job).where(_COLUMNS.id == lease.job.id, _COLUMNS.token == lease.token).values(values)
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             row = connection.execute(move.returning(*_JOB)).mappings().one_or_none()
         if row is None:
             raise LeaseLostError(
@@ -406,7 +405,7 @@ class SqlJobStore:
         return _job(row)
 
     def _notice(self, job_id: str, values: Mapping[str, Any]) -> None:
-        with self._writing.begin() as connection:
+        with writing(self._engine) as connection:
             connection.execute(update(export_job).where(_COLUMNS.id == job_id, NOT_NOTIFIED).values(values))
 
 

@@ -103,7 +103,7 @@ def test_changed_while_nothing_is_to_be_done(database: Engine) -> None:
 
 def test_an_option_that_another_release_does_not_know(database: Engine) -> None:
     """It has its default there: an upgrade alone is no difference."""
-    with writing(database).begin() as connection:
+    with writing(database) as connection:
         value = '{"timezone": "UTC", "dialect": {"bom": false}}'
         connection.execute(export_setting.insert().values(name="options", value=value))
     agree_on_options(database, ExportOptions())

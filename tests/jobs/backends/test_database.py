@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -114,16 +115,63 @@ def test_sqlite_is_switched_to_its_log_while_another_writes(tmp_path: Path) -> N
 def test_a_transaction_that_writes_is_alone_from_its_start(tmp_path: Path) -> None:
     """On SQLite it has the lock before it reads: so nobody writes between its reading and its writing."""
     engine = open_database(f"sqlite:///{tmp_path}/jobs.db")
-    with writing(engine).begin(), closing(sqlite3.connect(tmp_path / "jobs.db", timeout=0)) as other:
+    with writing(engine), closing(sqlite3.connect(tmp_path / "jobs.db", timeout=0)) as other:
         assert other.execute("SELECT count(*) FROM export_job").fetchone() == (0,)
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
     engine.dispose()
 
 
+@pytest.mark.timeout(60)
+def test_those_who_write_take_turns(tmp_path: Path) -> None:
+    """On SQLite the threads of a process write in the order in which they asked to; who reads waits for none."""
+    engine = open_database(f"sqlite:///{tmp_path}/jobs.db")
+    queue = engine.get_execution_options()["turns"]._queue
+    wrote: list[int] = []
+
+    def write(number: int) -> None:
+        with writing(engine):
+            wrote.append(number)
+
+    with ThreadPoolExecutor(20) as crowd, writing(engine):
+        for number in range(20):
+            crowd.submit(write, number)
+            while len(queue) < number + 2:
+                time.sleep(0.001)
+        assert sum(SqlJobStore(engine).counts().values()) == 0
+    assert wrote == list(range(20))
+    engine.dispose()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("holder", ["a thread", "another process"])
+def test_who_waits_too_long_to_write(tmp_path: Path, holder: str) -> None:
+    """Has the same error, whoever was at it, and holds up nobody; the next one has as much patience as ever."""
+    engine = open_database(f"sqlite:///{tmp_path}/jobs.db", patience=timedelta(milliseconds=50))
+
+    def check() -> str:
+        with pytest.raises(OperationalError) as caught:
+            SqlJobStore(engine).check()
+        return str(caught.value.orig)
+
+    with ExitStack() as stack, ThreadPoolExecutor(3) as crowd:
+        if holder == "a thread":
+            stack.enter_context(writing(engine))
+        else:
+            other = stack.enter_context(closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)))
+            other.execute("BEGIN IMMEDIATE")
+        assert [each.result() for each in [crowd.submit(check) for _ in range(3)]] == ["database is locked"] * 3
+        with pytest.raises(OperationalError), writing(engine, patience=timedelta(0)):
+            pass
+    SqlJobStore(engine).check()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 50
+    engine.dispose()
+
+
 def test_a_transaction_rolled_back_leaves_nothing(database: Engine) -> None:
     """Not even SQLite commits half of it."""
-    with writing(database).connect() as connection:
+    with writing(database) as connection:
         connection.execute(export_job.insert().values(_row(new_job())))
         connection.rollback()
     assert sum(SqlJobStore(database).counts().values()) == 0
@@ -145,7 +193,7 @@ TIMES = st.datetimes(
 def test_a_time_comes_back_whole(database: Engine, time: datetime) -> None:
     """In UTC, to the microsecond, whatever its zone or the server's."""
     job = new_job(created_time=time)
-    with writing(database).begin() as connection:
+    with writing(database) as connection:
         connection.execute(export_job.delete())
         connection.execute(export_job.insert().values(_row(job)))
     read = SqlJobStore(database).get(job.workspace_id, job.id)
@@ -159,7 +207,7 @@ def test_a_time_comes_back_whole(database: Engine, time: datetime) -> None:
 def test_times_sort_as_time_does(database: Engine, one: datetime, other: datetime) -> None:
     """Also as text."""
     jobs = [new_job("1", created_time=one), new_job("2", created_time=other)]
-    with writing(database).begin() as connection:
+    with writing(database) as connection:
         connection.execute(export_job.delete())
     store = SqlJobStore(database)
     for job in jobs:
@@ -187,7 +235,7 @@ def test_a_naive_time_is_refused(database: Engine) -> None:
 )
 def test_a_row_that_no_job_can_be_in(database: Engine, impossible: dict[str, Any]) -> None:
     """Started means leased and ended means when: the database itself holds that."""
-    with pytest.raises(IntegrityError), writing(database).begin() as connection:
+    with pytest.raises(IntegrityError), writing(database) as connection:
         connection.execute(export_job.insert().values(_row(new_job()) | impossible))
 
 

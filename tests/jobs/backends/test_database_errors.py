@@ -23,7 +23,7 @@ def test_no_error_of_a_database_has_an_address(database: Engine) -> None:
     job = new_job()
     common = {name: getattr(job, name) for name in ("workspace_id", "channel_id", "start_date", "end_date")}
     row |= common | {"created_time": job.created_time, "attempts": 0}
-    with pytest.raises(IntegrityError) as caught, writing(database).begin() as connection:
+    with pytest.raises(IntegrityError) as caught, writing(database) as connection:
         connection.execute(insert(export_job).values(row))
     error = caught.value
     assert "hide_parameters" in str(error)

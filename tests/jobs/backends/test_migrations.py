@@ -174,7 +174,7 @@ def test_the_steps_lead_to_the_tables(database: Engine) -> None:
 
 def test_alembic_would_see_a_difference(database: Engine) -> None:
     """The comparison above can fail."""
-    with writing(database).begin() as connection:
+    with writing(database) as connection:
         connection.execute(text("DROP INDEX export_job_claim"))
         connection.execute(text("ALTER TABLE export_job ADD COLUMN extra INTEGER"))
         assert {difference[0] for difference in differences(connection)} == {"remove_column", "add_index"}
@@ -369,7 +369,7 @@ def test_an_upgrade_in_progress_is_waited_for(plain: Engine, database_url: str) 
     """Whoever comes while another makes the tables neither fails nor makes them again."""
     maker = jobs_database._engine(database_url)
     with ThreadPoolExecutor(1) as opener:
-        with writing(maker).begin() as connection:
+        with writing(maker) as connection:
             if plain.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(jobs_database._UPGRADE_LOCK)))
             migrations.upgrade(connection)
