@@ -20,29 +20,46 @@ ROOT = Path(__file__).parent.parent.parent
 BESIDES = ("stream_zip", "polars", "pandas", "duckdb", "hayazip")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_run_becomes_a_page(tmp_path: Path) -> None:
-    """Every benchmark runs, and its saved run makes a page with all its charts."""
+#: Those that start processes of their own, a whole service among them: most of a small run's time.
+WITH_PROCESSES = ("test_batch.py", "test_service.py", "test_scaling.py::test_memory", "test_latency.py::test_import")
+
+
+def ran(folder: Path, *left_out: str) -> tuple[str, set[str]]:
+    """The page of a small run into a folder, with all its charts, and the benchmarks that are in it."""
     for library in BESIDES:
         pytest.importorskip(library)
     if not shutil.which("zip"):
         pytest.skip("needs the zip command")
-    saved, folder = tmp_path / "run.json", tmp_path / "page"
-    command = [sys.executable, "-m", "benchmarks", "--busy", "--rows=400", "--rounds=1"]
+    saved, page = folder / "run.json", folder / "page"
     # On several processors pytest-benchmark would measure nothing: this run is one of its own.
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-    ran = subprocess.run(
-        [*command, f"--json={saved}", f"--folder={folder}"],
+    own["PYTEST_ADDOPTS"] = " ".join(f"--deselect=benchmarks/{name}" for name in left_out)
+    command = [sys.executable, "-m", "benchmarks", "--busy", "--rows=400", "--rounds=1"]
+    done = subprocess.run(
+        [*command, f"--json={saved}", f"--folder={page}"],
         cwd=ROOT,
         env=own,
         capture_output=True,
         check=False,
         text=True,
     )
-    assert ran.returncode == 0, ran.stdout
-    assert "against the targets" in ran.stdout
-    page = (folder / "RESULTS.md").read_text()
+    assert done.returncode == 0, done.stdout
+    assert "against the targets" in done.stdout
+    text = (page / "RESULTS.md").read_text()
+    shown = set(re.findall(r"(?:src|srcset)=\"(.*?)\"", text))
+    assert shown == {path.name for path in page.glob("*.svg")}
+    return text, {one["name"].partition("[")[0] for one in json.loads(saved.read_text())["benchmarks"]}
+
+
+def titles(page: str) -> list[str]:
+    return re.findall(r"^## (.*)", page, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_becomes_a_page(tmp_path: Path) -> None:
+    """What was measured has its section and its charts; what was not is left out."""
+    page, _ = ran(tmp_path, *WITH_PROCESSES)
     for title in (
         "Against the targets",
         "Peers",
@@ -51,15 +68,18 @@ def test_a_run_becomes_a_page(tmp_path: Path) -> None:
         "time goes",
         "Scaling",
         "Compression",
-        "Whole lakes",
-        "The service",
         "Latency",
         "keep in mind",
     ):
-        assert re.search(rf"^## .*{title}", page, re.MULTILINE), title
-    shown = set(re.findall(r"(?:src|srcset)=\"(.*?)\"", page))
-    assert shown == {path.name for path in folder.glob("*.svg")}
-    names = {one["name"].partition("[")[0] for one in json.loads(saved.read_text())["benchmarks"]}
+        assert any(title in one for one in titles(page)), title
+    assert not {"Memory", "Whole lakes", "The service"} & set(titles(page))
+
+
+@pytest.mark.scale
+def test_every_benchmark_runs(tmp_path: Path) -> None:
+    """Those too that start processes, and their figures have sections."""
+    page, names = ran(tmp_path)
+    assert {"Memory", "Whole lakes", "The service", "Latency"} <= set(titles(page))
     defined = {
         name
         for path in (ROOT / "benchmarks").glob("test_*.py")
@@ -81,6 +101,51 @@ RUN: dict[str, Any] = {
     "rows": 400,
     "rounds": 1,
 }
+
+
+#: What the benchmarks that start processes record, besides checks.
+OF_PROCESSES = {
+    "test_memory": {
+        "memory": {
+            "one conversation": [{"rows": rows, "members": 1, "peak": rows << 20} for rows in (10, 11)],
+            "many": [{"rows": 30, "members": members, "peak": 12 << 20} for members in (5, 6)],
+        }
+    },
+    "test_against_other_ways": {
+        "rows": 4321,
+        "channels": 2,
+        "runs": {"loop": {"cpu": 7.25, "wall": 8.5, "peak": 99}, "batch": {"cpu": 1.25, "wall": 1.5, "peak": 98}},
+    },
+    "test_service[SQLite]": {
+        "database": "SQLite",
+        "connections": 3,
+        "rows": 5432,
+        "service": {
+            state: {what: {"a_second": rate, "p50": 0.002, "p99": 0.004} for what in ("polls", "triggers")}
+            for state, rate in (("idle", 400), ("exporting", 300))
+        },
+    },
+    "test_import": {"seconds": {"import this": {"median": 0.0625}}},
+}
+
+
+@pytest.mark.slow
+def test_figures_of_processes_become_sections(tmp_path: Path) -> None:
+    """Memory with its charts, whole lakes, the service and imports; ratios are those of the figures."""
+    benchmarks = [{"name": name, "extra_info": info | {"checks": []}} for name, info in OF_PROCESSES.items()]
+    quiet = {"load": None, "seconds": 1.0, "others": None}
+    write_report(RUN | {"machine_load": quiet, "benchmarks": benchmarks}, tmp_path)
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert titles(page)[1:] == ["Memory", "Whole lakes", "The service", "Latency", "What to keep in mind"]
+    charts = {f"memory-{over}{theme}.svg" for over in ("rows", "members") for theme in ("", "-dark")}
+    assert {path.name for path in tmp_path.glob("*.svg")} == charts
+    for row in (
+        "| one conversation | 11 | 1 | 11 |",
+        "| `export-engine batch` | 1.25 | 1.50 | 98 |",
+        "| polls, SQLite, exporting | 300 | 2.0 | 4.0 | 0.75 | 1.00 |",
+        "| import this | 62.50 |",
+    ):
+        assert row in page
 
 
 @pytest.mark.parametrize(("load", "says_so"), [(0.2, False), (3.0, True)])

@@ -27,9 +27,15 @@ def long_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
     talks = [json.loads(line) for line in NESTED.read_bytes().splitlines()]
     path = tmp_path_factory.mktemp("long") / "long.jsonl"
     with path.open("w", encoding="utf-8") as file:
-        for number in range(600):
+        for number in range(300):
             file.writelines(json.dumps(talk | {"id": f"{number}-{talk['id']}"}) + "\n" for talk in talks)
     return path
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[s3.Server]:
+    with s3.serving() as started:
+        yield started
 
 
 @contextmanager
@@ -141,18 +147,18 @@ def test_a_signal_that_is_ignored(tmp_path: Path, long_input: Path, ignored: str
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", ["SIGINT", "SIGHUP"])
 @pytest.mark.parametrize("local", [True, False])
-def test_an_interrupted_upload(tmp_path: Path, long_input: Path, sent: str, *, local: bool) -> None:
+def test_an_interrupted_upload(tmp_path: Path, long_input: Path, server: s3.Server, sent: str, *, local: bool) -> None:
     """It is aborted: no object, no parts that somebody pays for, no manifest, here or there."""
-    with s3.serving() as server:
-        bucket = server.new_bucket()
-        url = f"s3://{bucket.name}/x/"
-        manifest = str(tmp_path / "m.jsonl") if local else f"{url}m.jsonl"
-        places = ["--output", url, "--manifest", manifest, "--compression", "store", "--threads", "1"]
-        with exporting(long_input, *places, environment=ENVIRONMENT | bucket.environment) as process:
-            until(lambda: any("partNumber=" in line for line in server.requests))
-            process.send_signal(getattr(signal, sent))
-            output, errors = process.communicate(timeout=60)
-        assert (process.returncode, output, errors.strip()) == (130, b"", b"")
-        assert bucket.keys() == []
-        assert bucket.uploads() == []
+    bucket = server.new_bucket()
+    server.requests.clear()
+    url = f"s3://{bucket.name}/x/"
+    manifest = str(tmp_path / "m.jsonl") if local else f"{url}m.jsonl"
+    places = ["--output", url, "--manifest", manifest, "--compression", "store", "--threads", "1"]
+    with exporting(long_input, *places, environment=ENVIRONMENT | bucket.environment) as process:
+        until(lambda: any("partNumber=" in line for line in server.requests))
+        process.send_signal(getattr(signal, sent))
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors.strip()) == (130, b"", b"")
+    assert bucket.keys() == []
+    assert bucket.uploads() == []
     assert list(tmp_path.iterdir()) == []
