@@ -1,6 +1,5 @@
 """Conversations in, one ZIP of CSVs out: in bounded memory and deterministic bytes.
 
-from export_engine.door import door
 from export_engine import Channel, DateRange, export_conversations
 
 export = export_conversations(conversations, channel=Channel("SMS Support", "+12025550123"), date_range=june)

@@ -104,7 +104,7 @@ RUN: dict[str, Any] = {
 
 
 #: What the benchmarks that start processes record, besides checks.
-OF_PROCESSES = {
+OF_PROCESSES: dict[str, dict[str, Any]] = {
     "test_memory": {
         "memory": {
             "one conversation": [{"rows": rows, "members": 1, "peak": rows << 20} for rows in (10, 11)],
