@@ -10,17 +10,17 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import IO
-from unicodedata import category
 
 from export_engine.errors import ArchiveError, OptionError
 from export_engine.readback.directory import Entry, find_end, records
 from export_engine.readback.packed import chunks
+from export_engine.readback.printable import printable
 from export_engine.readback.rows import cause, first_row, header_of, scanned, whole_rows
 from export_engine.readback.table import instants, table
 from export_engine.schema import COLUMN_NAMES
 from export_engine.times import instant
 
-__all__ = ["Member", "conversation_text", "entries", "members", "printable"]
+__all__ = ["Member", "conversation_text", "entries", "members"]
 
 _CONVERSATION, _TIME = map(COLUMN_NAMES.index, ("conversation_id", "message_time"))
 #: How many names are told where several would do.
@@ -79,14 +79,6 @@ def conversation_text(path: str | os.PathLike[str], which: str) -> Iterator[str]
                         yield from _message_lines(dict(zip(COLUMN_NAMES, map(_text, cells), strict=True)))
             except ArchiveError as error:
                 raise ArchiveError(f"{entry.name!r}: {cause(error, csv)}") from error
-
-
-def printable(text: str) -> str:
-    r"""Spell what a terminal could obey as escapes, as in `\x1b`: controls, line ends, formats except joiners."""
-    if text.isprintable():
-        return text
-    kept = "\u200c\u200d"
-    return "".join(c if c.isprintable() or c in kept or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
 
 
 def _entries(file: IO[bytes], complain: Callable[[str], object] = len) -> Iterator[Entry]:

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from export_engine.errors import ArchiveError, OptionError
-from export_engine.inspect import conversation_text, members, printable
+from export_engine.inspect import conversation_text, members
+from export_engine.readback.printable import printable
 from tests.archives import Made, edit, make, talk
 
 

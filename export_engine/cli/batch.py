@@ -24,9 +24,9 @@ from export_engine.cli.inputs import Inputs, lake_options
 from export_engine.cli.options import environment_option, export_options, max_archive_size_option
 from export_engine.engine import backend_name
 from export_engine.errors import ArchiveError
-from export_engine.inspect import printable
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
+from export_engine.readback.printable import printable
 from export_engine.sinks.file import FilePlace
 from export_engine.verify import verify_archives
 

@@ -18,9 +18,9 @@ from export_engine.cli.export import export
 from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options
 from export_engine.cli.text import folded
-from export_engine.inspect import printable
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
+from export_engine.readback.printable import printable
 from export_engine.schema import LONGEST_CELL
 
 __all__ = ["check"]

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from export_engine import __version__
-from export_engine.cli.batch import batch
-from export_engine.cli.check import check
 from export_engine.cli.common import DONE, EPILOG, FAILED, INTERRUPTED, failed
-from export_engine.cli.database import database
-from export_engine.cli.export import export
-from export_engine.cli.inspect import inspect
-from export_engine.cli.key import key
-from export_engine.cli.serve import serve
-from export_engine.cli.verify import verify
-from export_engine.cli.worker import worker
-from export_engine.engine import backend_name
 from export_engine.errors import ExportError
-from export_engine.options import ExportOptions
 
 __all__ = ["commands", "run"]
 
@@ -52,16 +43,65 @@ def _notes(error: BaseException | None) -> list[str]:
     return getattr(error, "__notes__", [])
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(
-    __version__,
-    prog_name="export-engine",
+class _Commands(click.Group):
+    """Commands that are loaded when they are run: help, and a name that is none, wait for no library."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in self.commands:
+            return None
+        command: click.Command = getattr(import_module(f"export_engine.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str()) for name, command in self.commands.items()])
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    del parameter
+    if not value or ctx.resilient_parsing:
+        return
+    from export_engine.engine import backend_name  # noqa: PLC0415  # loaded when used
+    from export_engine.options import ExportOptions  # noqa: PLC0415  # the same
+
     # What `fast` is decides its bytes: the kernel, or what stands in where that was not built.
-    message=f"%(prog)s, version %(version)s, fast is {backend_name(ExportOptions())}",
+    click.echo(f"export-engine, version {__version__}, fast is {backend_name(ExportOptions())}")
+    ctx.exit()
+
+
+#: Each command, in the order of --help, and what it does: the first line of its own help.
+_SHORT_HELP = {
+    "export": "Export a channel's conversations.",
+    "check": "Look at the input before it is exported.",
+    "verify": "Check an archive, to every row in it.",
+    "inspect": "List an archive's CSVs, or print one conversation.",
+    "batch": "Export every channel of a lake, by months.",
+    "serve": "Serve the export API over HTTP.",
+    "worker": "Run a worker beside the service.",
+    "key": "Make, list and revoke API keys.",
+    "database": "Upgrade the jobs database, or change its options.",
+}
+
+
+@click.group(
+    cls=_Commands,
+    commands={name: click.Command(name, short_help=said) for name, said in _SHORT_HELP.items()},
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
 )
 def commands() -> None:
     """Conversations in, one ZIP of CSVs out."""
-
-
-for _command in (export, check, batch, verify, inspect, serve, worker, key, database):
-    commands.add_command(_command)

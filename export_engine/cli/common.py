@@ -13,7 +13,7 @@ import click
 from rich.filesize import decimal
 
 from export_engine.errors import OptionError
-from export_engine.inspect import printable
+from export_engine.readback.printable import printable
 
 __all__ = [
     "DAY",

@@ -19,9 +19,9 @@ from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options, max_archive_size_option
 from export_engine.cli.signals import SIGNALS
 from export_engine.engine import Export, export_conversations
-from export_engine.inspect import printable
 from export_engine.model import Channel, DateRange
 from export_engine.options import ExportOptions
+from export_engine.readback.printable import printable
 from export_engine.report import ExportReport, Progress
 from export_engine.schema import LONGEST_CELL
 

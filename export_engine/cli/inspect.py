@@ -13,7 +13,8 @@ from rich.console import Console
 from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, counted, failed, minute_text, size_text
 from export_engine.cli.text import folded
 from export_engine.errors import ArchiveError
-from export_engine.inspect import Member, conversation_text, entries, members, printable
+from export_engine.inspect import Member, conversation_text, entries, members
+from export_engine.readback.printable import printable
 
 __all__ = ["inspect"]
 

@@ -1,8 +1,8 @@
 """What the commands around the export job have in common: `serve`, `worker`, `key` and `database`.
 
-The command line imports these whatever is run, so they import no web framework and no database: each command does that
-when it is run. They alone read the environment, as services are set up by it; and what an argument says, such as a
-password in a URL, every user of the machine can read.
+Help and errors of usage wait for no web framework and no database: each command imports them when it is run. They alone
+read the environment, as services are set up by it; and what an argument says, such as a password in a URL, every user
+of the machine can read.
 """
 
 from __future__ import annotations

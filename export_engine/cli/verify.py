@@ -13,8 +13,8 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Display
 
 from export_engine.cli.common import DONE, EPILOG, FILE, PROBLEMS, Command, counted, size_text
-from export_engine.inspect import printable
 from export_engine.options import CsvDialect
+from export_engine.readback.printable import printable
 from export_engine.verify import Verification, verify_archives
 
 __all__ = ["verify"]

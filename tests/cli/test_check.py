@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from rich.cells import cell_len
 
 from export_engine import CheckReport
-from export_engine.cli.commands import commands
+from export_engine.cli.check import check
+from export_engine.cli.export import export
 from tests.cli.command import COMMAND, ENVIRONMENT, FLAT, JUNE, NESTED, run
 
 BAD = """message_id,conversation_id,Contact Name,direction,speaker_type,message_time,sender_account
@@ -55,8 +56,8 @@ def test_takes_the_command_line_of_an_export(tmp_path: Path) -> None:
     assert (code, errors) == (0, "")
     assert output.decode().startswith("an export would succeed")
     assert not list(tmp_path.iterdir())
-    every = {option for parameter in commands.commands["export"].params for option in parameter.opts}
-    assert every <= {option for parameter in commands.commands["check"].params for option in parameter.opts}
+    every = {option for parameter in export.params for option in parameter.opts}
+    assert every <= {option for parameter in check.params for option in parameter.opts}
 
 
 @pytest.mark.slow
@@ -161,7 +162,7 @@ def test_terminals(bad: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> No
     """In a terminal, lines are folded to its width, in a narrow one with facts below their names."""
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr(import_module("export_engine.cli.check"), "_is_terminal", lambda: True)
-    done = CliRunner().invoke(commands, ["check", str(bad)], standalone_mode=False)
+    done = CliRunner().invoke(check, [str(bad)], standalone_mode=False)
     assert done.return_value == 1
     lines = done.output.splitlines()
     assert max(map(cell_len, lines)) <= width

@@ -18,14 +18,6 @@ from export_engine.cli.options import export_options
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("group", [[], ["key"], ["database"]])
-def test_lists_of_commands_are_whole(group: list[str]) -> None:
-    """What a command does is said in a line that --help does not cut."""
-    listed = CliRunner().invoke(commands, [*group, "--help"]).output
-    assert "..." not in listed.partition("Commands:")[2]
-    assert "Commands:" in listed
-
-
 def said(environment: bool, *arguments: str, **variables: str) -> ExportOptions:
     """What a command is called with."""
     found: list[ExportOptions] = []

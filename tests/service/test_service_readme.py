@@ -14,17 +14,18 @@ import click
 import pytest
 
 from export_engine import DateRange, ExportOptions, export_conversations, jobs, service
-from export_engine.cli.commands import commands
+from export_engine.cli.serve import serve
+from export_engine.cli.worker import worker
 from export_engine.jobs.backends.sql_schema import SCHEMA
 from tests.service.running import JUNE, Service
 
 README = Path(service.__file__).with_name("README.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("command", ["serve", "worker"])
-def test_every_option_is_there(command: str) -> None:
+@pytest.mark.parametrize("command", [serve, worker])
+def test_every_option_is_there(command: click.Command) -> None:
     """With its variable."""
-    for parameter in commands.commands[command].params:
+    for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert f"`{parameter.opts[0]}`" in README
             assert f"`{parameter.envvar}`" in README or parameter.is_flag
@@ -32,7 +33,7 @@ def test_every_option_is_there(command: str) -> None:
 
 def test_no_option_is_made_up() -> None:
     """What the table has, one of the commands has."""
-    both = [commands.commands[name] for name in ("serve", "worker")]
+    both = (serve, worker)
     options = {opt for command in both for parameter in command.params for opt in parameter.opts}
     assert set(re.findall(r"`(--[\w-]+)`", README)) <= options
     variables = {str(parameter.envvar) for command in both for parameter in command.params if parameter.envvar}
