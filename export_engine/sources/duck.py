@@ -302,7 +302,8 @@ def _advice(error: Exception) -> str:
         return f"{_first_line(error)}; no extension is loaded here"
     if "extension" in text and ("INSTALL" in text or "not found" in text):
         return f"{_first_line(error)}; no extension is loaded here: read that file with another tool first"
-    return " ".join(text.split()).removesuffix(" ^")
+    # To guess more, or to leave rows out, is no advice.
+    return " ".join(text.split()).partition(" Try setting 'auto_detect'")[0].removesuffix(" ^")
 
 
 def _first_line(error: Exception) -> str:

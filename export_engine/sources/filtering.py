@@ -14,7 +14,7 @@ from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.duck import MEMORY_LIMIT, check_expression, connected, streamed, told
 
-__all__ = ["filtered", "rows_selected"]
+__all__ = ["Queried", "filtered"]
 
 
 def filtered(
@@ -32,13 +32,14 @@ def filtered(
 
     Errors while reading: those of `source`; OptionError (`where`) for a condition that is none.
     """
-    return _Filtered(source, where, memory_limit, spill_folder)
+    return _Filtered(source, memory_limit, spill_folder, where)
 
 
 @dataclass(frozen=True, slots=True)
-class _Filtered:
+class Queried:
+    """What is a source of another's rows after they went through DuckDB."""
+
     source: Source
-    where: str
     memory_limit: str
     spill_folder: str | os.PathLike[str] | None
 
@@ -48,41 +49,33 @@ class _Filtered:
         paths: tuple[str | os.PathLike[str] | int, ...] = getattr(self.source, "paths", ())
         return paths
 
+    @contextmanager
+    def selected(
+        self, rows: Iterator[pa.RecordBatch], query: str, zone: tzinfo, *, where: str | None = None
+    ) -> Iterator[Iterator[pa.RecordBatch]]:
+        """Batches of a query over `rows`, which gives all its columns; a condition `where` in it is checked first.
+
+        One thread works, so that the rows are read by the caller's: a database's cursor may belong to it.
+        """
+        with connected(zone, threads=1, memory_limit=self.memory_limit, spill_folder=self.spill_folder) as connection:
+            if where is not None:
+                connection.register("rows", ROW_SCHEMA.empty_table())
+                check_expression(connection, f"SELECT 1 FROM rows WHERE ({where})", {}, "where", where)  # noqa: S608  # the caller's own
+            with streamed(connection, "rows", ROW_SCHEMA, rows, query) as reader:
+                yield map(_of_schema, told(iter(reader)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Filtered(Queried):
+    where: str
+
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
+        query = f"SELECT * FROM rows WHERE ({self.where})"  # noqa: S608  # the condition is SQL of the caller's own
         with (
             closing(self.source.batches(context)) as rows,
-            rows_selected(
-                rows,
-                f"SELECT * FROM rows WHERE ({self.where})",  # noqa: S608  # the condition is SQL of the caller's own
-                context.timezone,
-                where=self.where,
-                memory_limit=self.memory_limit,
-                spill_folder=self.spill_folder,
-            ) as kept,
+            self.selected(rows, query, context.timezone, where=self.where) as kept,
         ):
             yield from kept
-
-
-@contextmanager
-def rows_selected(
-    rows: Iterator[pa.RecordBatch],
-    query: str,
-    zone: tzinfo,
-    *,
-    where: str | None = None,
-    memory_limit: str,
-    spill_folder: str | os.PathLike[str] | None,
-) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Batches of a query over `rows`, which gives all its columns; a condition `where` in it is checked first.
-
-    One thread works, so that the rows are read by the caller's: a database's cursor may belong to it.
-    """
-    with connected(zone, threads=1, memory_limit=memory_limit, spill_folder=spill_folder) as connection:
-        if where is not None:
-            connection.register("rows", ROW_SCHEMA.empty_table())
-            check_expression(connection, f"SELECT 1 FROM rows WHERE ({where})", {}, "where", where)  # noqa: S608  # the same
-        with streamed(connection, "rows", ROW_SCHEMA, rows, query) as reader:
-            yield map(_of_schema, told(iter(reader)))
 
 
 def _of_schema(batch: pa.RecordBatch) -> pa.RecordBatch:

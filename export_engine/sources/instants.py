@@ -57,6 +57,8 @@ _LONGEST = 25
 
 _WRITE = f"write {FORMS}"
 _COUNT = "say what it counts since 1970 with the option epoch (--epoch): s, ms, us or ns"
+#: Bits of any number that is a time, and some more. Python writes no integer of more than 4,300 digits.
+_MOST_BITS = 128
 _BOUNDS = "times lie between 0001-01-02 and 9999-12-30"
 
 
@@ -318,7 +320,9 @@ def _kind(value: Any) -> str:
         return "naive" if value.utcoffset() is None else "aware"
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "null"
-    return "text" if isinstance(value, str | Number) and not isinstance(value, bool | complex) else "bad"
+    if isinstance(value, bool | complex) or (isinstance(value, int) and value.bit_length() > _MOST_BITS):
+        return "bad"
+    return "text" if isinstance(value, str | Number) else "bad"
 
 
 def _spelt(value: Any) -> str:

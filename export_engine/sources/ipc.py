@@ -80,5 +80,7 @@ def _schema_size(file: Input) -> int:
 
 def _chosen(schema: pa.Schema, context: SourceContext) -> pa.ipc.IpcReadOptions:
     """Columns that are left out are not decompressed either."""
+    if not schema.names:
+        return pa.ipc.IpcReadOptions()
     fields = [schema.get_field_index(name) for name in wanted_columns(schema.names, context)]
     return pa.ipc.IpcReadOptions(included_fields=fields)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
@@ -176,8 +177,11 @@ def decoded(line: bytes, number: int, name: str, objects: Callable[[list[tuple[s
         problem = f"is not JSON: {error.msg}, at character {error.colno}"
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8: {error.reason}, at byte {error.start + 1}"
-    except ValueError as error:  # digits without end
-        problem = f"is not JSON: {error}"
+    except ValueError:  # Python's limit on the digits of an integer
+        digits = f"{sys.get_int_max_str_digits():,}"
+        raise SourceError(
+            f"{name}, line {number} has a whole number of more than {digits} digits; write it as text, in quotes"
+        ) from None
     except RecursionError:
         problem = "is nested too deeply"
     raise SourceError(f"{name}, line {number} {problem}; write one whole JSON object a line")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from codecs import BOM_UTF8
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -18,11 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from export_engine.errors import OptionError, RowError
+from export_engine.errors import OptionError, RowError, SourceError
 from export_engine.sources import SourceContext
 from export_engine.sources.csv_file import csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, streamed, told
-from export_engine.sources.inputs import Given, checked_inputs, name_of, opened, path_of
+from export_engine.sources.inputs import Given, Input, checked_inputs, name_of, opened, path_of
 from export_engine.sources.mapping import (
     JSON_THREAD_BYTES,
     MappedFormat,
@@ -130,6 +132,8 @@ class Mapped:
                 found = stack.enter_context(streamed(connection, _ROWS, own, _csv_rows(files, own, context), query))
             else:
                 table, names, bound = self._table(connection)
+                if not names and not connection.execute(f"SELECT 1 FROM {table} LIMIT 1", bound).fetchall():  # noqa: S608  # no text of a user's
+                    return  # JSON without an object: an empty file, or array
                 query = select_text(connection, table, names, bound, **self._wanted)
                 found = stack.enter_context(selected(connection, query, bound))
             yield from normalised(found.schema, numbered(told(iter(found))), context)
@@ -174,21 +178,41 @@ class Mapped:
 
 
 def _local(given: Given, at: int, format: MappedFormat, connection: duckdb.DuckDBPyConnection) -> str:  # noqa: A002  # the word for it
-    """A path that DuckDB reads: the input's own, or that of a copy without compression in the spill folder."""
+    """A path that DuckDB reads: the input's own, or that of a plain copy in the spill folder."""
     if is_url(given) and format == "parquet":
         return str(given)
     with opened(given) as file:
-        if isinstance(given, str | os.PathLike) and os.path.isfile(given):  # noqa: PTH113  # any kind of path
+        array = format == "jsonl" and file.peek(_COPIED).removeprefix(BOM_UTF8).lstrip().startswith(b"[")
+        marked = array and file.peek(len(BOM_UTF8)) == BOM_UTF8
+        if marked:  # DuckDB would see no array
+            file.read(len(BOM_UTF8))
+        elif isinstance(given, str | os.PathLike) and os.path.isfile(given):  # noqa: PTH113  # any kind of path
             path = os.fspath(given)
             plain = format == "parquet" or file.compression is None
             if plain or (file.compression, path[path.rfind(".") :].lower()) in {("gzip", ".gz"), ("zstd", ".zst")}:
+                if array:
+                    deque(_whole_array(file), maxlen=0)
                 return _unpatterned(path)
         (folder,) = connection.execute("SELECT current_setting('temp_directory')").fetchone() or ("",)
         copy = Path(folder) / f"input-{at}"
         with copy.open("wb") as into:
-            while data := file.read(_COPIED):
-                into.write(data)
+            into.writelines(_whole_array(file) if array else _pieces(file))
         return str(copy)
+
+
+def _pieces(file: Input) -> Iterator[bytes]:
+    while data := file.read(_COPIED):
+        yield data
+
+
+def _whole_array(file: Input) -> Iterator[bytes]:
+    """A JSON array's bytes. Raises SourceError for one cut short: behind a comma DuckDB takes it for whole."""
+    last = b""
+    for data in _pieces(file):
+        last = data.rstrip()[-1:] or last
+        yield data
+    if last != b"]":
+        raise SourceError(f"{file.name} is a JSON array without its end: it is cut short; make or fetch it again")
 
 
 def _unpatterned(path: str) -> str:

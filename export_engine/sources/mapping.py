@@ -35,6 +35,7 @@ __all__ = [
 MappedFormat = Literal["csv", "jsonl", "parquet"]
 
 _NAMES = (*COLUMN_NAMES, CREATED_AT)
+_REQUIRED = tuple(name for name in COLUMN_NAMES if name in REQUIRED)
 
 
 def mapped_query(
@@ -85,6 +86,12 @@ def select_text(
 
     Raises as `mapped_query` does.
     """
+    if not own:
+        raise SchemaError(
+            "the files hold no JSON object with a key, and so no column: give objects, one a line or in one array",
+            column="message_id",
+            missing=_REQUIRED,
+        )
     given = {name: columns.get(name, name) for name in names if name in {*columns, *own}}
     picked = {name: _quoted(said) if said in own else said for name, said in given.items()}
     if not picked:
@@ -92,7 +99,7 @@ def select_text(
             f"none of the columns {', '.join(own)} has a name of this format's: say which is which with --map, such as "
             f"message_id={own[0] if own else 'id'}",
             column="message_id",
-            missing=tuple(name for name in COLUMN_NAMES if name in REQUIRED),
+            missing=_REQUIRED,
             given=tuple(own),
         )
     # What follows is put together of SQL that is the caller's own: an expression is what it asks to be run.
@@ -196,7 +203,7 @@ def _check_numbers(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, An
     found = connection.execute(query, dict(bound))
     while rows := found.fetchmany(1024):
         for (text,) in rows:
-            json.loads(text, parse_float=exact)
+            json.loads(text, parse_float=exact, parse_int=str)
 
 
 #: What DuckDB calls the encodings that it reads, by Python's names.

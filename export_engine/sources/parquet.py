@@ -34,7 +34,8 @@ def parquet_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBa
     with reading(file.name, _KIND):
         opened = _opened(file, "us")
     with opened as table:
-        wanted = wanted_columns(table.schema_arrow.names, context)
+        names = table.schema_arrow.names
+        wanted = wanted_columns(names, context) if names else []
         schema = pa.schema([table.schema_arrow.field(name) for name in wanted])
         batches = counted(file, _row_groups(table, wanted), table.metadata.num_rows)
         old = [name for name in wanted if _is_int96(table, name)]
@@ -71,7 +72,20 @@ def _row_groups(table: pq.ParquetFile, wanted: list[str], columns: list[str] | N
     """Some columns of those wanted; fewer rows at a time where these are long: decoded rows are all that is held."""
     for at in range(table.num_row_groups):
         group = table.metadata.row_group(at)
-        chunks = map(group.column, range(group.num_columns))
-        size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in wanted)
-        rows = max(1, min(MAX_BATCH_ROWS, MAX_BATCH_BYTES * group.num_rows // max(size, 1)))
+        rows = _rows_within(MAX_BATCH_BYTES, group.num_rows, group.total_byte_size)
+        if rows < MAX_BATCH_ROWS:  # or other columns are long
+            rows = _rows_within(MAX_BATCH_BYTES, group.num_rows, _size(table, at, wanted))
         yield from table.iter_batches(rows, row_groups=[at], columns=columns or wanted, use_threads=False)
+
+
+def _rows_within(limit: int, rows: int, size: int) -> int:
+    return max(1, min(MAX_BATCH_ROWS, limit * rows // max(size, 1)))
+
+
+def _size(table: pq.ParquetFile, at: int, wanted: list[str]) -> int:
+    """Bytes of the wanted columns in a row group, encoded."""
+    # What pyarrow 26 finds wrong with a column as it is asked for ends the process; as it is read it is an error.
+    next(table.iter_batches(1, row_groups=[at], columns=wanted, use_threads=False), None)
+    group = table.metadata.row_group(at)
+    leaves = [leaf for leaf, column in enumerate(table.schema) if column.path.split(".")[0] in wanted]
+    return sum(group.column(leaf).total_uncompressed_size for leaf in leaves)

@@ -17,7 +17,19 @@ from export_engine.errors import RowError
 
 __all__ = ["BadValue", "row_error", "within"]
 
-_SHOWN = Repr()
+
+class _Shown(Repr):
+    """Values for people to see, cut short."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Hexadecimal digits where there are too many of the others: Python writes no more than 4,300."""
+        try:
+            return super().repr_int(x, level)
+        except ValueError:
+            return self.repr_str(hex(x), level).strip("'")
+
+
+_SHOWN = _Shown()
 _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 160
 
 
@@ -61,6 +73,10 @@ def row_error(
             "float" if isinstance(value, float) else type(value).__name__
         )  # also of one that shows how it was written
         shown = "" if value is None else f"{_SHOWN.repr(value)} ({kind}) "
+        try:
+            str(value)
+        except ValueError:  # with an integer of more digits than Python writes
+            value = _SHOWN.repr(value)
     return RowError(
         f"{shown}{problem}",
         column=column,
@@ -77,4 +93,9 @@ def _identifier(value: object) -> str | None:
     """An id as an error names it, where it is one."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    return str(value) if isinstance(value, str | Integral | UUID | Decimal) and not isinstance(value, bool) else None
+    if not isinstance(value, str | Integral | UUID | Decimal) or isinstance(value, bool):
+        return None
+    try:
+        return str(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return None

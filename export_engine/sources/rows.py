@@ -49,40 +49,47 @@ class _Rows:
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         rows = iter(self.rows)
-        number = 1
         try:
-            for columns in _gathered(rows, context):
-                yield batch_of(columns, number, context)
-                number += len(columns["message_id"])
+            for columns, numbers in _gathered(rows, context):
+                yield batch_of(columns, numbers, context)
         finally:
             close = getattr(rows, "close", None)
             if close is not None:
                 close()
 
 
-def _gathered(rows: Iterator[Mapping[str, Any]], context: SourceContext) -> Iterator[dict[str, list[Any]]]:
-    """The values of a batch's rows by column, as often as one is full."""
-    number, pull, size = 1, 1, 0
+def _gathered(
+    rows: Iterator[Mapping[str, Any]], context: SourceContext
+) -> Iterator[tuple[dict[str, list[Any]], Sequence[int]]]:
+    """The values of a batch's rows by column, and the rows' numbers, as often as one is full."""
+    number, pull, size, begun = 1, 1, 0, False
     held: dict[str, list[Any]] = {name: [] for name in ROW_SCHEMA.names}
+    numbers: list[int] = []
     ignored = set[str]()
     while taken := list(islice(rows, pull)):
+        numbered: Iterable[int] = range(number, number + len(taken))
+        number += len(taken)
         try:
             block = {name: [row.get(name) for row in taken] for name in held}
         except AttributeError:
-            taken = _as_dictionaries(taken, number)
+            made = _as_dictionaries(taken, numbered, context)
+            if not made:
+                continue
+            numbered, taken = made.keys(), [*made.values()]
             block = {name: [row.get(name) for row in taken] for name in held}
-        _note_keys(taken, ignored, context, first=number == 1)
-        number += len(taken)
+        _note_keys(taken, ignored, context, first=not begun)
+        begun = True
+        numbers += numbered
         weight = _ROW_CHARACTERS * len(taken) + sum(_characters(block[name]) for name in _LONG)
         for name, values in block.items():
             held[name] += values
         size += weight
-        if len(held["message_id"]) >= MAX_BATCH_ROWS - _BLOCK or size >= MAX_BATCH_BYTES * 3 // 4:
-            yield held
-            held, size = {name: [] for name in held}, 0
+        if len(numbers) >= MAX_BATCH_ROWS - _BLOCK or size >= MAX_BATCH_BYTES * 3 // 4:
+            yield held, numbers
+            held, numbers, size = {name: [] for name in held}, [], 0
         pull = max(1, min(_BLOCK, 2 * pull, MAX_BATCH_BYTES // 4 * len(taken) // weight))
-    if held["message_id"]:
-        yield held
+    if numbers:
+        yield held, numbers
 
 
 def _note_keys(rows: Sequence[Mapping[str, Any]], ignored: set[str], context: SourceContext, *, first: bool) -> None:
@@ -96,22 +103,30 @@ def _note_keys(rows: Sequence[Mapping[str, Any]], ignored: set[str], context: So
         context.ignored_columns += tuple(dict.fromkeys(fresh))
 
 
-def _as_dictionaries(rows: Sequence[Any], number: int) -> list[Mapping[str, Any]]:
-    """Rows of which some have keys and values, but are no mappings. Raises SchemaError for others."""
-    made: list[Mapping[str, Any]] = []
-    for at, row in enumerate(rows, number):
+def _as_dictionaries(
+    rows: Sequence[Any], numbers: Iterable[int], context: SourceContext
+) -> dict[int, Mapping[str, Any]]:
+    """By their numbers, rows of which some have keys and values, but are no mappings.
+
+    Raises SchemaError for others; they are left out where the context wants to be told of all.
+    """
+    made: dict[int, Mapping[str, Any]] = {}
+    for at, row in zip(numbers, rows, strict=True):
         if hasattr(row, "get"):
-            made.append(row)
+            made[at] = row
         elif hasattr(row, "keys") and hasattr(row, "__getitem__"):
             keys = list(row.keys())
             for key in keys:
                 if keys.count(key) > 1 and key in _KNOWN:
                     raise SchemaError(f"row {at} has {key!r} {keys.count(key)} times: keep one", column=key)
-            made.append(dict(zip(keys, map(row.__getitem__, keys), strict=True)))
+            made[at] = dict(zip(keys, map(row.__getitem__, keys), strict=True))
         else:
-            raise SchemaError(
+            error = SchemaError(
                 f"row {at} is {type(row).__name__}: give dictionaries whose keys are the columns", column="message_id"
             )
+            if context.refused is None:
+                raise error
+            context.refused(error)
     return made
 
 
@@ -124,17 +139,19 @@ def _characters(values: Sequence[Any]) -> int:
     )
 
 
-def batch_of(columns: Mapping[str, Sequence[Any]], number: int, context: SourceContext) -> pa.RecordBatch:
-    """Make a batch of every column's values, a column at a time; `number` is that of its first row.
+def batch_of(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int], context: SourceContext) -> pa.RecordBatch:
+    """Make a batch of every column's values, a column at a time; `numbers` are what errors call the rows.
 
     Raises RowError for a value that breaks a rule.
     """
-    made = {name: _column(name, columns, number, context) for name in columns}
+    made = {name: _column(name, columns, numbers, context) for name in columns}
     made["speaker_name"] = named(*(made[name] for name in ("speaker_name", "speaker_type", "contact_name")))
     return pa.RecordBatch.from_arrays(list(made.values()), schema=ROW_SCHEMA)
 
 
-def _column(name: str, columns: Mapping[str, Sequence[Any]], number: int, context: SourceContext) -> pa.Array:
+def _column(
+    name: str, columns: Mapping[str, Sequence[Any]], numbers: Sequence[int], context: SourceContext
+) -> pa.Array:
     values = columns[name]
 
     def error(bad: BadValue) -> RowError:
@@ -144,7 +161,7 @@ def _column(name: str, columns: Mapping[str, Sequence[Any]], number: int, contex
             value=values[bad.at],
             conversation_id=columns["conversation_id"][bad.at],
             message_id=columns["message_id"][bad.at],
-            row=number + bad.at,
+            row=numbers[bad.at],
             advice=bad.advice,
         )
 

@@ -21,7 +21,7 @@ from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.distinct import SORT_KEYS, distinct
 from export_engine.sources.duck import MEMORY_LIMIT
-from export_engine.sources.filtering import rows_selected
+from export_engine.sources.filtering import Queried
 
 __all__ = ["SORT_KEYS", "sorted_rows"]
 
@@ -48,32 +48,21 @@ def sorted_rows(
     Errors while reading: those of `source`; with `dedupe` a RowError for a message id that a conversation has twice
     with different contents.
     """
-    return _Sorted(source, dedupe, memory_limit, spill_folder)
+    return _Sorted(source, memory_limit, spill_folder, dedupe)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sorted:
-    source: Source
+class _Sorted(Queried):
     dedupe: bool
-    memory_limit: str
-    spill_folder: str | os.PathLike[str] | None
-
-    @property
-    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
-        """What is read, so that nothing is written over it."""
-        paths: tuple[str | os.PathLike[str] | int, ...] = getattr(self.source, "paths", ())
-        return paths
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         query = f"SELECT * FROM rows ORDER BY {_ORDER}"  # noqa: S608  # of names alone
         context.in_parts = True
-        # UTC, not the export's zone: what goes through here has no local times.
         read = _Counted()
         with (
             closing(self.source.batches(context)) as unsorted,
-            rows_selected(
-                read(unsorted), query, UTC, memory_limit=self.memory_limit, spill_folder=self.spill_folder
-            ) as ordered,
+            # UTC, not the export's zone: what goes through here has no local times.
+            self.selected(read(unsorted), query, UTC) as ordered,
         ):
             context.share = None  # it has been read; what is left is to hand it out
             written = _Counted()

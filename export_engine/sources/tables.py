@@ -163,7 +163,12 @@ def _said(names: Sequence[str]) -> str:
 
 
 def normalised(schema: pa.Schema, batches: Iterable[Numbered], context: SourceContext) -> Iterator[pa.RecordBatch]:
-    """Bring batches of one schema to `ROW_SCHEMA`, bounded in size; checks the schema first."""
+    """Bring batches of one schema to `ROW_SCHEMA`, bounded in size; checks the schema first.
+
+    Without any column, as a table made of no dictionaries is, it is an error only where there are rows.
+    """
+    if not schema.names and not any(batch.num_rows for batch, _ in batches):
+        return
     wanted = wanted_columns(schema.names, context)
     _check_types({name: schema.field(name).type for name in wanted}, context.epoch)
     for whole, numbers in batches:

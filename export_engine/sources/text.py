@@ -166,17 +166,28 @@ def _one(name: str, value: Any, at: int, context: SourceContext, *, counted: boo
                 raise
             raise BadValue(at, *_NO_TEXT) from None
     if name in NUMBERED:
-        if isinstance(value, Integral) and not isinstance(value, bool):
-            return str(int(value))
-        if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < 100:
-            if value != value.to_integral_value():
-                raise BadValue(at, *_NO_WHOLE)
-            return str(int(value))
+        digits = _digits(value, at)
+        if digits is not None:
+            return digits
         if isinstance(value, UUID) and name in IDS:
             return str(value)
         advice = _FLOAT if isinstance(value, float | np.floating) else "convert it with str()"
         raise BadValue(at, "is no text and no whole number", _missing(value) or advice)
     raise BadValue(at, "is not text", _missing(value) or ("give a str" if name in REQUIRED else "give a str or None"))
+
+
+def _digits(value: Any, at: int) -> str | None:
+    """A whole number as its digits; None for what is no number, or a float."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        try:
+            return str(int(value))
+        except ValueError:
+            raise BadValue(at, "has more digits than Python writes", "give it as text") from None
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < 100:
+        if value != value.to_integral_value():
+            raise BadValue(at, *_NO_WHOLE)
+        return str(int(value))
+    return None
 
 
 _FLOAT = "give text or a whole number from where it was made, for a float may have lost digits"

@@ -138,8 +138,8 @@ def impossible(name: str, type_: pa.DataType, epoch: Epoch | None) -> str | None
     """
     while pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
         type_ = type_.value_type
-    if pa.types.is_null(type_):
-        return "filled" if name in REQUIRED else None
+    if pa.types.is_null(type_):  # no value, or no row at all, as in an empty DataFrame
+        return None
     possible, needed = is_text(type_), "text; cast it"
     floating = pa.types.is_floating(type_)
     whole = pa.types.is_integer(type_) or pa.types.is_decimal(type_)

@@ -457,3 +457,20 @@ def test_sqlite_attaches_nothing(sqlite: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="too many attached databases"):
         rows(read_database(sqlite, f"ATTACH '{tmp_path / 'other.db'}' AS other"))
     assert not (tmp_path / "other.db").exists()
+
+
+@pytest.mark.parametrize("column", ["message_id", "conversation_id", "direction", "message_time", "message_text"])
+def test_text_of_sqlite_that_is_not_utf8_is_named(column: str, sqlite: str) -> None:
+    """By conversation, message and row, as in any other source; sqlite3 itself would say none of them."""
+    engine = sa.create_engine(url_of(sa.make_url(sqlite)))
+    values = {"message_id": "'m' || i", "conversation_id": "'c'", "direction": "'inbound'", "message_text": "NULL"}
+    values |= {"speaker_type": "'customer'", "message_time": "'2026-06-01T10:00:00Z'"}
+    values[column] = f"CASE i WHEN 300 THEN CAST(x'636166e9' AS TEXT) ELSE {values[column]} END"
+    selected = ", ".join(f"{value} AS {name}" for name, value in values.items())
+    with engine.begin() as connection:
+        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)"
+        connection.execute(sa.text(f"CREATE TABLE made AS {numbers} SELECT {selected} FROM n"))  # noqa: S608  # ours
+    engine.dispose()
+    with pytest.raises(RowError, match=r"; ") as caught:
+        rows(read_database(sqlite, "SELECT * FROM made"))
+    assert (caught.value.row, caught.value.column, caught.value.value) == (300, column, b"caf\xe9")

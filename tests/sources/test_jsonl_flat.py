@@ -138,3 +138,12 @@ def test_jsonl_that_is_not_json_lines(line: bytes, tmp_path: Path) -> None:
     """A line that is not one JSON object is refused by its number."""
     with pytest.raises(SourceError, match="line 3"):
         batches(jsonl_of(tmp_path, {}, {}, line))
+
+
+@pytest.mark.parametrize("key", ["message_id", "other"])
+def test_an_integer_of_more_digits_than_python_reads(key: str, tmp_path: Path) -> None:
+    """The error says what to do, and not how Python is set."""
+    line = json.dumps({"conversation_id": "c", "message_time": "2026-06-11T06:50:43Z"})
+    (tmp_path / "t.jsonl").write_text(f'{line[:-1]}, "{key}": {"9" * 5000}}}\n')
+    with pytest.raises(SourceError, match=r"t.jsonl, line 1 has a whole number of more than 4,300 digits; write it as"):
+        batches(read_flat_jsonl(tmp_path / "t.jsonl"))

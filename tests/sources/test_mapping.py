@@ -425,3 +425,50 @@ def test_an_empty_key_keeps_no_other_from_being_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"": "x", "id": "m", "text": "y"}')
     columns = ONE | {"message_id": "id", "message_text": "text"}
     assert read(read_mapped(tmp_path / "a.jsonl", columns=columns, format="jsonl"))["message_text"].to_pylist() == ["y"]
+
+
+@pytest.mark.parametrize("wrap", [bytes, gzip.compress, bz2.compress])
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"[]", b"[ \n]", b"\xef\xbb\xbf[]\n"])
+def test_json_without_an_object_has_no_rows(content: bytes, wrap: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """As JSON Lines without a line have none: there is nothing to map."""
+    path = tmp_path / "a.json"
+    path.write_bytes(wrap(content))
+    assert read(read_mapped(path, columns={"message_id": "id"}, format="jsonl")).num_rows == 0
+
+
+@pytest.mark.parametrize("content", ["{}", "null", "5", "[1]", '"x"', "[[{}]]"])
+def test_json_without_a_key_is_refused(content: str, tmp_path: Path) -> None:
+    """It is something else than objects, whose keys are columns."""
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(SchemaError, match="no JSON object with a key, and so no column: give objects, one a line"):
+        read(read_mapped(tmp_path / "a.json", columns={"message_id": "id"}, format="jsonl"))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz", "a.bin"])
+@pytest.mark.parametrize("behind", ["", ",", ",\n ", '{"id"'])
+def test_a_json_array_that_is_cut_short_is_refused(behind: str, name: str, tmp_path: Path) -> None:
+    """Also behind a comma, where DuckDB would take it for whole, in a file, compressed, or from a pipe."""
+    rows = [{"id": f"m{at}", "c": "c", "d": "inbound", "s": "customer", "t": "2026-06-02T08:00:00Z"} for at in range(3)]
+    columns = {"message_id": "id", "conversation_id": "c", "direction": "d", "speaker_type": "s", "message_time": "t"}
+    whole = json.dumps(rows).encode()
+    cut = (json.dumps(rows)[:-1] + behind).encode()
+    for content, fails in ((whole, False), (b"\xef\xbb\xbf" + whole + b" \n", False), (cut, True)):
+        packed = gzip.compress(content) if name != "a.json" else content
+        (tmp_path / name).write_bytes(packed)
+        for file in (tmp_path / name, io.BytesIO(packed)):
+            source = read_mapped(file, columns=columns, format="jsonl")
+            if fails:
+                with pytest.raises(SourceError, match="is a JSON array without its end: it is cut short; make"):
+                    read(source)
+            else:
+                assert read(source).num_rows == 3
+
+
+def test_a_json_integer_of_any_number_of_digits_is_text(tmp_path: Path) -> None:
+    """Also beside a number that is looked at for its digits."""
+    row = {"conversation_id": "c", "direction": "inbound", "speaker_type": "customer"}
+    digits = "7" * 5000
+    line = json.dumps(row)[:-1] + f', "message_id": {digits}, "rate": 1.0000000000000000}}\n'
+    (tmp_path / "a.jsonl").write_text(line)
+    source = read_mapped(tmp_path / "a.jsonl", columns={"message_time": "'2026-06-02T08:00:00Z'"}, format="jsonl")
+    assert read(source)["message_id"].to_pylist() == [digits]

@@ -203,3 +203,32 @@ def test_a_row_that_has_a_column_twice_is_refused() -> None:
         given = connection.execute("SELECT 'm' AS message_id, 'n' AS message_id").fetchall()
     with pytest.raises(SchemaError, match="row 1 has 'message_id' 2 times: keep one"):
         list(from_rows(given).batches(SourceContext(UTC)))
+
+
+@pytest.mark.parametrize("bad", [[0], [2], [0, 1, 70, 71], [*range(100)]])
+def test_what_is_no_mapping_is_left_out_where_all_is_to_be_told(bad: list[int]) -> None:
+    """The rows around it are read, with the numbers that they have, and each is told."""
+    given: list[Any] = [ROW | {"message_id": f"m{at}", "status": 5.5 if at % 50 == 3 else None} for at in range(100)]
+    for at in bad:
+        given[at] = at
+    told: list[str] = []
+
+    def refused(error: Any) -> bool:
+        told.append(str(error))
+        return True
+
+    found = read(from_rows(given), refused=refused)
+    assert found["message_id"].to_pylist() == [f"m{at}" for at in range(100) if at not in bad]
+    wanted = {f"row {at + 1} is int: give dictionaries whose keys are the columns" for at in bad}
+    assert wanted <= {*told}
+    others = sorted(line.split("row ")[1].split(",")[0] for line in told if line not in wanted)
+    assert others == [f"{at + 1}" for at in (3, 53) if at not in bad]
+
+
+@pytest.mark.parametrize("name", ["message_id", "contact_phone", "message_text", "message_time", "media_url"])
+def test_an_integer_of_more_digits_than_python_writes(name: str) -> None:
+    """It is refused as any other value, and shown by other digits."""
+    value: Any = [10**5000] if name == "media_url" else 10**5000
+    with pytest.raises(RowError, match=rf"row 1, column '{name}': \[?0x31e20801.* (is not|has|holds) .*; ") as caught:
+        read(from_rows([ROW | {name: value}]))
+    assert isinstance(caught.value.value, str)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # its stubs are a package of their own
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -16,7 +18,7 @@ from export_engine import EXCEL, Channel, DateRange, export_conversations
 from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.sources import SourceContext
 from export_engine.sources.tables import from_arrow
-from tests.sources.tables import MOMENT, REQUIRED, UUIDS, batches, cells, refusal, table
+from tests.sources.tables import MOMENT, REQUIRED, UUIDS, batches, cells, ipc_file, ipc_stream, parquet, refusal, table
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,6 @@ from tests.sources.tables import MOMENT, REQUIRED, UUIDS, batches, cells, refusa
         (table(media_url=pa.array([[["a"]], [["b"]]])), "media_url"),
         (table(status=[True, None]), "status"),
         (table(media_url=[[1], []]), "media_url"),
-        (table(message_id=pa.nulls(2)), "message_id"),
         (
             pa.Table.from_arrays([*table().columns, table()["direction"]], [*REQUIRED[:4], "direction", "direction"]),
             None,
@@ -201,3 +202,39 @@ def test_a_stream_of_something_else(given: Any) -> None:
     """What no table of Arrow's can hold is an error that says what was given."""
     with pytest.raises(SourceError, match=f"rows cannot be read from {type(given).__name__}: .*; give a table"):
         batches(from_arrow(given))
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_required_column_without_a_value(name: str) -> None:
+    """Its type is null: the first row is refused, as any null is; without a row there is nothing wrong."""
+    for nulls in (pa.nulls(2), pa.nulls(2).dictionary_encode()):
+        error = refusal(from_arrow(table(**{name: nulls})))
+        assert (error.column, error.row, error.rule) == (name, 1, "is missing")
+    assert batches(from_arrow(table(**{name: pa.nulls(2)}).slice(2))) == []
+
+
+EMPTY = {
+    "no dictionaries": pa.Table.from_pylist([]),
+    "polars": pl.DataFrame(),
+    "polars' columns": pl.DataFrame({name: [] for name in REQUIRED}),
+    "pandas": pd.DataFrame(),
+    "pandas' columns": pd.DataFrame(columns=REQUIRED),
+    "nulls": pa.table({name: pa.nulls(0) for name in REQUIRED}),
+}
+
+
+@pytest.mark.parametrize("given", EMPTY.values(), ids=EMPTY)
+def test_a_table_of_nothing(given: Any, tmp_path: Path) -> None:
+    """It has no rows, and perhaps no columns or types: so has the file made of it, and so has the export."""
+    assert batches(from_arrow(given)) == []
+    stored = given if isinstance(given, pa.Table) else pa.RecordBatchReader.from_stream(given).read_all()
+    for way in (parquet, ipc_file, ipc_stream):
+        assert batches(way(stored, tmp_path)) == []
+
+
+def test_rows_without_columns(tmp_path: Path) -> None:
+    """There are rows, of which nothing is known."""
+    given = pa.table({"other": [1]}).select([])
+    for source in (from_arrow(given), ipc_file(given, tmp_path), ipc_stream(given, tmp_path)):
+        with pytest.raises(SchemaError, match="are missing; the columns are none"):
+            batches(source)
