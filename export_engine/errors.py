@@ -18,6 +18,7 @@ Errors of the caller's own iterator, callback or sink are never wrapped: they ar
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 __all__ = [
@@ -87,7 +88,8 @@ class RowError(SourceError, ValueError):
 
     Attributes: `conversation_id` and `message_id` (None where the input has none), `column`, `value` (as it
     was given), `row` (1-based number of the message in the source, or the line of a JSON Lines or CSV file;
-    None where it is not known), `rule` (what is wrong, without the value and its place) and `advice`.
+    None where it is not known), `time` (when the message was sent, where that is known), `problem` (what is wrong),
+    `rule` (the same without the value) and `advice`.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class RowError(SourceError, ValueError):
         conversation_id: str | None = None,
         message_id: str | None = None,
         row: int | None = None,
+        time: datetime | str | None = None,
         advice: str = "",
         rule: str | None = None,
     ) -> None:
@@ -112,6 +115,8 @@ class RowError(SourceError, ValueError):
         self.conversation_id = conversation_id
         self.message_id = message_id
         self.row = row
+        self.time = time
+        self.problem = problem
         self.rule = problem if rule is None else rule
         self.advice = advice
 

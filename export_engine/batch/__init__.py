@@ -14,7 +14,8 @@ from export_engine.door import door
 if TYPE_CHECKING:
     from export_engine.batch.check import TargetCheck, check_target
     from export_engine.batch.core import export_partition
-    from export_engine.batch.lake import Lake, LakeCounts, count_lake, export_lake
+    from export_engine.batch.counted import LakeCounts
+    from export_engine.batch.lake import Lake, count_lake, export_lake
     from export_engine.batch.plan import BatchPlan
     from export_engine.batch.receipts import ArchiveResult, Counted, Receipt, write_results
     from export_engine.batch.runs import LAKE_SCHEMA
@@ -44,7 +45,7 @@ _LOADED_WHEN_USED = {
     "BatchPlan": "plan",
     "Counted": "receipts",
     "Lake": "lake",
-    "LakeCounts": "lake",
+    "LakeCounts": "counted",
     "Receipt": "receipts",
     "TargetCheck": "check",
     "check_target": "check",

@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import chain
 from typing import IO
 from urllib.parse import quote
@@ -41,17 +40,14 @@ from export_engine.batch.receipts import (
     result,
     time_text,
 )
+from export_engine.batch.rows import RunRows
 from export_engine.batch.runs import Run, runs
 from export_engine.batch.target import Target, open_target
 from export_engine.engine import Export, backend_name, export_conversations
 from export_engine.errors import ExportError, OptionError
 from export_engine.model import Channel
 from export_engine.report import ExportReport, MemberRecord
-from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import SourceContext
-from export_engine.sources.distinct import distinct
-from export_engine.sources.tables import normalised, numbered
-from export_engine.times import instant
 
 __all__ = ["SMALL_BYTES", "SMALL_ROWS", "export_partition"]
 
@@ -134,12 +130,12 @@ class _Work:
         key = self.plan.key(run.channel_id, period)
         try:
             if (receipt := read_receipt(self.target, key, self.plan.backend)) is not None:
-                return self._kept(receipt, _Rows(batches))
-            return self._made(run, key, period, _Rows(batches, dedupe=self.plan.dedupe), threads)
+                return self._kept(receipt, RunRows(run, batches))
+            return self._made(run, key, period, RunRows(run, batches, dedupe=self.plan.dedupe), threads)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
             return failed(key, reason(error))
 
-    def _made(self, run: Run, key: Key, period: Period, rows: _Rows, threads: int | None) -> ArchiveResult:
+    def _made(self, run: Run, key: Key, period: Period, rows: RunRows, threads: int | None) -> ArchiveResult:
         export = export_conversations(
             rows,
             channel=Channel(run.channel_name, run.channel_phone, run.channel_id),
@@ -195,7 +191,7 @@ class _Work:
             if not (there and isinstance(error, Exception)):
                 raise
 
-    def _kept(self, receipt: Receipt, rows: _Rows) -> ArchiveResult:
+    def _kept(self, receipt: Receipt, rows: RunRows) -> ArchiveResult:
         """A key that was done before: its rows are counted, and must be as many and of the same time."""
         options = self.plan.options
         for _ in rows.batches(SourceContext(options.tzinfo, strict=options.strict, epoch=options.epoch)):
@@ -231,49 +227,10 @@ class _Work:
         )
 
 
-class _Rows:
-    """A run's rows as a source, counted as they are read, and as they are handed on."""
-
-    def __init__(self, batches: Iterable[pa.RecordBatch], *, dedupe: bool = False) -> None:
-        self._batches = batches
-        self._dedupe = dedupe
-        self.count = self.given = 0
-        self.first: datetime | None = None
-        self.last: datetime | None = None
-
-    def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
-        """The rows in `ROW_SCHEMA`."""
-        schema: pa.Schema | None = None
-        given = iter(self._batches)
-        first = next(given, None)
-        if first is None:
-            return
-        names = [name for name in first.schema.names if name in ROW_SCHEMA.names]
-        schema = first.select(names).schema
-        narrow = (batch.select(names) for batch in chain([first], given))
-        read = self._counted(normalised(schema, numbered(narrow), context))
-        for batch in distinct(read) if self._dedupe else read:
-            self.given += batch.num_rows
-            yield batch
-
-    def _counted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            self._count(batch)
-            yield batch
-
-    def _count(self, batch: pa.RecordBatch) -> None:
-        us = batch.column("message_time").cast(pa.int64()).drop_null().to_numpy()
-        self.count += batch.num_rows
-        if len(us):
-            first, last = instant(int(us.min())), instant(int(us.max()))
-            self.first = first if self.first is None else min(self.first, first)
-            self.last = last if self.last is None else max(self.last, last)
-
-
 class _Checked:
     """An export whose end is reached only if all rows that were read are in it."""
 
-    def __init__(self, export: Export, rows: _Rows) -> None:
+    def __init__(self, export: Export, rows: RunRows) -> None:
         self.file_name = export.file_name
         self.max_archive_size = export.max_archive_size
         self._export = export

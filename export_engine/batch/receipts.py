@@ -6,15 +6,15 @@ import builtins
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, tzinfo
 from typing import Literal
 
 from export_engine.batch.plan import BatchPlan, Key
 from export_engine.batch.target import Target, WholeFile, open_target
-from export_engine.errors import ExportError
+from export_engine.errors import ExportError, RowError
 from export_engine.report import ArchiveRecord, archive_name
 from export_engine.sinks.file import write_archive
 
@@ -30,12 +30,17 @@ __all__ = [
     "reason",
     "receipt_path",
     "result",
+    "several",
     "time_text",
+    "warned",
     "write_results",
 ]
 
 #: Their folder inside the target.
 RECEIPTS = "receipts"
+
+#: Other names of a channel that a warning has.
+_SHOWN = 3
 
 #: Receipts that are asked for at a time: a store's latency is all that they cost.
 _AT_A_TIME = 16
@@ -136,7 +141,8 @@ class ArchiveResult:
 
     `status` is `done`, `kept` (it was there), or `failed`, with the reason in `error`. `path` is inside the target;
     None where it failed. With a size limit there may be more `archives` than one, numbered from `path`'s name on:
-    `bytes` is the sum of all then, and `sha256` None.
+    `bytes` is the sum of all then, and `sha256` None. `warning` says what was decided about the channel's name or phone
+    number where the rows have several (see `Counted`).
     """
 
     channel_id: str
@@ -149,6 +155,7 @@ class ArchiveResult:
     sha256: str | None = None
     error: str | None = None
     archives: int = 0
+    warning: str | None = None
 
 
 def receipt_path(key: Key) -> str:
@@ -158,13 +165,18 @@ def receipt_path(key: Key) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The rows of one channel and period, as they are in the lake: how many, and their span (aware)."""
+    """The rows of one channel and period, as they are in the lake: how many, and their span (aware).
+
+    `warning` tells where they have several names, or phone numbers, of their channel: the archive has those of its
+    latest message that has one.
+    """
 
     channel_id: str
     period: str
     rows: int
     first: datetime | None
     last: datetime | None
+    warning: str | None = None
 
 
 def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | None:
@@ -212,7 +224,7 @@ def kept_already(counted: Iterable[Counted], plan: BatchPlan) -> list[ArchiveRes
         key = plan.key(now.channel_id, periods[now.period])
         try:
             receipt = read_receipt(target, key, plan.backend)
-            return None if receipt is None else kept(receipt, now, plan.options.tzinfo)
+            return None if receipt is None else warned(kept(receipt, now, plan.options.tzinfo), now.warning)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
             return failed(key, reason(error))
 
@@ -233,6 +245,18 @@ def result(receipt: Receipt, status: Literal["done", "kept"]) -> ArchiveResult:
         sha256=receipt.sha256,
         archives=len(receipt.archives),
     )
+
+
+def several(name: str, values: Sequence[str], latest: str) -> str:
+    """The warning about a column of the channel's in which an archive's rows have several values."""
+    others = sorted(map(repr, {*values} - {latest}))
+    more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
+    return f"{name} is {latest!r}, that of its latest message; others have {', '.join(others[:_SHOWN])}{more}"
+
+
+def warned(result: ArchiveResult, warning: str | None) -> ArchiveResult:
+    """A result with a warning, unless there is none, or no archive."""
+    return result if warning is None or result.status == "failed" else replace(result, warning=warning)
 
 
 def write_results(results: Iterable[ArchiveResult], path: str | os.PathLike[str]) -> None:
@@ -257,12 +281,27 @@ def failed(key: Key, why: str) -> ArchiveResult:
 
 
 def reason(error: Exception) -> str:
-    """An error as one line; the library's own say what is to be done, of others it is what they are and their first."""
+    """An error as one line; the library's own say what is to be done, of others it is what they are and their first.
+
+    A row is told by its message's time, and not by its number in a sorted run, where nobody could find it.
+    """
     if isinstance(error, ExportError):
-        said = " ".join(str(error).split())
+        said = " ".join(str(_found(error) if isinstance(error, RowError) else error).split())
     else:  # what follows in a store's is for those who debug its library
         said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     return "; ".join([said, *getattr(error, "__notes__", ())])
+
+
+def _found(error: RowError) -> RowError:
+    """The error of a row as a lake's."""
+    time = error.time.isoformat() if isinstance(error.time, datetime) else error.time
+    return RowError(
+        f"{error.problem} (its message's time is {time})" if time else error.problem,
+        column=error.column,
+        conversation_id=error.conversation_id,
+        message_id=error.message_id,
+        advice=error.advice,
+    )
 
 
 def _wall(time: datetime | None, zone: tzinfo) -> datetime | None:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from export_engine.schema import ROW_SCHEMA
 
-__all__ = ["LAKE_SCHEMA", "Run", "runs"]
+__all__ = ["CHANNEL", "LAKE_SCHEMA", "Run", "decoded", "runs"]
 
 #: A lake's rows: whose channel's and in which period of the plan (its number) they are, and the row itself.
 LAKE_SCHEMA = pa.schema(
@@ -23,7 +23,9 @@ LAKE_SCHEMA = pa.schema(
     ]
 )
 
-_KEYS = ("channel_id", "channel_name", "channel_phone", "period")
+#: What a row says of its channel.
+CHANNEL = ("channel_id", "channel_name", "channel_phone")
+_KEYS = (*CHANNEL, "period")
 
 
 @dataclass(slots=True)
@@ -73,8 +75,8 @@ class _Rest:
         """Take the rows of a key, as far as they stand together."""
         while (batch := self.peek()) is not None:
             alike = pc.and_(
-                pc.equal(_decoded(batch.column("channel_id")), pa.scalar(channel_id, pa.string())),
-                pc.equal(_decoded(batch.column("period")), pa.scalar(period, pa.int64())),
+                pc.equal(decoded(batch.column("channel_id")), pa.scalar(channel_id, pa.string())),
+                pc.equal(decoded(batch.column("period")), pa.scalar(period, pa.int64())),
             )
             stop = pc.index(alike, False).as_py()
             if not stop:
@@ -84,7 +86,7 @@ class _Rest:
             yield batch.slice(0, count)
 
 
-def _decoded(column: pa.Array) -> pa.Array:
+def decoded(column: pa.Array) -> pa.Array:
     """A column as plain values, for comparing."""
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()

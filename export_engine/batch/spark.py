@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from export_engine.batch.core import export_partition
 from export_engine.batch.plan import BatchPlan
-from export_engine.batch.receipts import ArchiveResult
-from export_engine.batch.runs import LAKE_SCHEMA
+from export_engine.batch.receipts import ArchiveResult, several, warned
+from export_engine.batch.runs import CHANNEL, LAKE_SCHEMA
 from export_engine.engine import backend_name
 from export_engine.errors import SchemaError, SourceError
 from export_engine.schema import CREATED_AT, REQUIRED, TIMES
@@ -46,7 +46,7 @@ _KEYS = ("channel_id", "conversation_id", "message_id")
 
 _RESULT = (
     "channel_id string, period string, status string, path string, rows long, conversations long, bytes long, "
-    "sha256 string, error string, archives long"
+    "sha256 string, error string, archives long, warning string"
 )
 _RESULT_SCHEMA = pa.schema(
     [
@@ -60,8 +60,9 @@ def export_dataframe(lake: DataFrame, plan: BatchPlan, *, partitions: int, paral
     """Export a Spark DataFrame of many channels' rows; returns what became of each archive, by channel and period.
 
     - `lake` has the columns of the CSVs, `channel_id`, and perhaps `channel_name`, `channel_phone` and `created_at`.
-      Times are timestamps, with or without a zone; ids are text or whole numbers. It is computed two to four times, so
-      it must give the same rows each time: cache one that costs much.
+      Times are timestamps, with or without a zone; ids are text or whole numbers, and so are a channel's name and phone
+      number, of which an archive has those of its latest message that has one. It is computed two to five times, so it
+      must give the same rows each time: cache one that costs much.
     - `partitions` is into how many tasks the rows are shuffled; all rows of an archive are in one. Two or three times
       the cluster's cores is a good number.
     - `parallel` is how many small archives a task makes side by side.
@@ -78,19 +79,22 @@ def export_dataframe(lake: DataFrame, plan: BatchPlan, *, partitions: int, paral
     rows = _with_creation(_typed(lake), _counted(_typed(lake)))
     when = CREATED_AT if plan.options.range_by == "created_at" else "message_time"
     names = [name for name in LAKE_SCHEMA.names if name in rows.columns]
-    others = [name for name in names if name not in (*_KEYS, "message_time")]
+    others = [name for name in names if name not in (*_KEYS, *CHANNEL, "message_time")]
     # Last all the others, nulls behind, as DuckDB has them: the same rows are in the same order everywhere.
     order = ["channel_id", "period", "conversation_id", "message_time", "message_id", *others]
+    inside, warnings = _named(rows.withColumn("period", _period(rows, when, plan)).where(F.col("period") >= 0))
     ordered = (
-        rows.withColumn("period", _period(rows, when, plan))
-        .where(F.col("period") >= 0)
-        .select(*names, "period")
+        inside.select(*names, "period")
         .repartition(partitions, "channel_id", "period")
         .sortWithinPartitions(*(F.col(name).asc_nulls_last() for name in order))
     )
     found = ordered.mapInArrow(partial(_exported, plan, parallel), _RESULT).collect()
+    periods = plan.periods()
+    told = {(channel, periods[number].name): said for (channel, number), said in warnings.items()}
+    results = (ArchiveResult(**row.asDict()) for row in found)
     return sorted(
-        (ArchiveResult(**row.asDict()) for row in found), key=lambda result: (result.channel_id, result.period)
+        (warned(result, told.get((result.channel_id, result.period))) for result in results),
+        key=lambda result: (result.channel_id, result.period),
     )
 
 
@@ -118,12 +122,17 @@ def _typed(lake: DataFrame) -> DataFrame:
                 "to_timestamp, timestamp_micros or to_timestamp_ntz",
                 column=name,
             )
-        if name in _KEYS:
-            if not isinstance(type_, T.StringType | T.IntegralType):
+        if name in (*_KEYS, *CHANNEL):
+            whole = isinstance(type_, T.IntegralType) or (isinstance(type_, T.DecimalType) and type_.scale == 0)
+            if not (whole or isinstance(type_, T.StringType | T.NullType)):
                 raise SchemaError(
-                    f"column {name!r} is {type_.simpleString()}: an id is text or a whole number; cast it", column=name
+                    f"column {name!r} is {type_.simpleString()}: it must be text or a whole number; cast it",
+                    column=name,
                 )
-            column = column.cast("string").alias(name)
+            column = column.cast("string")
+            if name not in _KEYS:
+                column = F.when(column != "", column)
+            column = column.alias(name)
         columns.append(column)
     if CREATED_AT in types and type(types[CREATED_AT]) is not type(types["message_time"]):
         raise SchemaError(
@@ -172,6 +181,36 @@ def _with_creation(rows: DataFrame, said: bool) -> DataFrame:
         first = F.coalesce(F.min(CREATED_AT), first)
     created = rows.groupBy(*conversation).agg(first.alias(CREATED_AT))
     return rows.drop(CREATED_AT).join(created, conversation, "left")
+
+
+def _named(rows: DataFrame) -> tuple[DataFrame, dict[tuple[str, int], str]]:
+    """The rows, those of an archive with one name and phone number of their channel, and warnings where they had more.
+
+    They are those of the latest message that has one, as a lake's on one machine.
+    """
+    key = ["channel_id", "period"]
+    names = [name for name in CHANNEL[1:] if name in rows.columns]
+    if not names:
+        return rows, {}
+    columns: list[Column] = []
+    differ = F.lit(False)
+    for name in names:
+        order = F.struct("message_time", "message_id", "conversation_id", name)
+        last = F.max(F.when(F.col(name).isNotNull(), order))
+        columns += [last[name].alias(name), F.collect_set(name).alias(f"{name}s")]
+        differ |= (F.count(name) > 0) & ((F.count(name) < F.count("*")) | (F.min(name) < F.max(name)))
+    mixed = rows.groupBy(*key).agg(*columns, differ.alias("differ")).where("differ").drop("differ").collect()
+    if not mixed:
+        return rows, {}
+    warnings = {}
+    for row in mixed:
+        said = [several(name, row[f"{name}s"], row[name]) for name in names if len(row[f"{name}s"]) > 1]
+        if said:
+            warnings[row["channel_id"], row["period"]] = "; ".join(said)
+    schema = ", ".join(["channel_id string", "period long", *(f"latest_{name} string" for name in names)])
+    latest = rows.sparkSession.createDataFrame([tuple(row[name] for name in (*key, *names)) for row in mixed], schema)
+    joined = rows.join(F.broadcast(latest), key, "left")
+    return joined.withColumns({name: F.coalesce(f"latest_{name}", name) for name in names}), warnings
 
 
 def _period(rows: DataFrame, name: str, plan: BatchPlan) -> Column:

@@ -31,13 +31,14 @@ from export_engine.sinks.file import FilePlace
 from export_engine.verify import verify_archives
 
 if TYPE_CHECKING:
-    from export_engine.batch.lake import Lake, LakeCounts
-    from export_engine.batch.receipts import ArchiveResult, Receipt
+    from export_engine.batch.counted import LakeCounts
+    from export_engine.batch.lake import Lake
+    from export_engine.batch.receipts import ArchiveResult, Counted, Receipt
 
 __all__ = ["batch"]
 
 
-#: Failures that are told one by one; a file of results has them all.
+#: Failures, and warnings, that are told one by one; a file of results has them all.
 _TOLD = 20
 
 
@@ -231,6 +232,7 @@ def _counted(lake: Lake, plan: BatchPlan, *, quiet: bool) -> int:
                     f"at most {max(its):,} in one"
                 )
         _tell_outside(counts)
+        _tell_warnings(counts.archives)
     _tell_failures(counts.there)
     return SOME_FAILED if statuses["failed"] else DONE
 
@@ -267,6 +269,7 @@ def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, 
             f"{f' in {files:,} files' if files > len(done) else ''}, written to {printable(plan.target)}"
         )
         _tell_outside(told[0])
+        _tell_warnings(found)
     _tell_failures(found)
     return SOME_FAILED if statuses["failed"] else DONE
 
@@ -278,13 +281,24 @@ def _tell_outside(counts: LakeCounts) -> None:
         click.echo("warning: no message lies in the range; nothing is exported", err=True)
 
 
+def _tell_warnings(archives: Iterable[ArchiveResult | Counted]) -> None:
+    """What was decided about channels that have several names."""
+    for said in _some((archive, archive.warning) for archive in archives):
+        click.echo(f"warning: {printable(said)}", err=True)
+
+
 def _tell_failures(results: Iterable[ArchiveResult]) -> None:
-    """The first few; they are errors, each with its reason."""
-    failures = [result for result in results if result.status == "failed"]
-    for result in failures[:_TOLD]:
-        failed(f"channel {result.channel_id}, {result.period}: {result.error}", SOME_FAILED)
-    if len(failures) > _TOLD:
-        failed(f"and {len(failures) - _TOLD:,} more: --results has them all", SOME_FAILED)
+    """They are errors, each with its reason."""
+    for said in _some((result, result.error) for result in results):
+        failed(said, SOME_FAILED)
+
+
+def _some(archives: Iterable[tuple[ArchiveResult | Counted, str | None]]) -> Iterator[str]:
+    """What there is to say of archives, of the first few each."""
+    said = [f"channel {archive.channel_id}, {archive.period}: {what}" for archive, what in archives if what]
+    yield from said[:_TOLD]
+    if len(said) > _TOLD:
+        yield f"and {len(said) - _TOLD:,} more: --results has them all"
 
 
 @contextmanager

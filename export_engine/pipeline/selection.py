@@ -326,6 +326,7 @@ class BrokenRule:
             conversation_id=batch.column(_CONVERSATION_ID)[row].as_py(),
             message_id=batch.column(_MESSAGE_ID)[row].as_py(),
             row=number,
+            time=instant(batch.column(_TIME)[row].value),
             advice=self.advice,
             rule=self.problem,
         )

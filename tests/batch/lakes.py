@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,7 @@ __all__ = [
     "generated",
     "made",
     "ordered",
+    "renamed",
     "with_column",
     "write_lake",
 ]
@@ -67,6 +69,22 @@ def generated(rows: int = 5000, channels: int = 4, seed: int = 1) -> pa.Table:
 def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     """A table with other values in a column."""
     return table.set_column(table.column_names.index(name), name, values)
+
+
+def renamed(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """A lake in which a channel got another name on 10 May, and has one in few rows of another; as it is to be read."""
+    named, wanted = [], []
+    for number, row in enumerate(table.select(["channel_id", "channel_name", "message_time"]).to_pylist()):
+        name = row["channel_name"]
+        if row["channel_id"] == "001":
+            day = row["message_time"].astimezone(ZoneInfo("Asia/Taipei")).date()
+            named.append(name if day < date(2026, 5, 10) else "Renamed")
+            wanted.append(name if day < date(2026, 5, 1) else "Renamed")
+        else:
+            named.append(["", None, name][number % 3] if row["channel_id"] == "002" else name)
+            wanted.append(name)
+    lake, read = (with_column(table, "channel_name", pa.array(names)) for names in (named, wanted))
+    return lake, read
 
 
 def exported(table: pa.Table, plan: BatchPlan, **more: Any) -> list[ArchiveResult]:

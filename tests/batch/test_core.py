@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ from export_engine.batch.core import export_partition
 from export_engine.batch.plan import BatchPlan, Key
 from export_engine.batch.receipts import Receipt, receipt_path
 from export_engine.engine import backend_name
-from tests.batch.lakes import ORDER, OwnError, everything, made, ordered
+from tests.batch.lakes import ORDER, OwnError, everything, made, ordered, with_column
 
 
 def test_each_channel_and_period_is_an_export_of_its_own(plan: BatchPlan) -> None:
@@ -83,6 +84,47 @@ def test_one_failing_key_fails_alone(plan: BatchPlan) -> None:
     assert [r.status for r in results] == ["failed"] + ["done"] * 11
     assert "'sideways' is not one of inbound, outbound" in str(results[0].error)
     assert len(everything(plan.target)) == 2 * 11
+
+
+@pytest.mark.parametrize("small", [20_000, 100], ids=["held", "streamed"])
+@pytest.mark.parametrize("name", ["channel_name", "channel_phone"])
+@pytest.mark.parametrize("other", ["Other", None])
+def test_a_channel_with_two_names_in_an_archive(
+    name: str, other: str | None, small: int, plan: BatchPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails it: neither may stand in silence. Both are named, with the message that brought the second."""
+    monkeypatch.setattr(core, "SMALL_ROWS", small)
+    table = ordered(plan, channels=2)
+    said = table["channel_name"].to_pylist()
+    table = table.append_column("channel_phone", pa.array(said)) if name == "channel_phone" else table
+    said[700] = other
+    results = made(with_column(table, name, pa.array(said)), plan)
+    assert [r.status for r in results] == ["failed"] + ["done"] * 5
+    place = ", ".join(f"{kind} {table[f'{kind}_id'][700].as_py()!r}" for kind in ("conversation", "message"))
+    assert f"its rows have both 'Channel 0' and {other!r} as {name}, the latter first in {place}:" in str(
+        results[0].error
+    )
+
+
+@pytest.mark.parametrize("dedupe", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value", "time"),
+    [("direction", "sideways", "{:%Y-%m-%dT%H:%M:%S.%f+00:00}"), ("contact_name", b"\xff", "{:%Y-%m-%d %H:%M:%S.%f}Z")],
+)
+def test_an_error_has_the_message_s_time(name: str, value: Any, time: str, dedupe: bool, plan: BatchPlan) -> None:
+    """And no number of a row, which is that of rows in an order that nobody has."""
+    table = ordered(plan, channels=1)
+    values = table[name].to_pylist()
+    values[1000] = value
+    results = made(
+        with_column(table, name, pa.array(values, pa.binary() if name == "contact_name" else None)),
+        replace(plan, dedupe=dedupe),
+    )
+    (error,) = [str(r.error) for r in results if r.error]
+    row = table.slice(1000, 1).to_pylist()[0]
+    place = f"conversation '{row['conversation_id']}', message '{row['message_id']}', column '{name}': "
+    assert error.startswith(place)
+    assert f"(its message's time is {time.format(row['message_time'])}); " in error
 
 
 def test_rows_in_the_wrong_period_fail_it(plan: BatchPlan) -> None:

@@ -27,6 +27,7 @@ from tests.batch.lakes import (
     expected,
     exported,
     generated,
+    renamed,
     with_column,
     write_lake,
 )
@@ -157,6 +158,55 @@ def test_rows_alike_stand_in_one_order(plan: BatchPlan) -> None:
             assert {result.status for result in export_lake(lake, other)} == {"done"}
         found.append(archives(other.target))
     assert found[0] == found[1] == found[2]
+
+
+# --- what a channel is called --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_channel_that_was_renamed(plan: BatchPlan) -> None:
+    """It is called what the latest message of a period says, which is told; empty names and nulls are none."""
+    table, wanted = renamed(generated(3000, 3))
+    results = exported(table, plan)
+    assert archives(plan.target) == expected(wanted, plan)
+    said = "channel_name is 'Renamed', that of its latest message; others have 'Channel 1'"
+    warnings = {(r.channel_id, r.period): r.warning for r in results}
+    assert {key: said for key, said in warnings.items() if said} == {("001", "2026-05"): said}
+    again = exported(table, plan)
+    assert {r.status for r in again} == {"kept"}
+    assert {(r.channel_id, r.period): r.warning for r in again} == warnings
+
+
+def test_names_of_one_moment(plan: BatchPlan, tmp_path: Path) -> None:
+    """Two messages of one time: the one whose id is behind tells, however the files are cut; many names are counted."""
+    count = 40
+    table = with_column(generated(count, 1), "message_time", pa.array([1_780_000_000_000_000] * count, TIME))
+    ids = table["message_id"].to_pylist()
+    table = with_column(table, "channel_name", pa.array([f"Name {id_}" for id_ in ids]))
+    latest = f"Name {max(ids)}"
+    for seed in (1, 2):
+        lake = Lake.of_files([write_lake(table, tmp_path / str(seed), files=seed, seed=seed)])
+        (counted,) = count_lake(lake, plan).archives
+        assert counted.warning == (
+            f"channel_name is '{latest}', that of its latest message; others have "
+            f"{', '.join(sorted(repr(f'Name {id_}') for id_ in ids)[:3])} and {count - 4} more"
+        )
+
+
+@pytest.mark.slow
+def test_a_file_of_channels_goes_before_names_in_rows(plan: BatchPlan, tmp_path: Path) -> None:
+    """Then there is nothing to warn of, but for what it does not say."""
+    table, _ = renamed(generated(3000, 3))
+    phones = pa.array([12025550100 + (n % 7 == 0) for n in range(3000)])
+    table = table.append_column("channel_phone", phones)
+    channels = tmp_path / "channels.csv"
+    channels.write_text("channel_id,channel_name,channel_phone\n001,Told,\n000,,+1\n002,,+2\n")
+    results = exported(table, plan, channels=channels)
+    assert {r.status for r in results} == {"done"}
+    assert {str(r.path).split("/")[1][:9] for r in results} == {"Told_2026", "Channel_0", "Channel_2"}
+    warned = {r.channel_id: r.warning for r in results if r.warning}
+    assert [*warned] == ["001"]
+    assert "channel_phone is '1202555010" in str(warned["001"])
 
 
 # --- runs after runs -----------------------------------------------------------------------------------------------

@@ -72,10 +72,10 @@ def test_a_lake_without_a_column(name: str, plan: BatchPlan) -> None:
         exported(generated(10).drop_columns([name]), plan)
 
 
-@pytest.mark.parametrize("name", ["channel_id", "conversation_id", "message_id"])
+@pytest.mark.parametrize("name", ["channel_id", "channel_phone", "conversation_id", "message_id"])
 def test_ids_that_may_have_lost_digits(name: str, plan: BatchPlan) -> None:
-    """A float is no id."""
-    table = generated(10)
+    """A float is no id, and no phone number."""
+    table = generated(10).append_column("channel_phone", pa.array(["+12025550100"] * 10))
     with pytest.raises(SchemaError, match=f"column '{name}' is double"):
         exported(with_column(table, name, pa.array(np.arange(10.0))), plan)
 

@@ -24,7 +24,7 @@ import pytest
 
 from export_engine import SchemaError, SourceError
 from export_engine.batch import ArchiveResult, BatchPlan, Lake, export_lake, export_partition
-from tests.batch.lakes import TIME, archives, everything, expected, generated, write_lake
+from tests.batch.lakes import TIME, archives, everything, expected, generated, renamed, write_lake
 
 if find_spec("pyspark") is None:
     pytest.skip("NOT TESTED: pyspark is missing; pip install 'export-engine[spark]'", allow_module_level=True)
@@ -102,6 +102,17 @@ def test_bytes_are_those_of_duckdb(spark: SparkSession, by: Any, said: str, plan
     assert sorted(export_lake(lake, other), key=lambda r: (r.channel_id, r.period)) == results
     assert everything(plan.target) == everything(other.target)
     assert archives(plan.target) == expected(table, plan)
+
+
+def test_a_channel_that_was_renamed(spark: SparkSession, plan: BatchPlan, tmp_path: Path) -> None:
+    """Is called what its latest message of a period says, and it is told, as DuckDB's lake does."""
+    table, wanted = renamed(generated(3000, 3))
+    results = exported(spark, table, plan)
+    assert archives(plan.target) == expected(wanted, plan)
+    other = replace(plan, target=str(tmp_path / "duckdb"))
+    lake = Lake.of_files([write_lake(table, tmp_path / "again", seed=5)])
+    assert sorted(export_lake(lake, other), key=lambda r: (r.channel_id, r.period)) == results
+    assert [result.period for result in results if result.warning] == ["2026-05"]
 
 
 @pytest.mark.parametrize("kind", ["day", "range"])
@@ -186,7 +197,8 @@ def test_ids_are_text(spark: SparkSession, plan: BatchPlan) -> None:
     [
         ("channel_id", None, "column 'channel_id' is missing"),
         ("direction", None, "column 'direction' is missing"),
-        ("channel_id", "cast(channel_id AS double)", "'channel_id' is double: an id is text or a whole number"),
+        ("channel_id", "cast(channel_id AS double)", "'channel_id' is double: it must be text or a whole number"),
+        ("channel_phone", "cast(1.5 AS double)", "'channel_phone' is double: it must be text or a whole number"),
         ("message_time", "cast(message_time AS string)", "'message_time' is string: it must be a timestamp"),
         ("created_at", "cast(message_time AS timestamp_ntz)", "both must have a zone, or neither"),
     ],

@@ -202,6 +202,23 @@ def test_some_fail(lake: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_channel_with_two_names(lake: Path, tmp_path: Path) -> None:
+    """Is called what it is called last; that is a warning, before and after, and stands among the results."""
+    names = [f"Shop {n % 3}" for n in range(ROWS)]
+    names[597] = "Store"
+    pq.write_table(rows(channel_name=names), lake / "named.parquet")
+    arguments = ["batch", str(lake / "named.parquet"), "--output", str(tmp_path / "out"), *RANGE]
+    said = "warning: channel 000, 2026-06: channel_name is 'Store', that of its latest message; others have 'Shop 0'\n"
+    for more in (["--dry-run"], ["--results", str(tmp_path / "results.jsonl")]):
+        code, _, errors = run(*arguments, *more)
+        assert (code, errors) == (0, said)
+    assert len(list((tmp_path / "out" / "2026-06").glob("Store_*.zip"))) == 1
+    results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [result["period"] for result in results if result["warning"]] == ["2026-06"]
+    assert run(*arguments, "--quiet")[1:] == (b"", "")
+
+
+@pytest.mark.slow
 def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
     """And makes nothing."""
     out = tmp_path / "out"
