@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -21,8 +24,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 
-from export_engine import Channel, Contact, Conversation, DateRange, Message, export_conversations
-from export_engine.schema import COLUMN_NAMES
+from export_engine import Channel, Contact, Conversation, DateRange, Message, export_conversations, open_source
+from export_engine.schema import COLUMN_NAMES, REQUIRED
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from tests import reference
 
@@ -145,9 +148,94 @@ def test_embedding_the_job(example: Callable[[str], dict[str, Any]], tmp_path: P
     assert len(names_in(archive.read_bytes(), tmp_path / "out.zip")) > 10
 
 
+def section(title: str) -> str:
+    return README.partition(f"\n{title}\n")[2].partition("\n## ")[0].partition("\n### ")[0]
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Callable[[str], str]:
+    """Run the shell blocks of a section as they stand there, beside the files that it shows; gives what they print."""
+    shutil.copytree(ROOT / "fixtures", tmp_path / "fixtures")
+    command = f'export-engine() {{ "{sys.executable}" -m export_engine "$@"; }}\npip() {{ :; }}\n'
+
+    def run(title: str) -> str:
+        text = section(title)
+        for name, content in re.findall(r"`(\w+\.csv)`[^`]*:\n\n```csv\n(.*?)```", text, re.DOTALL):
+            (tmp_path / name).write_text(content)
+        [block] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+        program = ["bash", "-euc", command + block]
+        done = subprocess.run(
+            program, cwd=tmp_path, env=environment, capture_output=True, check=False, encoding="utf-8"
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    return run
+
+
+def only_archive(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """The rows of the one archive there, by CSV."""
+    [path] = folder.glob("*.zip")
+    return rows_in(path)
+
+
+def rows_in(archive: Path | io.BytesIO) -> dict[str, list[dict[str, str]]]:
+    with zipfile.ZipFile(archive) as opened:
+        texts = {name: opened.read(name).decode() for name in opened.namelist()}
+    return {name: list(csv.DictReader(io.StringIO(text, newline=""))) for name, text in texts.items()}
+
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+
+@needs_bash
+@pytest.mark.slow
+def test_a_file(typed: Callable[[str], str], tmp_path: Path) -> None:
+    """The CSV that is shown is checked and exported; its conversation as a line of JSON is the same."""
+    assert typed("### A file").startswith("an export would succeed\n")
+    [(name, rows)] = only_archive(tmp_path).items()
+    assert name == "Jane Doe--2026-06-11_065043--SMS Support.csv"
+    assert [row["message_text"] for row in rows] == ["Is my order on its way?", "Let me look."]
+    [line] = re.findall(r"```json\n(.*?)```", section("### A file"), re.DOTALL)
+    (tmp_path / "talk.jsonl").write_text(line)
+    export = export_conversations(open_source(tmp_path / "talk.jsonl"), channel=Channel("SMS Support"), date_range=JUNE)
+    [row] = rows_in(io.BytesIO(b"".join(export)))[name]
+    assert row == rows[0]
+
+
+def test_the_columns_that_have_to_be_there() -> None:
+    """The first five of the CSV that is shown."""
+    [header] = re.findall(r"```csv\n(.*)", section("### A file"))
+    assert set(header.split(",")[:5]) == REQUIRED
+    assert "The first five columns have to be there" in section("### A file")
+
+
+@needs_bash
+@pytest.mark.slow
+def test_a_file_with_other_columns(typed: Callable[[str], str], tmp_path: Path) -> None:
+    """Mapped and sorted, as the command says."""
+    typed("### A file with other columns")
+    [rows] = only_archive(tmp_path).values()
+    assert [(row["message_id"], row["direction"], row["speaker_type"]) for row in rows] == [
+        ("SM1", "inbound", "customer"),
+        ("SM2", "outbound", "agent"),
+    ]
+
+
+@needs_bash
+@pytest.mark.slow
+def test_looks_before_and_after(typed: Callable[[str], str]) -> None:
+    """The fixture is checked, exported, verified, listed and read."""
+    said = typed("## Look before and after")
+    assert said.startswith("an export would succeed\n")
+    assert "no problems" in said
+    assert said.rstrip().splitlines()[-1].startswith("2026-06-")
+
+
 def test_the_table_names_every_column_in_order() -> None:
     """The README's columns are the schema's."""
-    assert tuple(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) == COLUMN_NAMES
+    assert tuple(re.findall(r"^\| `(\w+)` \|", section("## The format"), re.MULTILINE)) == COLUMN_NAMES
 
 
 def test_ci_runs_the_readme_s_commands() -> None:
