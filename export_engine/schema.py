@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 __all__ = [
+    "CHANNEL_ID",
     "COLUMNS",
     "COLUMN_NAMES",
     "CREATED_AT",
@@ -64,6 +65,9 @@ COLUMN_NAMES = tuple(column.name for column in COLUMNS)
 
 #: When the conversation was created, as all its rows say alike; null in all means at its earliest message.
 CREATED_AT = "created_at"
+
+#: Whose a message is, where rows say it: all alike, for an archive is one channel's. It is not exported.
+CHANNEL_ID = "channel_id"
 
 #: Columns that every message fills.
 REQUIRED = frozenset(column.name for column in COLUMNS if column.required)

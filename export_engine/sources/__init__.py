@@ -93,6 +93,8 @@ class SourceContext:
     `last_whole` is the last conversation of those sources that give whole ones, and where it stands: the next must be
     another (see `sources.whole`), unless rows are sorted afterwards and it may come `in_parts`.
 
+    `channel` is the one that rows said first, and where: no other may follow (see `sources.channels`).
+
     A source that knows how much it has to read sets `share`, which tells how much of it has been read, from 0 to 1.
     """
 
@@ -106,6 +108,7 @@ class SourceContext:
     share: Callable[[], float | None] | None = None
     last_whole: tuple[str, str] | None = None
     in_parts: bool = False
+    channel: tuple[str, str] | None = None
 
     def counts(self) -> tuple[int, int]:
         """What has been counted, to go back to by `recount` where values are read again."""

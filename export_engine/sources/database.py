@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from export_engine.errors import OptionError, SourceError
-from export_engine.schema import MAX_BATCH_BYTES, ROW_SCHEMA
+from export_engine.schema import CHANNEL_ID, MAX_BATCH_BYTES, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.rows import batch_of
 from export_engine.sources.tables import wanted_columns
@@ -320,7 +320,7 @@ def _batch(
 ) -> pa.RecordBatch:
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     nothing = (None,) * len(rows)
-    given = {name: columns[name] if name in wanted else nothing for name in ROW_SCHEMA.names}
+    given = {name: columns[name] if name in wanted else nothing for name in (*ROW_SCHEMA.names, CHANNEL_ID)}
     return batch_of(given, range(number, number + len(rows)), context)
 
 

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from export_engine.errors import RowError, SourceError
-from export_engine.schema import ROW_SCHEMA, TIMES
+from export_engine.schema import CHANNEL_ID, ROW_SCHEMA, TIMES
 from export_engine.sources import Source, SourceContext
+from export_engine.sources.channels import one_channel
 from export_engine.sources.inputs import FileSource, Given, Input
 from export_engine.sources.jsonl_lines import (
     INTEGER,
@@ -30,7 +31,7 @@ from export_engine.sources.jsonl_lines import (
     line_blocks,
     read_lines,
 )
-from export_engine.sources.tables import rows, wanted_columns
+from export_engine.sources.tables import check_channel, rows, wanted_columns
 from export_engine.sources.text import NUMBERED
 from export_engine.sources.values import BadValue, column_of, converted, named, row_error
 
@@ -124,18 +125,21 @@ def _fast(lines: Lines, context: SourceContext) -> pa.RecordBatch | None:
     if found is None:
         return None
     own = replace(context, refused=None)  # what the other road makes of a bad value counts
+    numbers = range(lines.number, lines.number + found.num_rows)
     try:
-        made = rows(found, range(lines.number, lines.number + found.num_rows), own, sound=True)
+        check_channel(found.column(CHANNEL_ID), found, numbers, own)
+        made = rows(found, numbers, own, sound=True)
     except RowError:
         return None
     context.recount(own.counts())
+    context.channel = own.channel
     return made
 
 
 @lru_cache
 def _options(**types: pa.DataType) -> pajson.ParseOptions:
     """How to read lines in which some columns are no text."""
-    schema = pa.schema([(name, types.get(name, _TEXT)) for name in ROW_SCHEMA.names])
+    schema = pa.schema([(name, types.get(name, _TEXT)) for name in (*ROW_SCHEMA.names, CHANNEL_ID)])
     return pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
 
 
@@ -149,7 +153,7 @@ def _kinds(lines: Lines) -> dict[str, pa.DataType]:
     if not isinstance(line, dict):
         return {}
     kinds: dict[str, pa.DataType] = {}
-    for name in NUMBERED | TIMES:
+    for name in NUMBERED | TIMES | {CHANNEL_ID}:
         value = line.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
             kinds[name] = INTEGER
@@ -167,9 +171,14 @@ def _careful(lines: Lines, name: str, context: SourceContext) -> Iterator[pa.Rec
     numbered = [*read_lines(lines, lambda number, line: (number, _object(line, number, name)), context)]
     if not numbered:
         return
+    one_channel([found.get(CHANNEL_ID) for _, found in numbered], lambda at: _row(*numbered[at]), context)
     columns = {column: _column(column, numbered, context) for column in ROW_SCHEMA.names}
     columns["speaker_name"] = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
     yield pa.RecordBatch.from_arrays(list(columns.values()), schema=ROW_SCHEMA)
+
+
+def _row(number: int, found: _Object) -> tuple[Any, Any, int]:
+    return found.get("conversation_id"), found.get("message_id"), number
 
 
 def _column(name: str, numbered: Sequence[tuple[int, _Object]], context: SourceContext) -> pa.Array:

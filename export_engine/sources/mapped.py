@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from export_engine.errors import OptionError, RowError, SourceError
+from export_engine.schema import CHANNEL_ID, COLUMN_NAMES, CREATED_AT
 from export_engine.sources import SourceContext
 from export_engine.sources.csv_file import csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, streamed, told
@@ -140,7 +141,10 @@ class Mapped:
 
     @property
     def _wanted(self) -> dict[str, Any]:
-        return {"columns": self.columns, "where": self.where}
+        # Whoever makes a column of the channel has seen that there are several.
+        made = any(re.search(rf"\b{CHANNEL_ID}\b", said, re.IGNORECASE) for said in self.columns.values())
+        names = (*COLUMN_NAMES, CREATED_AT, *(() if made else (CHANNEL_ID,)))
+        return {"columns": self.columns, "where": self.where, "names": names}
 
     def _connected(self, zone: tzinfo) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         # CSV is read by the caller's thread: with one thread DuckDB's work is done in it too.

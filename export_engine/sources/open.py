@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from export_engine.errors import OptionError, RowError, SourceTypeError
 from export_engine.sources import Source, SourceContext
+from export_engine.sources.channels import folder_channel, one_channel
 from export_engine.sources.formats import Format, checked_format
 from export_engine.sources.inputs import FileSource, Given, Input, Reader, checked_inputs, name_of, without_compression
 from export_engine.sources.urls import is_folder, is_url, shown
@@ -264,20 +265,29 @@ class _Inputs:
         sizes = [_size(source.given) for source in self.sources]
         last: str | None = None
         was_whole = False
+        known = context.channel
         for at, source in enumerate(self.sources):
             before, fresh = context.last_whole, True
             with closing(source.batches(context)) as batches, self._named(source):
                 for batch in batches:
                     ids = batch.column("conversation_id")
+                    if fresh:
+                        _check_folder(source, batch, context)
                     # Rows that follow a whole conversation in another file, or come before it, are not its own.
                     mixed = fresh and was_whole != (context.last_whole is not before)
                     if mixed and last is not None and ids[0].as_py() == last and not context.in_parts:
                         refuse_again(last, name_of(self.sources[at - 1].given), name_of(source.given), context)
                     last, fresh = ids[-1].as_py(), False
+                    if context.channel is not None and not known:
+                        known = context.channel = self._placed(source, *context.channel)
                     context.share = partial(self._share, at, sizes)
                     yield batch
             if not fresh:
                 was_whole = context.last_whole is not before
+
+    def _placed(self, source: FileSource, channel: str, row: str) -> tuple[str, str]:
+        """The channel of a row, and the row with the input that it is in if there are several."""
+        return channel, f"{row} of {name_of(source.given)}" if len(self.sources) > 1 else row
 
     @contextmanager
     def _named(self, source: FileSource) -> Iterator[None]:
@@ -296,6 +306,14 @@ class _Inputs:
             return own if len(sizes) == 1 else None
         known = [size or 0 for size in sizes]
         return (sum(known[:at]) + own * known[at]) / max(sum(known), 1)
+
+
+def _check_folder(source: FileSource, batch: pa.RecordBatch, context: SourceContext) -> None:
+    """Hold the channel that a file's folder is called after against the rows before. Raises RowError for another."""
+    channel = folder_channel(name_of(source.given))
+    if channel is not None:
+        first = [batch.column(name)[0].as_py() for name in ("conversation_id", "message_id")]
+        one_channel([channel], lambda _: (*first, 1), context)
 
 
 def _size(given: Given) -> int | None:

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from export_engine.errors import RowError, SchemaError
-from export_engine.schema import MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
+from export_engine.schema import CHANNEL_ID, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
+from export_engine.sources.channels import one_channel
 from export_engine.sources.tables import wanted_columns
 from export_engine.sources.values import BadValue, column_of, converted, named, row_error
 
@@ -23,6 +24,7 @@ _BLOCK = 64
 _ROW_CHARACTERS = 200
 _LONG = ("message_text", "media_url")
 _KNOWN = frozenset(ROW_SCHEMA.names)
+_NAMES = (*ROW_SCHEMA.names, CHANNEL_ID)
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> Source:
@@ -63,7 +65,7 @@ def _gathered(
 ) -> Iterator[tuple[dict[str, list[Any]], Sequence[int]]]:
     """The values of a batch's rows by column, and the rows' numbers, as often as one is full."""
     number, pull, size, begun = 1, 1, 0, False
-    held: dict[str, list[Any]] = {name: [] for name in ROW_SCHEMA.names}
+    held: dict[str, list[Any]] = {name: [] for name in _NAMES}
     numbers: list[int] = []
     ignored = set[str]()
     while taken := list(islice(rows, pull)):
@@ -142,9 +144,14 @@ def _characters(values: Sequence[Any]) -> int:
 def batch_of(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int], context: SourceContext) -> pa.RecordBatch:
     """Make a batch of every column's values, a column at a time; `numbers` are what errors call the rows.
 
-    Raises RowError for a value that breaks a rule.
+    Raises RowError for a value that breaks a rule, and for a row of another channel than those before.
     """
-    made = {name: _column(name, columns, numbers, context) for name in columns}
+
+    def row(at: int) -> tuple[Any, Any, int]:
+        return columns["conversation_id"][at], columns["message_id"][at], numbers[at]
+
+    one_channel(columns[CHANNEL_ID], row, context)
+    made = {name: _column(name, columns, numbers, context) for name in ROW_SCHEMA.names}
     made["speaker_name"] = named(*(made[name] for name in ("speaker_name", "speaker_type", "contact_name")))
     return pa.RecordBatch.from_arrays(list(made.values()), schema=ROW_SCHEMA)
 

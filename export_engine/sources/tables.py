@@ -18,13 +18,22 @@ from numpy.typing import NDArray
 
 from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.options import Epoch
-from export_engine.schema import COLUMN_NAMES, COLUMNS, CREATED_AT, MAX_BATCH_BYTES, MAX_BATCH_ROWS, ROW_SCHEMA
+from export_engine.schema import (
+    CHANNEL_ID,
+    COLUMN_NAMES,
+    COLUMNS,
+    CREATED_AT,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_ROWS,
+    ROW_SCHEMA,
+)
 from export_engine.sources import Source, SourceContext
+from export_engine.sources.channels import one_channel
 from export_engine.sources.media import is_list
 from export_engine.sources.text import DAMAGED, as_bytes, as_strings, damaged, is_text, is_uuid, unviewed, uuid_text
 from export_engine.sources.values import BadValue, column, converted, impossible, named, row_error
 
-__all__ = ["Numbered", "from_arrow", "normalised", "numbered", "rows", "wanted_columns"]
+__all__ = ["Numbered", "check_channel", "from_arrow", "normalised", "numbered", "rows", "wanted_columns"]
 
 #: A batch as it was read, and the number that errors give each of its rows.
 Numbered = tuple[pa.RecordBatch, Sequence[int]]
@@ -51,6 +60,7 @@ def from_arrow(data: Any) -> Source:
       `sources.instants.FORMS`, or, with the option `epoch`, numbers; finer than microseconds is cut off.
     - `media_url` is a list with one URL an item, or text: a JSON array of strings, else already parted by commas.
     - A customer's message without `speaker_name` has the contact's name.
+    - `channel_id`, of any type, is not exported, but says whose the rows are: two of different channels are a RowError.
 
     An iterable is pulled one batch at a time. Errors that it, or a `RecordBatchReader`, raises arrive as they are.
 
@@ -133,10 +143,13 @@ def _check_batch(item: Any) -> None:
 
 
 def wanted_columns(names: Iterable[str], context: SourceContext) -> list[str]:
-    """Which of a table's columns are read; notes the others. Raises SchemaError for a doubled or missing one."""
+    """Which of a table's columns are read; notes what is not exported.
+
+    Raises SchemaError for a doubled or missing one.
+    """
     given = list(names)
     known = {*COLUMN_NAMES, CREATED_AT}
-    wanted = [name for name in given if name in known]
+    wanted = [name for name in given if name in known or name == CHANNEL_ID]
     for name in wanted:
         if wanted.count(name) > 1:
             raise SchemaError(f"column {name!r} is there {wanted.count(name)} times: keep one", column=name)
@@ -170,11 +183,25 @@ def normalised(schema: pa.Schema, batches: Iterable[Numbered], context: SourceCo
     if not schema.names and not any(batch.num_rows for batch, _ in batches):
         return
     wanted = wanted_columns(schema.names, context)
-    _check_types({name: schema.field(name).type for name in wanted}, context.epoch)
+    exported = [name for name in wanted if name != CHANNEL_ID]
+    _check_types({name: schema.field(name).type for name in exported}, context.epoch)
     for whole, numbers in batches:
-        batch = pa.RecordBatch.from_arrays([_sound(whole.column(name)) for name in wanted], wanted)
+        batch = pa.RecordBatch.from_arrays([_sound(whole.column(name)) for name in exported], exported)
+        if CHANNEL_ID in wanted:
+            check_channel(_sound(whole.column(CHANNEL_ID)), batch, numbers, context)
         for low, high in _bounded(batch):
             yield rows(batch.slice(low, high - low), numbers[low:high], context)
+
+
+def check_channel(channels: pa.Array, batch: pa.RecordBatch, numbers: Sequence[int], context: SourceContext) -> None:
+    """Hold what a batch's rows say of their channel against the rows before. Raises RowError for another one."""
+
+    def row(at: int) -> tuple[Any, Any, int]:
+        ids = (_shown(batch.column(name), at) for name in ("conversation_id", "message_id"))
+        return *ids, int(numbers[at])
+
+    _check_layout(channels)
+    one_channel(channels, row, context)
 
 
 def _check_types(types: Mapping[str, pa.DataType], epoch: Epoch | None) -> None:
