@@ -38,16 +38,19 @@ def one_channel(values: pa.Array | Sequence[Any], row: Callable[[int], _Row], co
     """
     if isinstance(values, pa.Array):
         values = _comparable(values)
-    if _alike(values, context):
+    if _says_nothing(values):
         return
-    said = values.to_pylist() if isinstance(values, pa.Array) else values
-    for at, value in enumerate(map(_text, said)):
-        if value is None:
-            continue
-        if context.channel is None:
-            context.channel = value, f"row {row(at)[2]}"
-        elif value != context.channel[0]:
-            error = _error(value, *context.channel, row(at))
+    if context.channel is None:
+        first = next((at for at, value in enumerate(values) if _text(value) is not None), None)
+        if first is None:
+            return
+        context.channel = str(_text(values[first])), f"row {row(first)[2]}"
+    channel, there = context.channel
+    if _all_say(values, channel):
+        return
+    for at, value in enumerate(map(_text, values)):
+        if value not in (None, channel):
+            error = _error(value, channel, there, row(at))
             if context.refused is None:
                 raise error
             if not context.refused(error):
@@ -61,31 +64,27 @@ def folder_channel(path: str) -> str | None:
 
 
 def _comparable(column: pa.Array) -> pa.Array:
-    """A column, but UUIDs as their characters, text that need not be UTF-8 as bytes, and dictionaries as one value.
-
-    That is where they have no other: else they are decoded.
-    """
+    """A column, but dictionaries decoded, UUIDs as their characters, and text, which need not be UTF-8, as bytes."""
     if isinstance(column, pa.DictionaryArray):
-        used = column.indices.unique()
-        return _comparable(column.dictionary.take(used if len(used) == 1 else column.indices))
+        return _comparable(column.dictionary.take(column.indices))
     if is_uuid(column.type):
         return uuid_text(column)
     return as_bytes(unviewed(column.storage if isinstance(column, pa.ExtensionArray) else column))
 
 
-def _alike(values: pa.Array | Sequence[Any], context: SourceContext) -> bool:
-    """Whether all say what was said before, or nothing; False at the least doubt."""
-    if isinstance(values, pa.Array) and values.null_count:
-        values = values.drop_null()
-    if not len(values):
-        return True
-    first = values[0]
-    if (said := _text(first)) is not None and (context.channel is None or context.channel[0] != said):
-        return False
+def _says_nothing(values: pa.Array | Sequence[Any]) -> bool:
+    """Whether all are null."""
+    nulls = values.null_count if isinstance(values, pa.Array) else values.count(None)
+    return bool(nulls == len(values))
+
+
+def _all_say(values: pa.Array | Sequence[Any], channel: str) -> bool:
+    """Whether all that are not null are one value, which says a channel; False at the least doubt."""
     if not isinstance(values, pa.Array):
-        return values.count(first) == len(values)
+        return _text(values[0]) == channel and values.count(values[0]) == len(values)
+    said = values.drop_null()
     try:
-        return bool(pc.equal(values, first).true_count == len(values))
+        return _text(said[0]) == channel and bool(pc.equal(said, said[0]).true_count == len(said))
     except pa.ArrowNotImplementedError:  # structs and lists, which no id is
         return False
 
