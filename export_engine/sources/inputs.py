@@ -32,7 +32,6 @@ __all__ = [
     "Input",
     "Reader",
     "checked_inputs",
-    "counted",
     "name_of",
     "opened",
     "option_text",
@@ -377,15 +376,6 @@ class FileSource:
     def share(self) -> float | None:
         """How much has been read, from 0 to 1; None where it is not known."""
         return None if self._input is None else self._input.share()
-
-
-def counted(file: Input, batches: Iterator[pa.RecordBatch], total: int) -> Iterator[pa.RecordBatch]:
-    """The same batches; the input's share is that of the `total` rows."""
-    rows = 0
-    for batch in batches:
-        rows += batch.num_rows
-        file.known_share = rows / total
-        yield batch
 
 
 def checked_inputs(inputs: tuple[Given, ...]) -> None:

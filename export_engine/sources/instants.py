@@ -74,7 +74,8 @@ def instants(
         return column
     if pa.types.is_timestamp(column.type):
         ticks = column.cast(pa.int64()).fill_null(0).to_numpy()
-        us, local = _scaled(ticks, column.type.unit), np.array([column.type.tz is None])
+        unit = column.type.unit  # the zone's name, which may be anything in a damaged file, is not asked for
+        us, local = _scaled(ticks, unit), np.array([column.type == pa.timestamp(unit)])
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
         us, local = _of_numbers(column, epoch), np.zeros(1, np.bool_)
     else:

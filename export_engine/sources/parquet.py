@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from export_engine.errors import SourceError
 from export_engine.schema import MAX_BATCH_BYTES, MAX_BATCH_ROWS
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.inputs import FileSource, Given, Input, counted, reading, told
+from export_engine.sources.inputs import FileSource, Given, Input, reading, told
 from export_engine.sources.tables import normalised, numbered, wanted_columns
 
 __all__ = ["parquet_batches", "read_parquet"]
@@ -37,7 +38,7 @@ def parquet_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBa
         names = table.schema_arrow.names
         wanted = wanted_columns(names, context) if names else []
         schema = pa.schema([table.schema_arrow.field(name) for name in wanted])
-        batches = counted(file, _row_groups(table, wanted), table.metadata.num_rows)
+        batches = _counted(file, _row_groups(table, wanted), table.metadata.num_rows)
         old = [name for name in wanted if _is_int96(table, name)]
         if old:
             with _opened(file, "s") as again:
@@ -80,6 +81,22 @@ def _row_groups(table: pq.ParquetFile, wanted: list[str], columns: list[str] | N
 
 def _rows_within(limit: int, rows: int, size: int) -> int:
     return max(1, min(MAX_BATCH_ROWS, limit * rows // max(size, 1)))
+
+
+def _counted(file: Input, batches: Iterator[pa.RecordBatch], total: int) -> Iterator[pa.RecordBatch]:
+    """The same batches, of `total` rows, of which the input's share is. Raises SourceError for other than so many."""
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        if rows > total:
+            break
+        file.known_share = rows / total
+        yield batch
+    if rows != total:
+        found = "more" if rows > total else f"{rows:,}"
+        raise SourceError(
+            f"{file.name} is damaged: it has {found} rows, and its footer says {total:,}; make or fetch it again"
+        )
 
 
 def _size(table: pq.ParquetFile, at: int, wanted: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,3 +68,56 @@ def test_damaged_files(ending: str, tmp_path: Path) -> None:
             batches(read(path))
     with pytest.raises(FileNotFoundError):
         batches(read(tmp_path / "none"))
+
+
+def long_rows(folder: Path) -> Path:
+    """A small file of which pyarrow says that its rows are long: the sizes of its columns are asked for."""
+    more = pa.array([{"blob": "x" * 3_000_000}] * 4)
+    given = table(4, message_text=["text"] * 4, other=more)
+    path = folder / "long.parquet"
+    pq.write_table(given, path, row_group_size=2, compression="zstd", use_dictionary=False, store_schema=False)
+    return path
+
+
+FLIPPED = """
+import io, random, sys
+from datetime import UTC
+from export_engine.errors import ExportError
+from export_engine.sources import SourceContext, read_parquet
+whole = open(sys.argv[1], "rb").read()
+footer = int.from_bytes(whole[-8:-4], "little")
+chance = random.Random(1)
+for _ in range(800):
+    at, bit = len(whole) - 8 - chance.randrange(footer), chance.randrange(8)
+    data = whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1:]
+    try:
+        rows = sum(batch.num_rows for batch in read_parquet(io.BytesIO(data)).batches(SourceContext(UTC)))
+    except ExportError as error:
+        continue
+    assert rows == 4, (at, bit, rows)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_damaged_footer_is_an_error_or_loses_no_row(tmp_path: Path) -> None:
+    """No bit of it ends the process, as pyarrow 26 would, nor makes it lose rows."""
+    done = subprocess.run(
+        [sys.executable, "-c", FLIPPED, str(long_rows(tmp_path))], capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_long_rows_of_other_columns_do_not_count(tmp_path: Path) -> None:
+    """What is not read does not make batches small."""
+    (first, second) = read_parquet(long_rows(tmp_path)).batches(SourceContext(UTC))
+    assert (first.num_rows, second.num_rows) == (2, 2)
+
+
+def test_a_zone_s_name_is_not_asked_for(tmp_path: Path) -> None:
+    """A time that has one is an instant, whatever it says; in a damaged file it may be no text."""
+    for way in (ipc_file, ipc_stream):
+        way(table(), tmp_path)
+        path = tmp_path / ("t.arrow" if way is ipc_file else "t.arrows")
+        path.write_bytes(path.read_bytes().replace(b"UTC", b"\xffTC"))
+        assert cells(read_ipc(path), "message_time") == table()["message_time"].to_pylist()
