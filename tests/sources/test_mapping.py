@@ -103,7 +103,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     rows(),
     st.lists(NAME, min_size=12, max_size=14, unique_by=str.casefold),

@@ -418,7 +418,7 @@ HARD = [
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data())
 @example(Data(HARD, "integer", "iso", "json"))
 @example(Data(HARD, "uuid", "values", "list"))
