@@ -28,7 +28,9 @@ __all__ = [
     "HOST",
     "METRICS_PORT",
     "PORT",
+    "SECRET_FILE",
     "SECRET_VARIABLE",
+    "environment_secret",
     "service_libraries",
     "service_settings",
 ]
@@ -66,6 +68,12 @@ DATA = environment_option(
 DATABASE = environment_option(
     "--database", help="Jobs and keys: sqlite:///file.db or postgresql://user:password@host/name.", metavar="URL"
 )
+SECRET_FILE = environment_option(
+    "--secret-file",
+    help="Holds 32 bytes or more that links to a folder of archives are signed with, the same for serve and worker "
+    f"(or put them into {SECRET_VARIABLE}).",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 METRICS_PORT = environment_option(
     "--metrics-port",
     help="Serve Prometheus' metrics of this process, at --host and without a key (default: nowhere).",
@@ -89,12 +97,7 @@ _SETTINGS = (
     environment_option(
         "--smtp", help="Mail server: smtp://user:password@host:25?from=exports@example.com.", metavar="URL"
     ),
-    environment_option(
-        "--secret-file",
-        help="Holds 32 bytes or more that links to a folder of archives are signed with, the same for serve and worker "
-        f"(or put them into {SECRET_VARIABLE}).",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    ),
+    SECRET_FILE,
     environment_option(
         "--public-url",
         help="Where clients reach the service: links lead there (default of serve: where it listens).",
@@ -178,7 +181,7 @@ def service_settings(command: _Command) -> _Command:
             conversations=conversations,
             conversations_query=conversations_query,
             smtp=smtp,
-            secret=os.fsencode(os.environ.get(SECRET_VARIABLE, "")) or None,  # any bytes may be a secret's
+            secret=environment_secret(),
             secret_file=secret_file,
             public_url=public_url,
             max_queued=max_queued,
@@ -192,6 +195,11 @@ def service_settings(command: _Command) -> _Command:
         return command(*arguments, settings=settings, grace=timedelta(seconds=grace), **others)
 
     return with_options(*_SETTINGS)(run)  # type: ignore[return-value]  # the same command with other options
+
+
+def environment_secret() -> bytes | None:
+    """The secret of links that the environment has; any bytes may be one's."""
+    return os.fsencode(os.environ.get(SECRET_VARIABLE, "")) or None
 
 
 def _seconds(number: float | None) -> timedelta | None:

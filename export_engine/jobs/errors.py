@@ -10,7 +10,8 @@ ExportError
 │   ├── ActiveExportError       409    the same channel and range is being exported; has `export_job_id`
 │   ├── InvalidRequestError     422    a request that breaks a rule; has `problems`
 │   │   └── IdempotencyError    422    an idempotency key that another request has
-│   └── QueueFullError          429    the workspace has as many queued jobs as it may have
+│   ├── QueueFullError          429    the workspace has as many queued jobs as it may have
+│   └── OutdatedError           503    what all processes agreed on has been changed since this one began
 ├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
 ├── LeaseLostError                     a job that another worker has taken over meanwhile
 ├── LimitError                         an export that took too long, or was silent for too long
@@ -40,6 +41,7 @@ __all__ = [
     "LimitError",
     "LinkError",
     "NotFoundError",
+    "OutdatedError",
     "Problem",
     "QueueFullError",
     "RequestError",
@@ -155,6 +157,15 @@ class QueueFullError(RequestError):
         super().__init__(
             f"The workspace has {limit} exports that wait to be started, as many as it may have. Try again later."
         )
+
+
+class OutdatedError(RequestError):
+    """What all processes at a database agreed on has been changed since this one began: it has to begin anew."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The service is being changed and takes no exports just now. Try again later.")
 
 
 class TransitionError(ExportError, RuntimeError):

@@ -29,7 +29,7 @@ from threading import Event, Thread
 from typing import Literal, TypeVar
 
 from export_engine.errors import ExportError, OptionError
-from export_engine.jobs.errors import LeaseLostError, RunLostError
+from export_engine.jobs.errors import LeaseLostError, OutdatedError, RunLostError
 from export_engine.jobs.exporting import Attempt, Made, Parts
 from export_engine.jobs.failures import failure_message, is_transient
 from export_engine.jobs.job import KEEP_JOBS, LEASE, MAX_RUN, MAX_SILENCE, Job, Status
@@ -143,7 +143,8 @@ class Worker:
     def run(self, stop: Event) -> None:
         """Do jobs until `stop` is set, send notices meanwhile, and sweep now and then.
 
-        Whatever goes wrong is logged and outlived.
+        Whatever goes wrong is logged and outlived; but once others have changed what all workers agreed on, `stop` is
+        set here, as nothing can be done any more.
 
         Returns after the job at hand has ended or been handed back: at most about `grace` later, if neither its source
         nor its archive store hangs.
@@ -155,8 +156,12 @@ class Worker:
         for thread in beside:
             thread.start()
         while not stop.is_set():
-            if not self._logged(lambda: self._export_next(stop)):
-                stop.wait(self._poll.total_seconds())
+            try:
+                if not self._logged(lambda: self._export_next(stop)):
+                    stop.wait(self._poll.total_seconds())
+            except OutdatedError:
+                _log.critical("the options of exports or the secret of links have been changed: start the worker anew")
+                stop.set()
         self.close()
         last = time.monotonic() + _LAST_NOTICE.total_seconds()
         for thread in beside:
@@ -294,9 +299,11 @@ class Worker:
         return act()
 
     def _logged(self, act: Callable[[], _T]) -> _T | None:
-        """Do something that must not end the loop; None if it raised."""
+        """Do something that must not end the loop; None if it raised. OutdatedError ends it."""
         try:
             return act()
+        except OutdatedError:
+            raise
         except Exception:  # noqa: BLE001  # the loop is to outlive whatever the stores raise
             _log.exception("a worker goes on after an error")
             return None

@@ -27,7 +27,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from export_engine.jobs.errors import ActiveExportError, InvalidRequestError, Problem, RequestError
+from export_engine.errors import SourceError
+from export_engine.jobs.errors import ActiveExportError, InvalidRequestError, OutdatedError, Problem, RequestError
 from export_engine.service.background import Background, make_worker
 from export_engine.service.components import UNREACHABLE, Components
 from export_engine.service.connections import report_running_out_once
@@ -56,6 +57,7 @@ _log = logging.getLogger(__name__)
 _NOBODY = str(UUID(int=0))
 _NO_DATABASE = "the database cannot be reached"
 _NO_CHANNELS = "the channels cannot be read"
+_OUTDATED = "the options of exports or the secret of links have been changed: start this process anew"
 
 
 def create_app(components: Components, *, worker: bool = False, grace: timedelta = GRACE) -> FastAPI:
@@ -76,9 +78,11 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     app.state.components, app.state.metrics = components, metrics
     app.state.lanes = Lanes()
     app.add_exception_handler(RequestError, _refused)
+    app.add_exception_handler(OutdatedError, _outdated)
     app.add_exception_handler(RequestValidationError, _invalid)
     for error in UNREACHABLE:
         app.add_exception_handler(error, _unreachable)
+    app.add_exception_handler(SourceError, _unreadable)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(Requests, metrics=metrics)
     app.include_router(router)
@@ -87,7 +91,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     if components.downloads is not None:
         app.include_router(downloads_router(components.downloads, components.clock))
 
-    @app.get("/healthz")
+    @app.api_route("/healthz", methods=["GET", "HEAD"])
     async def healthz(request: Request) -> JSONResponse:
         """Whether this process can do its work: a job could be kept, the worker lives."""
         try:
@@ -98,7 +102,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
 
     document = openapi_document()
 
-    @app.get("/openapi.json")
+    @app.api_route("/openapi.json", methods=["GET", "HEAD"])
     def openapi() -> JSONResponse:
         return JSONResponse(document)
 
@@ -110,6 +114,8 @@ def _problem(components: Components, background: Background | None) -> str | Non
         return "the worker has stopped"
     try:
         components.store.check()
+    except OutdatedError:
+        return _OUTDATED
     except Exception:  # noqa: BLE001  # whatever store it is and whatever it raises: it cannot be used
         _log.exception(_NO_DATABASE)
         return _NO_DATABASE
@@ -163,10 +169,22 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     return await _refused(request, InvalidRequestError(problems))
 
 
+async def _outdated(request: Request, error: Exception) -> JSONResponse:
+    """Nothing is exported here any more: see `OutdatedError`."""
+    _log.error(_OUTDATED)
+    return await _refused(request, error)
+
+
 async def _unreachable(request: Request, error: Exception) -> JSONResponse:
     """A database that cannot be reached, is locked for too long or has no connection left."""
     _log.warning("the database cannot be used", exc_info=error)
     return await _refused(request, UnavailableError())
+
+
+async def _unreadable(request: Request, error: Exception) -> JSONResponse:
+    """A file of channels that has changed for the worse; the error names the line."""
+    _log.error("%s: %s", _NO_CHANNELS, error)
+    return await _refused(request, UnavailableError("its list of channels"))
 
 
 async def _no_route(request: Request, error: Exception) -> JSONResponse:

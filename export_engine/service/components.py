@@ -24,8 +24,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeftError
 
 from export_engine.errors import ExportError, OptionError
-from export_engine.jobs.backends.agreement import agree_on_options
-from export_engine.jobs.backends.archives import open_archives
+from export_engine.jobs.backends.agreement import agree
+from export_engine.jobs.backends.archives import check_secret, open_archives
 from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.keys import SqlKeys
@@ -48,6 +48,7 @@ __all__ = [
     "now",
     "open_components",
     "open_job_database",
+    "secret_of",
     "serves_archives",
 ]
 
@@ -129,19 +130,23 @@ def open_components(settings: Settings, public_url: str) -> Iterator[Components]
     served = serves_archives(settings)
     with _as_option("smtp"):
         mailer = mailer_from_url(settings.smtp) if settings.smtp else None
-    secret = _secret(settings) if served else None
+    secret = secret_of(settings) if served else None
     with _as_option("archives"):
         archives = open_archives(place, secret=secret, download_url=f"{public_url.rstrip('/')}/downloads")
     with (
         _conversations(settings) as (directory, source, strays),
         open_job_database(database=settings.database, data=settings.data) as engine,
     ):
-        agree_on_options(engine, settings.options)
+        try:
+            agreed = agree(engine, settings.options, secret=secret)
+        except OptionError as error:
+            raise OptionError(str(error), option=_OPTIONS.get(error.option, error.option)) from None
         yield Components(
             store=SqlJobStore(
                 engine,
                 max_attempts=settings.max_attempts or MAX_ATTEMPTS,
                 max_queued=settings.max_queued or MAX_QUEUED,
+                agreed=agreed,
             ),
             archives=archives,
             directory=directory,
@@ -203,8 +208,15 @@ def _in_database(url: str, query: Path | None) -> tuple[SqlDirectory, Conversati
         return open_sql(url) if query is None else open_query(url, query.read_text("utf-8"))
 
 
-def _secret(settings: Settings) -> bytes:
-    """The secret that was given, or the folder's own, which is made if it is missing."""
+def secret_of(settings: Settings) -> bytes:
+    """The secret of links that was given, or the folder's own, which is made if it is missing. Raises OptionError."""
+    with _as_option("secret_file"):
+        secret = _given_or_kept(settings)
+        check_secret(secret)
+    return secret
+
+
+def _given_or_kept(settings: Settings) -> bytes:
     if settings.secret_file is not None:
         return settings.secret_file.read_bytes()  # any bytes may be a secret's, also blanks at its ends
     if settings.secret:

@@ -3,7 +3,7 @@
 RequestError                     of `export_engine.jobs.errors`: `status` and `body`
 ├── BodyTooLargeError     413    more bytes than a request's body may have
 ├── MediaTypeError        415    a body that is not declared as JSON
-└── UnavailableError      503    the database or the archives' store does not answer, for a while
+└── UnavailableError      503    the database or the archives' store does not answer, or the channels cannot be read
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ class MediaTypeError(RequestError):
 
 
 class UnavailableError(RequestError):
-    """The database or the archives' store does not answer, or not in time; what was asked for may have been done."""
+    """The database or the archives' store does not answer, or not in time; what was asked for may have been done.
+
+    `what` is named instead where it is something else.
+    """
 
     status = 503
 
-    def __init__(self) -> None:
-        super().__init__("The service cannot reach its database or its archives just now. Try again in a few seconds.")
+    def __init__(self, what: str = "its database or its archives") -> None:
+        super().__init__(f"The service cannot reach {what} just now. Try again in a few seconds.")

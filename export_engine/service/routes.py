@@ -6,9 +6,12 @@ A request is checked in one order, the same for every error: the key (401), the 
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -48,7 +51,7 @@ async def _workspace(
     workspace = uuid_of(workspace_id)
     if workspace is None:
         raise UnauthorizedError
-    given = request.headers.get("X-API-Key")
+    given = _header(request, "X-API-Key")
     KEY_ID.set(await in_time(request, lambda: components.keys.check(given, workspace, now=components.clock())))
     return workspace
 
@@ -58,13 +61,33 @@ _Workspace = Annotated[str, Depends(_workspace)]
 
 async def _json(request: Request, _: _Workspace) -> Any:
     """The body, as JSON has it; read only for a key that holds."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if (_header(request, "Content-Type") or "").partition(";")[0].strip().lower() != "application/json":
         raise MediaTypeError
     body = await _bounded(request)
     try:
-        return from_json(body, allow_inf_nan=False)
+        parsed = from_json(body, allow_inf_nan=False)
+        json.loads(body, object_pairs_hook=lambda pairs: _refuse_repeated((name for name, _ in pairs), "body"))
     except ValueError as error:
         raise InvalidRequestError([Problem(None, f"the body is not JSON: {error}")]) from None
+    return parsed
+
+
+def _header(request: Request, name: str) -> str | None:
+    """A header, or None if it was not sent; sent twice it is one that fits nothing, as proxies would join it."""
+    values = request.headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
+def _refuse_repeated(names: Iterable[str], place: Literal["body", "query"]) -> None:
+    """Raise InvalidRequestError for names that are there twice: which value was meant nobody can know."""
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise InvalidRequestError([Problem(name, "is there more than once: give it once", place) for name in repeated])
+
+
+async def _query_once(request: Request, _: _Workspace) -> None:
+    """Hold a query to have each parameter once."""
+    _refuse_repeated((name for name, _ in request.query_params.multi_items()), "query")
 
 
 async def _bounded(request: Request) -> bytearray:
@@ -85,6 +108,8 @@ async def _bounded(request: Request) -> bytearray:
 
 
 router = APIRouter(prefix="/api/v1/workspace/{workspace_id}")
+#: Routes that only tell: a server has to answer HEAD wherever it answers GET (RFC 9110, 9.1). It leaves the body out.
+_telling = partial(router.api_route, methods=["GET", "HEAD"])
 
 
 @router.post("/export-conversations")
@@ -95,16 +120,10 @@ async def trigger(
     components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
     """Queue an export."""
-    key = _idempotency_key(request)
+    key = _header(request, "Idempotency-Key")
     job, mailed = await in_time(request, lambda: _triggered(workspace, body, key, components))
     headers = {"Location": f"{request.url.path}/{job.id}", "Retry-After": str(FIRST_POLL)}
     return JSONResponse(accepted_document(job, mailed=mailed), 202, headers)
-
-
-def _idempotency_key(request: Request) -> str | None:
-    """The header, or None if it was not sent; sent twice it is one that no key can be, as proxies would join it."""
-    keys = request.headers.getlist("Idempotency-Key")
-    return ", ".join(keys) if keys else None
 
 
 def _triggered(workspace: str, body: Any, key: str | None, components: Components) -> tuple[Job, bool]:
@@ -123,7 +142,7 @@ def _triggered(workspace: str, body: Any, key: str | None, components: Component
     return job, components.mailer is not None or components.store.has_mailer(now)
 
 
-@router.get("/export-conversations")
+@_telling("/export-conversations", dependencies=[Depends(_query_once)])
 async def list_exports(
     request: Request,
     workspace: _Workspace,
@@ -140,7 +159,7 @@ async def list_exports(
     return JSONResponse(page)
 
 
-@router.get("/export-conversations/{export_job_id}")
+@_telling("/export-conversations/{export_job_id}")
 async def poll(
     request: Request,
     workspace: _Workspace,
@@ -148,20 +167,10 @@ async def poll(
     components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
     """Tell what has become of an export."""
-    document = await in_time(
-        request,
-        lambda: api.poll(
-            export_job_id,
-            workspace_id=workspace,
-            store=components.store,
-            archives=components.archives,
-            now=components.clock(),
-        ),
-    )
-    return _polled(document, components)
+    return await _told(api.poll, request, workspace, export_job_id, components)
 
 
-@router.get("/export-conversations/{export_job_id}/details")
+@_telling("/export-conversations/{export_job_id}/details")
 async def details(
     request: Request,
     workspace: _Workspace,
@@ -169,9 +178,16 @@ async def details(
     components: Annotated[Components, Depends(components_of)],
 ) -> JSONResponse:
     """Tell all of an export: how far it is, and what has come of it."""
+    return await _told(api.details, request, workspace, export_job_id, components)
+
+
+async def _told(
+    tell: Callable[..., dict[str, Any]], request: Request, workspace: str, export_job_id: str, components: Components
+) -> JSONResponse:
+    """A document about one job, with when to ask again."""
     document = await in_time(
         request,
-        lambda: api.details(
+        lambda: tell(
             export_job_id,
             workspace_id=workspace,
             store=components.store,
@@ -179,11 +195,6 @@ async def details(
             now=components.clock(),
         ),
     )
-    return _polled(document, components)
-
-
-def _polled(document: Mapping[str, Any], components: Components) -> JSONResponse:
-    """The answer to a poll, with when to ask again."""
     after = poll_after(document, now=components.clock())
     return JSONResponse(document, headers={} if after is None else {"Retry-After": str(after)})
 
@@ -218,7 +229,7 @@ def _cancel(export_job_id: str, workspace: str, components: Components) -> None:
         raise UnavailableError from None
 
 
-@router.get("/channels")
+@_telling("/channels", dependencies=[Depends(_query_once)])
 async def list_channels(
     request: Request,
     workspace: _Workspace,

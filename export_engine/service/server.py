@@ -21,7 +21,7 @@ import click
 from fastapi import FastAPI
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.agreement import set_options
+from export_engine.jobs.backends.agreement import set_options, set_secret
 from export_engine.jobs.backends.database import database_revision, upgrade_database
 from export_engine.jobs.backends.keys import KeyInfo, SqlKeys
 from export_engine.options import ExportOptions
@@ -34,6 +34,7 @@ from export_engine.service.components import (
     now,
     open_components,
     open_job_database,
+    secret_of,
     serves_archives,
 )
 from export_engine.service.connections import http_server
@@ -48,6 +49,7 @@ _NOWHERE = "http://localhost"
 
 __all__ = [
     "change_options",
+    "change_secret",
     "create_key",
     "list_keys",
     "revision",
@@ -157,6 +159,13 @@ def change_options(options: ExportOptions, *, database: str | None, data: Path |
     """Change the options that processes have to agree on; the changes. Raises as `set_options` and `create_key` do."""
     with open_job_database(database=database, data=data) as engine:
         return set_options(engine, options)
+
+
+def change_secret(settings: Settings) -> bool:
+    """Change the secret that processes have to agree on; False if it is that one already. Raises as `create_key`."""
+    secret = secret_of(settings)
+    with open_job_database(database=settings.database, data=settings.data) as engine:
+        return set_secret(engine, secret)
 
 
 def upgrade(*, database: str | None, data: Path | None) -> tuple[str | None, str]:

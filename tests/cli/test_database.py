@@ -95,6 +95,25 @@ def test_processes_with_other_options(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_processes_with_another_secret(tmp_path: Path) -> None:
+    """Refused at their start, until the secret is changed for all; a text that is none is no secret."""
+    write_demo(tmp_path / "demo")
+    with open_components(Settings(data=tmp_path), "http://localhost"):
+        pass
+    kept, other = (tmp_path / "secret").read_text(), "another secret of 32 bytes or so"
+    code, _, errors = run("serve", "--port", "0", "--data", tmp_path, EXPORT_ENGINE_SECRET=other)
+    assert (code, kept in errors or other in errors) == (2, False)
+    assert errors.startswith("error: --secret-file: the links to this database's archives are signed with another")
+    set_secret = ("database", "set-secret", "--data", tmp_path)
+    assert run(*set_secret) == (0, "it is so already\n", "")
+    assert run(*set_secret, EXPORT_ENGINE_SECRET=other) == (0, "changed\n", "")
+    code, _, errors = run("serve", "--port", "0", "--data", tmp_path)
+    assert (code, errors.startswith("error: --secret-file: the links")) == (2, True)
+    code, _, errors = run(*set_secret, "--secret-file", "/dev/null")
+    assert (code, errors.startswith("error: --secret-file: the secret has 0 bytes")) == (2, True)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [["key", "list"], ["database", "version"], ["database", "upgrade"], ["database", "set-options"]]
 )

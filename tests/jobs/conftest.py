@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from export_engine.jobs.backends.database import export_job, open_database, writing
+from export_engine.jobs.backends.database import open_database, writing
 from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory, open_sql
 from export_engine.jobs.backends.sql_schema import CHANNEL, create_schema
 from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.backends.tables import export_job
 from export_engine.jobs.testing import MemoryJobStore
 from export_engine.service.demo import DEMO_CHANNELS
 from tests.jobs.postgres import fresh_database, running_cluster

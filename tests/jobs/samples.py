@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from export_engine.jobs.backends.database import export_job
 from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.backends.tables import export_job
 from export_engine.jobs.job import Job
 from export_engine.jobs.ports import JobStore, Lease
 from export_engine.jobs.testing import MemoryJobStore

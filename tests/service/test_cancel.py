@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -34,7 +35,7 @@ def test_a_queued_job(idle: Service) -> None:
 def test_a_running_job(tmp_path: Path) -> None:
     """It has failed at once; its export is ended with the next beat of its lease, and nothing of it is kept."""
     source = Endless(tmp_path / "begun")
-    with serving(tmp_path, source=source) as service:
+    with serving(tmp_path, source=source, lease=timedelta(seconds=0.9)) as service:
         job_id = service.trigger(JUNE).json()["export_job_id"]
         until(source.begun.exists)
         assert service.client.delete(service.path(job_id)).status_code == 204
@@ -88,4 +89,4 @@ def test_allowed_methods(idle: Service) -> None:
     """405 names both, with and without the prefix."""
     for path in (idle.path(DEMO_WORKSPACE), idle.path(DEMO_WORKSPACE).removeprefix("/seax-api")):
         answer = idle.client.put(path)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET, HEAD")

@@ -17,11 +17,14 @@ import httpx
 import pytest
 
 from export_engine import Contact, Conversation, ExportOptions, Message
+from export_engine.jobs.backends.agreement import set_options
+from export_engine.jobs.backends.store import SqlJobStore
 from export_engine.jobs.job import Status
 from export_engine.jobs.worker import Worker
 from export_engine.service.demo import DEMO_WORKSPACE
 from export_engine.service.errors import MAX_BODY
 from export_engine.service.logs import REQUEST_ID, JsonFormatter
+from tests.jobs.samples import new_job
 from tests.service.running import BY_CHANNEL, JUNE, NOW, SMS, Clock, Service, serving, until
 
 
@@ -90,7 +93,50 @@ def test_unknown_paths_and_methods(service: Service) -> None:
     assert (answer := service.client.get("/nowhere")).status_code == 404
     assert answer.json() == {"detail": {"message": "Not Found"}}
     assert (answer := service.client.delete(service.path())).status_code == 405
-    assert (answer.json(), answer.headers["Allow"]) == ({"detail": {"message": "Method Not Allowed"}}, "GET, POST")
+    assert (answer.json(), answer.headers["Allow"]) == (
+        {"detail": {"message": "Method Not Allowed"}},
+        "GET, HEAD, POST",
+    )
+
+
+def test_head(idle: Service) -> None:
+    """Wherever there is GET: the same status and headers, and no body; so are errors told."""
+    job_id = idle.trigger(JUNE).json()["export_job_id"]
+    channels = idle.path().replace("export-conversations", "channels")
+    paths = [idle.path(), idle.path(job_id), f"{idle.path(job_id)}/details", channels, f"{channels}?limit=0"]
+    for path in [*paths, "/healthz", "/openapi.json", "/", "/static/page.js", "/nowhere"]:
+        get, head = idle.client.get(path), idle.client.head(path)
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        ignored = {"x-request-id", "date"}
+        assert {item for item in head.headers.items() if item[0] not in ignored} == {
+            item for item in get.headers.items() if item[0] not in ignored
+        }
+    assert idle.client.head(idle.path(), headers={"X-API-Key": "none"}).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["X-API-Key", "Content-Type", "Idempotency-Key"])
+def test_a_header_that_is_there_twice(idle: Service, name: str) -> None:
+    """It is none that fits, whichever comes first: nobody can know which one was meant."""
+    values = {"X-API-Key": idle.key, "Content-Type": "application/json", "Idempotency-Key": "a"}
+    others = {"X-API-Key": "none", "Content-Type": "text/plain", "Idempotency-Key": "b"}
+    statuses = []
+    for first, second in ((values, others), (others, values), (values, values)):
+        headers = [*(item for item in values.items() if item[0] != name), (name, first[name]), (name, second[name])]
+        request = httpx.Request("POST", f"{idle.url}{idle.path()}", headers=headers, content=json.dumps(JUNE))
+        statuses.append(idle.client.send(request).status_code)
+    assert statuses == [{"X-API-Key": 401, "Content-Type": 415, "Idempotency-Key": 422}[name]] * 3
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_field_that_is_there_twice(idle: Service, inside: bool) -> None:
+    """422, where JSON's readers take the last: another range than was read by who wrote it would be exported."""
+    text = json.dumps(JUNE)[:-1] + ', "end_date": "2026-06-02"}'
+    content = f'{{"other": {text}}}' if inside else text
+    answer = idle.client.post(idle.path(), content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == [
+        {"loc": ["body", "end_date"], "msg": "is there more than once: give it once", "type": "value_error"}
+    ]
 
 
 @pytest.mark.slow
@@ -193,6 +239,64 @@ def test_health_without_a_database(tmp_path: Path) -> None:
     with serving(tmp_path, worker=False, store=Failing()) as service:
         answer = service.client.get("/healthz")
     assert (answer.status_code, answer.json()) == (503, {"status": "the database cannot be reached"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{}\n{\n", "channels.jsonl, line 1, id: is missing"),
+        (None, "neither channels.jsonl nor channels.parquet"),
+        ("folder", "Is a directory"),
+    ],
+)
+def test_channels_that_cannot_be_read_any_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | None, says: str
+) -> None:
+    """503 for what asks for them, and the log says file and line; jobs are polled, and all is well once they are."""
+    file = tmp_path / "demo" / "channels.jsonl"
+    with serving(tmp_path, worker=False) as service:
+        job_id = service.trigger(JUNE).json()["export_job_id"]
+        kept = file.read_bytes()
+        file.unlink()
+        if content == "folder":
+            file.mkdir()
+        elif content is not None:
+            file.write_text(content)
+        channels = service.path().replace("export-conversations", "channels")
+        for answer in (service.trigger(BY_CHANNEL), service.client.get(channels)):
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            assert "its list of channels" in answer.json()["detail"]["message"]
+        assert [says in record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+            True
+        ] * 2
+        assert service.client.get("/healthz").json() == {"status": "the channels cannot be read"}
+        assert service.client.get(service.path(job_id)).json()["status"] == "queued"
+        if content == "folder":
+            file.rmdir()
+        file.write_bytes(kept)
+        assert service.trigger(BY_CHANNEL).status_code == 202
+
+
+@pytest.mark.slow
+def test_options_that_are_changed_meanwhile(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """503 for what would make a job, and health says why; jobs are polled. A worker ends with the first job it sees."""
+    with serving(tmp_path) as service:
+        document = service.ended(service.trigger(JUNE))
+        store = service.components.store
+        engine = store._engine  # type: ignore[attr-defined]  # an SqlJobStore's
+        set_options(engine, ExportOptions(timezone="Asia/Taipei"))
+        answer = service.trigger(BY_CHANNEL)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "being changed" in answer.json()["detail"]["message"]
+        health = service.client.get("/healthz")
+        assert health.status_code == 503
+        assert "start this process anew" in health.json()["status"]
+        assert service.client.get(service.path(document["export_job_id"])).json() == document
+        SqlJobStore(engine).create(new_job(created_time=NOW))
+        until(lambda: service.client.get("/healthz").json()["status"] == "the worker has stopped")
+        assert sum("start the worker anew" in record.getMessage() for record in caplog.records) == 1
+        assert store.counts()[Status.QUEUED] == 1
 
 
 @pytest.mark.slow

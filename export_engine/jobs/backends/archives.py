@@ -39,7 +39,7 @@ from export_engine.sinks import Streamable
 from export_engine.sinks.headers import download_headers
 from export_engine.sinks.object import Cloud, Store, open_store, write_object
 
-__all__ = ["ObjectArchives", "Stored", "open_archives"]
+__all__ = ["ObjectArchives", "Stored", "check_secret", "open_archives"]
 
 _PART = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 _PATH = re.compile(rf"{_PART}/{_PART}/{_PART}")
@@ -88,12 +88,8 @@ class ObjectArchives:
         secret: bytes | None = None,
         download_url: str | None = None,
     ) -> None:
-        if secret is not None and len(secret) < _SHORTEST_SECRET:
-            raise OptionError(
-                f"the secret has {len(secret)} bytes: it must have {_SHORTEST_SECRET} or more, for example "
-                "secrets.token_bytes(32)",
-                option="secret",
-            )
+        if secret is not None:
+            check_secret(secret)
         self._store = store
         self._secret = secret
         self._download_url = download_url
@@ -216,6 +212,16 @@ class ObjectArchives:
         if self._secret is None:
             raise OptionError("links are signed with a secret that all processes share: give secret", option="secret")
         return hmac.digest(self._secret, json.dumps([path, name, expires]).encode(), "sha256").hex()
+
+
+def check_secret(secret: bytes) -> None:
+    """Raise OptionError for a secret that is too short."""
+    if len(secret) < _SHORTEST_SECRET:
+        raise OptionError(
+            f"the secret has {len(secret)} bytes: it must have {_SHORTEST_SECRET} or more, for example "
+            "secrets.token_bytes(32)",
+            option="secret",
+        )
 
 
 def _checked(path: str) -> str:

@@ -47,8 +47,8 @@ _REQUIRED = ("id", "workspace_id", "type")
 def open_files(folder: str | os.PathLike[str]) -> tuple[FileDirectory, FileConversations]:
     """The channels and conversations in a folder, laid out as the module's description says.
 
-    Reads the channels once, so as to fail at once. Raises SourceError for a channels' file that is missing, doubled or
-    wrong, OSError for one that cannot be read.
+    Reads the channels once, so as to fail at once. Raises SourceError for a channels' file that is missing, doubled,
+    wrong or cannot be read.
     """
     directory = FileDirectory(Path(folder))
     directory.channels()
@@ -100,10 +100,13 @@ class FileDirectory:
         """All channels of all workspaces, read again if the file has changed. Raises as `open_files` does."""
         with self._reading:
             path = _channels_file(self.folder)
-            stat = path.stat()  # before reading: a change meanwhile is then seen the next time
-            state = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if self._read[0] != state:
-                self._read = (state, _channels(path))
+            try:
+                stat = path.stat()  # before reading: a change meanwhile is then seen the next time
+                state = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                if self._read[0] != state:
+                    self._read = (state, _channels(path))
+            except OSError as error:
+                raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
             return self._read[1]
 
 

@@ -25,7 +25,8 @@ from sqlalchemy import Engine, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.database import api_key, storable, writing
+from export_engine.jobs.backends.database import storable, writing
+from export_engine.jobs.backends.tables import api_key
 from export_engine.jobs.errors import UnauthorizedError
 
 __all__ = ["SCOPE", "USED_EVERY", "KeyInfo", "SqlKeys"]

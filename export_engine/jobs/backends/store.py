@@ -11,6 +11,7 @@ What it guarantees, and by what:
   for that token. Whoever took the job over has another; a job that has ended has none.
 - No workspace waits for all of another's jobs: they take turns, which the store counts. What one may have queued is
   bounded.
+- No job is made or done in another way than was agreed on: what that was is asked for in the same transaction.
 - No job is stuck: a lease that is not renewed runs out, and the job is claimed again, until its attempts are used up.
 
 A lease that has run out still holds until another worker takes the job: then nothing is lost by a worker that was
@@ -21,7 +22,7 @@ a worker that lives; its result is refused, so the job is still exported once), 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +32,6 @@ from sqlalchemy import (
     Engine,
     RowMapping,
     Select,
-    Table,
     delete,
     func,
     insert,
@@ -40,10 +40,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.database import (
+from export_engine.jobs.backends.database import storable, writing
+from export_engine.jobs.backends.settings import keep_setting, kept_settings
+from export_engine.jobs.backends.tables import (
     ACTIVE,
     KEPT,
     NOT_NOTIFIED,
@@ -51,13 +52,13 @@ from export_engine.jobs.backends.database import (
     export_job,
     export_setting,
     export_turn,
-    storable,
-    writing,
+    insert_into,
 )
 from export_engine.jobs.errors import (
     ActiveExportError,
     IdempotencyError,
     LeaseLostError,
+    OutdatedError,
     QueueFullError,
     TransitionError,
 )
@@ -94,29 +95,35 @@ _QUEUE_LOCK = 0x71756575
 #: The setting that says when a mailer was last at work.
 _MAILER = "mailer"
 _NO_LEASE = {"token": None, "lease_until": None}
-_INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
 
 
 class SqlJobStore:
     """A `JobStore` on the database that `open_database` opened.
 
     `max_attempts` (at least 1) is how often a job is begun before it is given up; workers that handed it back are not
-    counted. `max_queued` (at least 1) is how many queued jobs a workspace may have. Safe to share between threads.
+    counted. `max_queued` (at least 1) is how many queued jobs a workspace may have. `agreed` is what `agreement.agree`
+    returned: once others have changed it, `create`, `claim` and `check` raise OutdatedError. Safe to share between
+    threads.
 
     Raises OptionError, and SQLAlchemy's OperationalError from any method if the database is not there; nothing has
     changed then.
     """
 
-    def __init__(self, engine: Engine, *, max_attempts: int = MAX_ATTEMPTS, max_queued: int = MAX_QUEUED) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_attempts: int = MAX_ATTEMPTS,
+        max_queued: int = MAX_QUEUED,
+        agreed: Mapping[str, str] | None = None,
+    ) -> None:
         if max_attempts < 1:
             raise OptionError(f"a job is tried at least once, not {max_attempts} times", option="max_attempts")
         if max_queued < 1:
             raise OptionError(f"a workspace may have at least one queued job, not {max_queued}", option="max_queued")
         self._engine = engine
         self._max_attempts, self._max_queued = max_attempts, max_queued
+        self._agreed = dict(agreed or {})
 
     def create(self, job: Job, *, idempotency: Idempotency | None = None) -> Job:
         """Keep a queued job; the job that is kept, which is an earlier one if the workspace has one of that name.
@@ -129,7 +136,7 @@ class SqlJobStore:
             raise TransitionError(f"a job begins queued, it cannot begin {job.status}")
         key, digest = idempotency or (None, None)
         row = asdict(job) | {"idempotency_key": key, "request_digest": digest}
-        keep = _INSERT[self._engine.dialect.name](export_job).values(row)
+        keep = insert_into(export_job, self._engine.dialect).values(row)
         # Only this one conflict is the caller's; any other (an id used twice) is raised.
         keep = keep.on_conflict_do_nothing(index_elements=_UNIQUE, index_where=ACTIVE)
         queued = select(func.count()).where(
@@ -150,8 +157,10 @@ class SqlJobStore:
                 # On PostgreSQL the one that was in the way may have ended meanwhile.
                 if (active := connection.execute(_active(job)).scalar_one_or_none()) is not None:
                     raise ActiveExportError(active)
+            # What raises here takes the job back.
             if connection.execute(queued).scalar_one() > self._max_queued:
-                raise QueueFullError(self._max_queued)  # which takes the job back
+                raise QueueFullError(self._max_queued)
+            self._check_agreement(connection)  # once the job is there: on PostgreSQL it waits for who changes that
         return job
 
     def repeated(self, workspace_id: str, idempotency: Idempotency) -> Job | None:
@@ -286,16 +295,13 @@ class SqlJobStore:
 
     def note_mailer(self, now: datetime) -> None:
         """Note that a mailer is at work."""
-        noted = _INSERT[self._engine.dialect.name](export_setting).values(name=_MAILER, value=now.isoformat())
-        noted = noted.on_conflict_do_update(index_elements=["name"], set_={"value": noted.excluded.value})
         with writing(self._engine) as connection:
-            connection.execute(noted)
+            keep_setting(connection, _MAILER, now.isoformat())
 
     def has_mailer(self, now: datetime) -> bool:
         """Whether a mailer was at work within the last `MAILER_LIFE`."""
-        query = select(export_setting.c.value).where(export_setting.c.name == _MAILER)
         with self._engine.begin() as connection:
-            seen = connection.execute(query).scalar_one_or_none()
+            seen = kept_settings(connection, [_MAILER]).get(_MAILER)
         return seen is not None and datetime.fromisoformat(seen) > now - MAILER_LIFE
 
     def expired(self, now: datetime) -> list[Job]:
@@ -357,6 +363,7 @@ class SqlJobStore:
     def check(self) -> None:
         """Write, and take it back: raises what `create` would raise of a database that is not there or is locked."""
         with writing(self._engine) as connection:
+            self._check_agreement(connection)
             connection.execute(insert(export_setting).values(name=secrets.token_hex(16), value=""))
             connection.rollback()
 
@@ -378,6 +385,7 @@ class SqlJobStore:
             found = connection.execute(query.with_for_update(of=export_job, skip_locked=True)).one_or_none()
             if found is None:
                 return None
+            self._check_agreement(connection)
             if found.status is Status.STARTED and found.attempts >= self._max_attempts:
                 move = _given_up(found.attempts, now)
             else:
@@ -387,9 +395,14 @@ class SqlJobStore:
             job = _job(connection.execute(taken).mappings().one())
         return Lease(job, move["token"]) if job.status is Status.STARTED else job
 
+    def _check_agreement(self, connection: Connection) -> None:
+        """Raise OutdatedError if others have changed what was agreed on."""
+        if self._agreed and self._agreed | kept_settings(connection, self._agreed) != self._agreed:
+            raise OutdatedError
+
     def _take_turn(self, connection: Connection, workspace_id: str) -> None:
         latest = select(func.coalesce(func.max(export_turn.c.turn), 0) + 1).scalar_subquery()
-        turn = _INSERT[connection.dialect.name](export_turn).values(workspace_id=workspace_id, turn=latest)
+        turn = insert_into(export_turn, connection.dialect).values(workspace_id=workspace_id, turn=latest)
         of, later = [export_turn.c.workspace_id], {"turn": turn.excluded.turn}
         connection.execute(turn.on_conflict_do_update(index_elements=of, set_=later))
 

@@ -19,9 +19,10 @@ from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.database import export_job, metadata, open_database, storable, writing
+from export_engine.jobs.backends.database import open_database, storable, writing
 from export_engine.jobs.backends.migrations import VERSION_TABLE
 from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.backends.tables import export_job, metadata
 from export_engine.jobs.job import LINK_LIFE, Status
 from tests.jobs.samples import MINUTE, NOW, new_job
 

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError
 
-from export_engine.jobs.backends.database import export_job, writing
+from export_engine.jobs.backends.database import writing
 from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.backends.tables import export_job
 from export_engine.service.logs import JsonFormatter
 from tests.jobs.samples import claimed, new_job
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select
 
 from export_engine.errors import OptionError
-from export_engine.jobs.backends.database import api_key, open_database
+from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.keys import SCOPE, KeyInfo, SqlKeys
+from export_engine.jobs.backends.tables import api_key
 from export_engine.jobs.errors import UnauthorizedError
 from tests.jobs.samples import NOW
 

@@ -20,7 +20,6 @@ from export_engine.jobs.backends import database as jobs_database
 from export_engine.jobs.backends import migrations
 from export_engine.jobs.backends.database import (
     database_revision,
-    metadata,
     open_database,
     upgrade_database,
     writing,
@@ -28,6 +27,7 @@ from export_engine.jobs.backends.database import (
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.jobs.backends.migrations import FIRST, VERSION_TABLE
 from export_engine.jobs.backends.store import SqlJobStore
+from export_engine.jobs.backends.tables import metadata
 from export_engine.jobs.errors import RevisionError
 from export_engine.jobs.job import Job, Status
 from tests.jobs.postgres import fresh_database

@@ -6,7 +6,7 @@ jobs but without that table was made before there were revisions, and has `FIRST
 
 To change the tables:
 
-1. Change them in `export_engine.jobs.backends.database`, which says what they are now.
+1. Change them in `export_engine.jobs.backends.tables`, which says what they are now.
 2. Add the step that leads there, say `versions/0002_retry_schedule.py`:
 
        revision, down_revision = "0002", "0001"
