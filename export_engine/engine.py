@@ -431,6 +431,7 @@ class Export:
             last_time=None if totals.last is None else instant(totals.last),
             replaced_surrogates=context.replaced_surrogates,
             long_cells=totals.long_cells,
+            doubled_ids=totals.doubled_ids,
             ignored_columns=context.ignored_columns,
             split=tuple(totals.split),
             backend=spec.backend.name,

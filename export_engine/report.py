@@ -73,8 +73,10 @@ class ExportReport:
     `first_time` and `last_time` are the earliest and latest exported message times (aware, UTC), None without rows.
     `conversations` counts conversations, `members` CSVs: they differ only where a conversation was `split` into
     parts. `long_cells` counts texts of more than the 32,767 characters (UTF-16) that a spreadsheet's cell can hold; the
-    CSVs have them whole. `backend` names the library and level that deflated. `elapsed` is in seconds, from the first
-    byte asked for to the last handed out.
+    CSVs have them whole. `doubled_ids` counts messages that have the id of the message before them, as rows do that a
+    join doubled; they are exported as they are. Equal ids that stand apart are not looked for: `check_source` and
+    `verify_archive` find them. `backend` names the library and level that deflated. `elapsed` is in seconds, from the
+    first byte asked for to the last handed out.
     """
 
     file_name: str
@@ -88,6 +90,7 @@ class ExportReport:
     last_time: datetime | None
     replaced_surrogates: int
     long_cells: int
+    doubled_ids: int
     ignored_columns: tuple[str, ...]
     split: tuple[str, ...]
     backend: str

@@ -113,6 +113,12 @@ def export(
             f"{made.report.long_cells:,}; the CSVs have them whole",
             err=True,
         )
+    if made.report.doubled_ids:
+        click.echo(
+            f"warning: messages with the id of the message before them: {made.report.doubled_ids:,}; if rows are there "
+            "twice, --dedupe keeps one of each; `export-engine check` says where",
+            err=True,
+        )
     if not to_stdout or sys.stderr.isatty():
         click.echo(_summary(where, made.report), err=to_stdout)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from export_engine.schema import COLUMN_NAMES, LONGEST_CELL, ROW_SCHEMA
 
-__all__ = ["given", "long_cells", "offsets", "words"]
+__all__ = ["doubled", "given", "long_cells", "offsets", "words"]
 
 
 _TEXTS = [index for index, name in enumerate(COLUMN_NAMES) if ROW_SCHEMA.field(name).type == pa.string()]
@@ -53,3 +53,15 @@ def long_cells(batch: pa.RecordBatch) -> tuple[int, int]:
         count += int(np.count_nonzero(units > LONGEST_CELL))
         longest = max(longest, int(units.max(initial=0)))
     return (count, longest) if count else (0, 0)
+
+
+def doubled(ids: pa.Array, bounds: NDArray[np.int64]) -> int:
+    """How many ids are the same as the one before them, but for those at the `bounds`, the rows that begin anew."""
+    if len(ids) < 2:  # none has another before it
+        return 0
+    same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+    if not same.true_count:
+        return 0
+    found = same.to_numpy(zero_copy_only=False).copy()
+    found[bounds[(bounds > 0) & (bounds < len(ids))] - 1] = False
+    return int(np.count_nonzero(found))

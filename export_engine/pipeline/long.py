@@ -97,7 +97,8 @@ class MemberEnds:
     """All pieces of the member have been given.
 
     `method` is the ZIP method. `first` and `last` are its earliest and latest times (UTC microseconds), None without
-    rows. `sha256` is the CSV's (hex), where it was asked for. `long_cells` are those of the rows that came with it.
+    rows. `sha256` is the CSV's (hex), where it was asked for. `long_cells` and `doubled_ids` are those of the rows that
+    came with it.
     """
 
     rows: int
@@ -109,6 +110,7 @@ class MemberEnds:
     sha256: str | None
     creation: Creation
     long_cells: int = 0
+    doubled_ids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class LongConversation:
         self._left_out = False
         self._member: _Member | None = None
         self._parts = 0
+        self._last_id: str | None = None
 
     def add(self, group: Group, rendered: Rendered) -> Iterator[LongEvent]:
         """Append the rows of a group. Raises RowError for a wrong one, ArchiveError for one that no member can hold."""
@@ -185,6 +188,7 @@ class LongConversation:
             member, begins = self._next_member()
             yield begins
         member.long_cells += rendered.long_cells
+        member.doubled_ids += rendered.doubled_ids + self._goes_on_alike(rendered)
         if member.csv_bytes + len(csv) <= limit:
             yield from member.add(csv, us, 0, known)
             return
@@ -206,6 +210,14 @@ class LongConversation:
                     f"conversation {self._id!r}: one message makes {size} bytes of CSV, more than the {limit} that a "
                     "member can hold: keep its text elsewhere and export a link to it"
                 )
+
+    def _goes_on_alike(self, rendered: Rendered) -> bool:
+        """Whether the first message of some rows has the id of the last before them."""
+        ids = rendered.rows.batch.column(_MESSAGE_ID)
+        if not len(ids):
+            return False
+        before, self._last_id = self._last_id, ids[-1].as_py()
+        return bool(ids[0].as_py() == before)
 
     def _next_member(self) -> tuple[_Member, MemberBegins]:
         self._parts += 1
@@ -243,6 +255,7 @@ class _Member:
     def __init__(self, spec: MemberSpec, workers: Workers) -> None:
         self.rows = 0
         self.long_cells = 0
+        self.doubled_ids = 0
         self.csv_bytes = len(spec.header)
         self._spec = spec
         self._workers = workers
@@ -290,8 +303,18 @@ class _Member:
             method = backend.whole_method
             yield Piece(self._workers.submit(_whole, rest, self._spec.header, backend), len(rest), creation)
         hash_ = None if self._hash is None else self._hash.hexdigest()
-        span = self._first, self._last
-        yield MemberEnds(self.rows, self.csv_bytes, self._crc32, method, *span, hash_, creation, self.long_cells)
+        yield MemberEnds(
+            rows=self.rows,
+            csv_bytes=self.csv_bytes,
+            crc32=self._crc32,
+            method=method,
+            first=self._first,
+            last=self._last,
+            sha256=hash_,
+            creation=creation,
+            long_cells=self.long_cells,
+            doubled_ids=self.doubled_ids,
+        )
 
     def _piece(self, data: bytes | memoryview, creation: Creation, *, last: bool) -> Piece:
         task = self._workers.submit(self._spec.backend.piece, data, self._dictionary, last)

@@ -20,7 +20,7 @@ from export_engine.errors import RowError
 from export_engine.model import Channel, DateRange
 from export_engine.options import CsvDialect, ExportOptions
 from export_engine.pipeline.archive import Members, Packed, deflate_and_pack, pack, unpack
-from export_engine.pipeline.cells import long_cells
+from export_engine.pipeline.cells import doubled, long_cells
 from export_engine.pipeline.deflate import DEFLATED, PIECE, STORED, Backend, Deflated, backend, deflate_long
 from export_engine.pipeline.digests import column_digests
 from export_engine.pipeline.formulas import guard
@@ -46,6 +46,7 @@ __all__ = ["MEMBER_LIMIT", "MemberBatch", "MemberSpec", "Rendered", "build", "me
 #: larger.
 MEMBER_LIMIT = 0xFFFFFFFF - (16 << 20)
 
+_MESSAGE_ID = COLUMN_NAMES.index("message_id")
 _ID = COLUMN_NAMES.index("conversation_id")
 _TIME = COLUMN_NAMES.index("message_time")
 
@@ -113,6 +114,7 @@ class Rendered:
     places: NDArray[np.int64]
     problem: RowError | None
     long_cells: int
+    doubled_ids: int
 
 
 @dataclass(slots=True)
@@ -136,6 +138,7 @@ class MemberBatch:
     last: NDArray[np.int64]
     hashes: Sequence[str | None]
     long_cells: int
+    doubled_ids: int
 
 
 def render_rows(spec: MemberSpec, group: Group) -> Rendered:
@@ -150,7 +153,7 @@ def render_rows(spec: MemberSpec, group: Group) -> Rendered:
         problem = None
     found = earlier(group, rows)
     csv, begins, longest = _rendered(spec, rows, found.after, Scratch())
-    return Rendered(rows, csv, found, begins - ~found.wanted, problem, _long_cells(rows, longest))
+    return Rendered(rows, csv, found, begins - ~found.wanted, problem, _long_cells(rows, longest), _doubled_ids(rows))
 
 
 def row_cuts(spec: MemberSpec, group: Group) -> NDArray[np.int64]:
@@ -176,6 +179,11 @@ def _long_cells(rows: Selected, longest: int) -> int:
     return long_cells(rows.batch)[0] if longest > LONGEST_CELL else 0
 
 
+def _doubled_ids(rows: Selected) -> int:
+    """How many messages have the id of the one before them in their CSV."""
+    return doubled(rows.batch.column(_MESSAGE_ID), rows.bounds)
+
+
 def build(spec: MemberSpec, group: Group) -> MemberBatch:
     """The members of a group of whole conversations. Raises RowError for a row that breaks a rule."""
     check_creation(group)
@@ -198,6 +206,7 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
         last=rows.last,
         hashes=_hashes(spec.header, csv, cuts.tolist()) if spec.hashed else [None] * len(names),
         long_cells=_long_cells(rows, longest),
+        doubled_ids=_doubled_ids(rows),
     )
 
 

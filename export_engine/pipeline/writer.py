@@ -45,6 +45,7 @@ class Totals:
     conversations: int = 0
     csv_bytes: int = 0
     long_cells: int = 0
+    doubled_ids: int = 0
     first: int | None = None
     last: int | None = None
     split: list[str] = field(default_factory=list)
@@ -154,6 +155,7 @@ class Writer:
         totals.conversations += len(members)
         totals.csv_bytes += int(members.csv_bytes.sum())
         totals.long_cells += built.long_cells
+        totals.doubled_ids += built.doubled_ids
         if rows.any():
             totals.widen(int(built.first[rows > 0].min()), int(built.last[rows > 0].max()))
         if self._on_member is not None:
@@ -215,6 +217,7 @@ class Writer:
         totals.conversations += member.part == 1
         totals.csv_bytes += ended.csv_bytes
         totals.long_cells += ended.long_cells
+        totals.doubled_ids += ended.doubled_ids
         if ended.first is not None and ended.last is not None:
             totals.widen(ended.first, ended.last)
         if member.part == 2:

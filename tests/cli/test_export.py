@@ -140,6 +140,19 @@ def test_excel_and_long_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_rows_that_are_there_twice(tmp_path: Path) -> None:
+    """One that follows its double is told, and what the warning says keeps one of them."""
+    text = "message_id,conversation_id,direction,speaker_type,message_time\n"
+    rows = "".join(f"{number},c,inbound,customer,2026-06-11T00:00Z\n" * 2 for number in range(3))
+    (tmp_path / "a.csv").write_text(text + rows, "utf-8")
+    code, told, errors = run("export", tmp_path / "a.csv", *JUNE, "--output", tmp_path / "a.zip")
+    assert (code, b"messages       6\n" in told) == (0, True)
+    assert errors.startswith("warning: messages with the id of the message before them: 3; if rows are there twice,")
+    code, told, errors = run("export", tmp_path / "a.csv", *JUNE, "--dedupe", "--output", tmp_path / "b.zip")
+    assert (code, b"messages       3\n" in told, errors) == (0, True, "")
+
+
+@pytest.mark.slow
 def test_excel(tmp_path: Path) -> None:
     """--excel means byte order mark and formula guard; --lf and --timezone arrive as well."""
     options = ["--excel", "--lf", "--timezone", "Asia/Taipei", "--compression", "store", "--threads", "1"]

@@ -21,6 +21,7 @@ REPORT = ExportReport(
     last_time=None,
     replaced_surrogates=0,
     long_cells=0,
+    doubled_ids=0,
     ignored_columns=(),
     split=(),
     backend="none",
