@@ -33,6 +33,7 @@ from export_engine.batch.receipts import (
     Counted,
     Receipt,
     failed,
+    is_whole,
     kept,
     read_receipt,
     reason,
@@ -66,7 +67,8 @@ def export_partition(
     undone. `parallel` is how many small archives are made side by side. `taken` are paths of archives that other keys
     than those of these rows have.
 
-    Raises OptionError for a plan whose backend is not here, and whatever `batches` raises.
+    Raises OptionError for a plan whose backend is not here, ArchiveError for a target that cannot be written to, and
+    whatever `batches` raises.
     """
     here = backend_name(plan.options)
     if plan.backend not in (None, here):
@@ -76,6 +78,7 @@ def export_partition(
             option="backend",
         )
     work = _Work(plan, open_target(plan.target), plan.periods(), here)
+    work.target.check()
     for path in taken:
         work.paths.claim(path, "")
     begun = Claims()
@@ -130,7 +133,9 @@ class _Work:
         key = self.plan.key(run.channel_id, period)
         try:
             if (receipt := read_receipt(self.target, key, self.plan.backend)) is not None:
-                return self._kept(receipt, RunRows(run, batches))
+                if is_whole(self.target, receipt):
+                    return self._kept(receipt, RunRows(run, batches))
+                self.target.delete(receipt_path(key))  # before what it tells of is replaced, be it only in part
             return self._made(run, key, period, RunRows(run, batches, dedupe=self.plan.dedupe), threads)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
             return failed(key, reason(error))

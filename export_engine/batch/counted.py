@@ -24,6 +24,7 @@ import pyarrow as pa
 from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, Counted, kept_already, several
 from export_engine.batch.runs import CHANNEL, LAKE_SCHEMA
+from export_engine.batch.target import open_target
 from export_engine.errors import OptionError, SchemaError, SourceError
 from export_engine.model import DateRange
 from export_engine.options import Epoch
@@ -76,6 +77,7 @@ class CountedLake:
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Lake, plan: BatchPlan) -> None:
+        open_target(plan.target).check()
         self._connection = connection
         self._parameters = dict(lake.parameters)
         self._schema = _schema(connection, lake, plan)

@@ -146,7 +146,7 @@ def export_lake(
 
     Raises SchemaError for a lake without a column that is needed or with one of a type that cannot hold it, SourceError
     for rows without an id or a time (they would be in no archive) and for a query that fails, and as `export_partition`
-    does.
+    does: for a target that cannot be written to before the lake is read.
     """
     with lake.connected(plan.options.tzinfo) as connection:
         opened = CountedLake(connection, lake, plan)

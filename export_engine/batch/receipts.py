@@ -24,6 +24,7 @@ __all__ = [
     "Counted",
     "Receipt",
     "failed",
+    "is_whole",
     "kept",
     "kept_already",
     "read_receipt",
@@ -180,7 +181,7 @@ class Counted:
 
 
 def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | None:
-    """A key's receipt, if it and its archives are there.
+    """A key's receipt, if it is there.
 
     Raises ExportError for another key's in its place, where its archive was deflated by another library than `backend`,
     and for a file that is no receipt.
@@ -196,8 +197,12 @@ def read_receipt(target: Target, key: Key, backend: str | None) -> Receipt | Non
         raise ExportError(f"{receipt_path(key)} is another key's receipt: use another label")
     if backend not in (None, receipt.backend):
         raise ExportError(f"{receipt.path} was deflated by {receipt.backend}, not {backend}: use another label")
-    # An archive that is gone is made again, whatever its receipt says.
-    return receipt if all(map(target.has, receipt.paths)) else None
+    return receipt
+
+
+def is_whole(target: Target, receipt: Receipt) -> bool:
+    """Whether a receipt's archives are all there, of the sizes that it says: else they are to be made again."""
+    return all(target.size(at) == one.bytes for at, one in zip(receipt.paths, receipt.archives, strict=True))
 
 
 def kept(receipt: Receipt, now: Counted, zone: tzinfo) -> ArchiveResult:
@@ -224,7 +229,9 @@ def kept_already(counted: Iterable[Counted], plan: BatchPlan) -> list[ArchiveRes
         key = plan.key(now.channel_id, periods[now.period])
         try:
             receipt = read_receipt(target, key, plan.backend)
-            return None if receipt is None else warned(kept(receipt, now, plan.options.tzinfo), now.warning)
+            if receipt is None or not is_whole(target, receipt):
+                return None
+            return warned(kept(receipt, now, plan.options.tzinfo), now.warning)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
             return failed(key, reason(error))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from export_engine.errors import ArchiveError, ExportError, OptionError
 from export_engine.sinks import Streamable
@@ -24,7 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "WholeFile", "open_target"]
 
+_Answer = TypeVar("_Answer")
+
 _CHUNK = 4 << 20
+
+#: An object that never appears, where receipts will be.
+_PROBE = "receipts/probe"
 
 #: The hidden files of `sinks.file`: `.<name>.<8 hexadecimal digits>.part`, of archives and of receipts.
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
@@ -32,6 +39,10 @@ _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 
 class Target(Protocol):
     """A place for files, by their paths with slashes. Used from several threads at once."""
+
+    def check(self) -> None:
+        """Raise ArchiveError for a place that cannot be written to; nothing is left there."""
+        ...
 
     def write(self, path: str, export: Streamable) -> None:
         """Stream an archive there, in the place of one that is there already."""
@@ -45,8 +56,8 @@ class Target(Protocol):
         """A small file's bytes; None if it is not there."""
         ...
 
-    def has(self, path: str) -> bool:
-        """Whether a file is there."""
+    def size(self, path: str) -> int | None:
+        """A file's bytes, counted; None if it is not there."""
         ...
 
     def delete(self, path: str) -> None:
@@ -87,6 +98,12 @@ def open_target(place: str) -> Target:
 class _Folder:
     root: Path
 
+    def check(self) -> None:
+        """Ask the system about the folder, or the one that it would be made in."""
+        there = next(path for path in (self.root, *self.root.absolute().parents) if path.is_dir())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ArchiveError(f"no file can be made in {there}: choose another place, or see to its permissions")
+
     def write(self, path: str, export: Streamable) -> None:
         """Through a hidden file beside it."""
         place = self.root / path
@@ -103,9 +120,12 @@ class _Folder:
             return (self.root / path).read_bytes()
         return None
 
-    def has(self, path: str) -> bool:
-        """Whether it is there."""
-        return (self.root / path).is_file()
+    def size(self, path: str) -> int | None:
+        """As the folder has it."""
+        with suppress(FileNotFoundError):
+            found = (self.root / path).stat()
+            return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return None
 
     def delete(self, path: str) -> None:
         """Unlink it."""
@@ -166,10 +186,65 @@ class WholeFile:
         """There is nothing to hear of."""
 
 
-@dataclass(frozen=True, slots=True)
+class _BegunError(Exception):
+    """An upload has begun: what was to be known."""
+
+
+@dataclass(slots=True)
+class _Begun:
+    """An export that ends, with `_BegunError`, once the store has begun to take it."""
+
+    file_name: str = ""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"begun"  # more than a part, so that it is sent
+        raise _BegunError
+
+    def listen(self, listener: object, *, sha256: bool = False) -> None:
+        """There is nothing to hear of."""
+
+
+@dataclass(frozen=True)
 class _Objects:
     store: Store
     bucket: str
+
+    def check(self) -> None:
+        """Begin an upload and abort it: no object appears, and one who may write, and do nothing else, passes."""
+        from export_engine.sinks.object import bucket_fault, write_object  # noqa: PLC0415  # as above
+
+        try:
+            write_object(_Begun(), self.store, _PROBE, overwrite=True, part_size=1)
+        except _BegunError:
+            pass
+        except Exception as error:
+            said = str(error).partition("\n")[0].rstrip(".: ")
+            other = f"{self.bucket} cannot be written to: {said}; mend that, or try again"
+            raise ArchiveError(bucket_fault(error, self.bucket) or other) from error
+
+    @cached_property
+    def _listed(self) -> bool:
+        """Whether it may be listed; to one who may not, a store says that what is not there is refused."""
+        try:
+            next(self.paths(), None)
+        except Exception as error:
+            text = str(error.__cause__ or error)
+            if "performing list request" not in text or "403 Forbidden" not in text:
+                raise
+            return False
+        return True
+
+    def _found(self, ask: Callable[[], _Answer]) -> _Answer | None:
+        """What is known of an object; None if it is not there."""
+        try:
+            with self._advising():
+                return ask()
+        except FileNotFoundError:
+            return None
+        except ArchiveError:
+            if self._listed:
+                raise
+            return None
 
     @contextmanager
     def _advising(self) -> Iterator[None]:
@@ -178,7 +253,7 @@ class _Objects:
 
         try:
             yield
-        except (ExportError, FileNotFoundError):
+        except ExportError:
             raise
         except Exception as error:
             if (said := bucket_fault(error, self.bucket)) is None:
@@ -199,27 +274,22 @@ class _Objects:
 
     def read(self, path: str) -> bytes | None:
         """In one request."""
-        with suppress(FileNotFoundError), self._advising():
-            return bytes(self.store.get(path).bytes())
-        return None
+        return self._found(lambda: bytes(self.store.get(path).bytes()))
 
-    def has(self, path: str) -> bool:
+    def size(self, path: str) -> int | None:
         """In one request."""
-        try:
-            self.store.head(path)
-        except FileNotFoundError:
-            return False
-        return True
+        return self._found(lambda: self.store.head(path)["size"])
 
     def delete(self, path: str) -> None:
         """In one request."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._advising():
             self.store.delete(path)
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """As they arrive."""
-        for chunk in self.store.get(path).stream(min_chunk_size=_CHUNK):
-            yield bytes(chunk)
+        with self._advising():
+            for chunk in self.store.get(path).stream(min_chunk_size=_CHUNK):
+                yield bytes(chunk)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

@@ -417,10 +417,10 @@ def bucket_fault(error: Exception, bucket: str) -> str | None:
     if "//169.254." in text or "//metadata." in text:  # where machines in a cloud ask for credentials
         names = _CREDENTIALS.get(bucket[:2].lower(), "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY")
         return f"there are no credentials for {bucket}: set {names}, as obstore reads them, in the environment"
-    if re.search(r"lacked (?:the necessary privileges|valid authentication)", text):
+    if re.search(r"lacked (?:the necessary privileges|valid authentication)|status code: 40[13] ", text):
         why = f" ({code[1]})" if code else ""
         path = re.search(r"to complete for path (\S+):", text)
-        what = path[1] if path else "this"
+        what = path[1] if path else "to be listed" if "performing list request" in text else "this"
         return f"{bucket} refuses {what}{why}: see to the credentials, and to what they may do there"
     return None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from export_engine import DateRange, ExportOptions
-from export_engine.batch import BatchPlan, Lake, export_lake
+from export_engine.batch import BatchPlan
 from export_engine.batch.target import open_target
 from tests import s3
 from tests.batch.lakes import archives, everything, expected, generated, write_lake
@@ -125,18 +125,3 @@ def test_a_bucket(
     assert len(found) == len(bucket.keys()) == len(wanted) + 90
     assert bucket.uploads() == []
     assert run("batch", "verify", place, environment=environment)[0] == 0
-
-
-def test_a_store_that_refuses_receipts(server: s3.Server, lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has no archive of theirs either; what it refuses is said, in a line."""
-    bucket = server.new_bucket()
-    for name, value in bucket.environment.items():
-        monkeypatch.setenv(name, value)
-    plan = BatchPlan(
-        target=f"s3://{bucket.name}", date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=OPTIONS
-    )
-    with server.refusing(r"^PUT /[^/]+/receipts/"):
-        results = list(export_lake(Lake.of_files([lake]), plan))
-    assert {result.status for result in results} == {"failed"}
-    assert all("receipts/" in str(result.error) and "\n" not in str(result.error) for result in results)
-    assert bucket.keys() == []

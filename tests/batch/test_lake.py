@@ -14,11 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_engine import (
-    DateRange,
-    ExportOptions,
-    SourceError,
-)
+from export_engine import DateRange, ExportOptions, SourceError
 from export_engine.batch import BatchPlan, Lake, count_lake, export_lake
 from tests.batch.lakes import (
     TIME,

@@ -12,17 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from export_engine import (
-    SourceError,
-)
+from export_engine import ArchiveError, SourceError
 from export_engine.batch import BatchPlan, Lake, export_lake
-from tests.batch.lakes import (
-    archives,
-    everything,
-    expected,
-    generated,
-    write_lake,
-)
+from tests.batch.lakes import archives, everything, expected, generated, write_lake
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +83,14 @@ def test_a_full_target_disk(plan: BatchPlan, tmp_path: Path) -> None:
         shutil.copytree(target, room.target)
     assert {result.status for result in export_lake(Lake.of_files([files]), room)} == {"done", "kept"}
     assert archives(room.target) == wanted
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs")
+def test_a_target_that_cannot_be_written_to(plan: BatchPlan, tmp_path: Path) -> None:
+    """Is told before the lake is read, the place that is there already with it."""
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        lake = Lake(query="SELECT error('it was read')", parameters={})
+        for target in (disk, disk / "a" / "b"):
+            with pytest.raises(ArchiveError, match=rf"^no file can be made in {disk}: choose another place"):
+                list(export_lake(lake, replace(plan, target=str(target))))

@@ -9,19 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from export_engine import (
-    DateRange,
-    OptionError,
-)
+from export_engine import DateRange, OptionError
 from export_engine.batch import BatchPlan
-from tests.batch.lakes import (
-    TIME,
-    archives,
-    expected,
-    exported,
-    generated,
-    with_column,
-)
+from tests.batch.lakes import TIME, archives, expected, exported, generated, with_column
 
 
 @pytest.mark.slow

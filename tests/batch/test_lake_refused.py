@@ -9,18 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from export_engine import (
-    ExportError,
-    OptionError,
-    SchemaError,
-    SourceError,
-)
+from export_engine import ExportError, OptionError, SchemaError, SourceError
 from export_engine.batch import BatchPlan, Lake, export_lake
-from tests.batch.lakes import (
-    exported,
-    generated,
-    with_column,
-)
+from tests.batch.lakes import exported, generated, with_column
 
 
 @pytest.mark.parametrize("text", ["soon", "infinity", "2026-02-30T00:00:00Z", "1777680000"])

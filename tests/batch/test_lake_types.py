@@ -13,24 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from export_engine import (
-    Channel,
-    DateRange,
-    ExportOptions,
-    SchemaError,
-    SourceError,
-    export_conversations,
-)
+from export_engine import Channel, DateRange, ExportOptions, SchemaError, SourceError, export_conversations
 from export_engine.batch import BatchPlan, Lake, export_lake
-from tests.batch.lakes import (
-    TIME,
-    archives,
-    expected,
-    exported,
-    generated,
-    with_column,
-    write_lake,
-)
+from tests.batch.lakes import TIME, archives, expected, exported, generated, with_column, write_lake
 
 
 def one_row(time: str, number: int = 0) -> pa.Table:

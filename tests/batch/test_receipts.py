@@ -40,6 +40,33 @@ def test_an_archive_that_is_gone_is_made_again(plan: BatchPlan) -> None:
     assert everything(plan.target) == before
 
 
+def test_an_archive_that_was_cut_off_is_made_again(plan: BatchPlan) -> None:
+    """It is not what its receipt says."""
+    table = ordered(plan)
+    first = made(table, plan)
+    before = everything(plan.target)
+    at = Path(plan.target, str(first[3].path))
+    at.write_bytes(at.read_bytes()[:-1])
+    assert sorted(r.status for r in made(table, plan)) == ["done"] + ["kept"] * 11
+    assert everything(plan.target) == before
+
+
+def test_a_receipt_goes_before_its_archive_is_made_again(plan: BatchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies between the two leaves no receipt that tells of another archive than the one beside it."""
+    table = ordered(plan, channels=1)
+    first = made(table, plan)
+    Path(plan.target, str(first[0].path)).unlink()
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(core, "SMALL_ROWS", 1)
+    monkeypatch.setattr(type(target.open_target(plan.target)), "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        made(table, plan)
+    assert len(list(Path(plan.target, "receipts").iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     "spoiled",
     [
