@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,12 +61,15 @@ class Process:
 
 
 @contextmanager
-def running(folder: Path, name: str, *arguments: str | Path, **environment: str) -> Iterator[Process]:
-    """A command while the block runs; what it prints and logs is in the folder."""
+def running(
+    folder: Path, name: str, *arguments: str | Path, program: str | None = None, **environment: str
+) -> Iterator[Process]:
+    """A command while the block runs, or a program in its place; what it prints and logs is in the folder."""
+    command = COMMAND if program is None else [sys.executable, "-c", program]
     out, log = folder / f"{name}.out", folder / f"{name}.log"
     with out.open("wb") as stdout, log.open("wb") as stderr:
         popen = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)], env=ENVIRONMENT | environment, stdout=stdout, stderr=stderr, umask=0
+            [*command, *map(str, arguments)], env=ENVIRONMENT | environment, stdout=stdout, stderr=stderr, umask=0
         )
         process = Process(popen, out, log)
         try:

@@ -95,7 +95,7 @@ def test_a_database_that_takes_a_connection_and_says_nothing(site: Site) -> None
         engine = sa.create_engine(f"postgresql+psycopg://user@127.0.0.1:{port}/chats")
         hangs = site.trigger()
         with nothing_left(site):
-            worker = site.worker(source=SqlConversations(engine), max_silence=SHORT)
+            worker = site.worker(source=SqlConversations(engine), max_silence=SHORT / 4)
             assert worker.step() is True
             worker.close()
     assert site.current(hangs).status is Status.FAILED
@@ -148,12 +148,12 @@ def test_an_export_that_takes_too_long(site: Site) -> None:
     store = SqlJobStore(site.store._engine, max_attempts=5)
     job = site.trigger("endless")
     with nothing_left(site):
-        worker = site.worker(store=store, max_run=timedelta(seconds=2))
+        worker = site.worker(store=store, max_run=timedelta(seconds=1))
         worker.step()
         worker.close()
     done = site.current(job)
     assert (done.status, done.attempts) == (Status.FAILED, 1)
-    assert "took longer than 2 seconds" in (done.error_message or "")
+    assert "took longer than 1 second" in (done.error_message or "")
     assert "ask for a shorter range" in (done.error_message or "")
     assert list(site.archives.paths()) == []
 
@@ -162,7 +162,7 @@ def test_silence_is_tried_again(site: Site) -> None:
     """As often as there are attempts."""
     store = SqlJobStore(site.store._engine, max_attempts=2)
     job = site.trigger("hang")
-    worker = site.worker(store=store, max_silence=SHORT)
+    worker = site.worker(store=store, max_silence=SHORT / 4)
     assert [worker.step(), worker.step(), worker.step()] == [True, True, False]
     worker.close()
     assert [event for event, _ in site.events] == ["started", "retried", "started", "failed"]

@@ -152,15 +152,17 @@ def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
             gate.wait(60)
             return service.client.get(service.path(job_id), timeout=PATIENT)
 
-        with frozen(cluster):
-            with ThreadPoolExecutor(3 * THREADS) as crowd:
-                assert all(unavailable(answer) for answer in crowd.map(poll, range(3 * THREADS)))
-            assert unavailable(service.client.post(service.path(), json=BY_CHANNEL, timeout=PATIENT))
-            for path in (service.path(), f"{service.path(job_id)}/details"):
-                assert unavailable(service.client.get(path, timeout=PATIENT))
-            assert health(service) == (503, "the database cannot be reached")
-            assert "export_jobs{" not in scraped(service)
-            assert "http_requests_total" in scraped(service)
+        with frozen(cluster), ThreadPoolExecutor(3 * THREADS) as crowd:
+            assert all(unavailable(answer) for answer in crowd.map(poll, range(3 * THREADS)))
+            # All else, together: each waits as long as it may.
+            paths = (service.path(), f"{service.path(job_id)}/details")
+            told = [crowd.submit(service.client.get, path, timeout=PATIENT) for path in paths]
+            told += [crowd.submit(service.client.post, service.path(), json=BY_CHANNEL, timeout=PATIENT)]
+            checked, counted = crowd.submit(health, service), crowd.submit(scraped, service)
+            assert all(unavailable(answer.result()) for answer in told)
+            assert checked.result() == (503, "the database cannot be reached")
+            assert "export_jobs{" not in counted.result()
+            assert "http_requests_total" in counted.result()
         until(lambda: health(service) == (200, "ok"))
         assert service.client.get(service.path(job_id)).json()["status"] == "queued"
         assert 'export_jobs{status="queued"}' in scraped(service)
@@ -180,6 +182,17 @@ def test_postgresql_with_a_locked_table(tmp_path: Path, cluster: str) -> None:
         assert service.trigger(JUNE).status_code == 202
 
 
+#: The command line, which waits for less time at its end than the one that is installed.
+IMPATIENT = """
+from datetime import timedelta
+from export_engine.cli import main
+from export_engine.service import background, server
+background._HANDING_BACK = timedelta(seconds=1)
+server._LAST_THREADS = timedelta(seconds=1)
+main()
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("command", ["serve", "worker"])
@@ -191,18 +204,18 @@ def test_the_end_while_postgresql_is_frozen(tmp_path: Path, cluster: str, comman
     write_demo(tmp_path / "demo")
     with ExitStack() as stack:
         if command == "serve":
-            process = stack.enter_context(running(tmp_path, "serve", "serve", "--port", "0", *place))
+            process = stack.enter_context(running(tmp_path, "serve", "serve", "--port", "0", *place, program=IMPATIENT))
             url, key = shown(process)
         else:
             more: list[str | Path] = ["--conversations", tmp_path / "demo", "--metrics-port", str(port := free_port())]
-            process = stack.enter_context(running(tmp_path, "worker", "worker", *place, *more))
+            process = stack.enter_context(running(tmp_path, "worker", "worker", *place, *more, program=IMPATIENT))
             url, key = f"http://127.0.0.1:{port}", ""
             until(lambda: answers(f"{url}/metrics"))
         stack.enter_context(frozen(cluster))
         if command == "serve":
             path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations/{DEMO_WORKSPACE}"
             assert unavailable(httpx.get(path, headers={"X-API-Key": key}, timeout=PATIENT))
-        time.sleep(3)  # its worker has asked for a job by then
+        time.sleep(1.5)  # its worker has asked for a job by then
         assert process.stop() == 0
         # A thread with a connection waits on it for ever and is left behind; one that has to make a connection gives up
         # after two seconds and ends. Which of its threads has which is chance.
