@@ -78,9 +78,11 @@ def _amiss(target: Target, at: str, receipt: Receipt, paths: set[str], owners: d
     owners.update(dict.fromkeys(receipt.paths, at))
     if not receipt.path.endswith(f"_{key.export_id}.zip"):
         yield f"{receipt.path}: it is the archive of another key than its receipt's ({at}), whose id is {key.export_id}"
+    if missing := [path for path in receipt.paths if path not in paths]:
+        more = f", and {len(missing) - 1:,} more of its set" if len(missing) > 1 else ""
+        yield f"{missing[0]}: it is missing{more}; its receipt is {at}"
     for path, expected in zip(receipt.paths, receipt.archives, strict=True):
         if path not in paths:
-            yield f"{path}: it is missing; its receipt is {at}"
             continue
         digest, length = sha256(), 0
         for chunk in target.chunks(path):

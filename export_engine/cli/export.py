@@ -27,6 +27,9 @@ from export_engine.schema import LONGEST_CELL
 
 __all__ = ["export"]
 
+#: Archives of a set that are told one by one.
+_LISTED = 10
+
 
 @click.command(cls=Command, epilog=EPILOG)
 @input_options
@@ -163,6 +166,10 @@ def _summary(where: str, report: ExportReport) -> str:
             f"  {printable(one.file_name)}  {counted(one.members, 'CSV')}, {size_text(one.bytes)}, sha256 {one.sha256}"
             for one in report.archives
         ]
+        if len(report.archives) > _LISTED:
+            lines[-len(report.archives) + 2 : -1] = [
+                f"  … {len(report.archives) - 3:,} more: --manifest lists them all"
+            ]
     return "\n".join([printable(where), *lines])
 
 

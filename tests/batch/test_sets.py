@@ -46,7 +46,11 @@ def test_archives_of_a_limited_size(plan: BatchPlan) -> None:
     assert check_target(plan.target).archives == len(zips)
     assert {r.status for r in made(table, small)} == {"kept"}
     Path(plan.target, str(results[5].path).replace(".zip", "-3.zip")).unlink()
-    assert check_target(plan.target).problems[0].endswith(f"{receipt_path(small.key('001', plan.periods()[2]))}")
+    (lost,) = check_target(plan.target).problems
+    assert lost.endswith(f"-3.zip: it is missing; its receipt is {receipt_path(small.key('001', plan.periods()[2]))}")
+    Path(plan.target, str(results[5].path)).unlink()
+    (lost,) = check_target(plan.target).problems
+    assert lost.startswith(f"{results[5].path}: it is missing, and 1 more of its set; its receipt is ")
     assert sorted(r.status for r in made(table, small)) == ["done"] + ["kept"] * 11
     assert everything(plan.target) == found
 

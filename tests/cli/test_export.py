@@ -54,6 +54,15 @@ def test_archives_of_a_limited_size(tmp_path: Path) -> None:
     assert run("verify", *made)[0] == 0
     made[1].unlink()
     assert run("verify", first, "--manifest", manifest)[0] == 3
+    _, output, _ = run("export", NESTED, *JUNE, "--output", f"{tmp_path}/many/", "--max-archive-size", "1KB")
+    many = len([*(tmp_path / "many").iterdir()])
+    told = [line for line in output.decode().splitlines() if ".zip  " in line or "…" in line]
+    assert many > 10
+    assert told[2] == f"  … {many - 3} more: --manifest lists them all"
+    assert [line.split()[0] for line in told[:2] + told[3:]] == [
+        NAME,
+        *(NAME.replace(".zip", f"-{n}.zip") for n in (2, many)),
+    ]
 
 
 @pytest.mark.slow
