@@ -26,6 +26,7 @@ from tests.shapes import (
     amazon_connect,
     chatwoot,
     intercom,
+    meta,
     rocket_chat,
     slack,
     telegram,
@@ -51,6 +52,7 @@ SHAPES: dict[str, Callable[[Path], list[Row]]] = {
     "slack": slack.write,
     "telegram": telegram.write,
     "rocket-chat": rocket_chat.write,
+    "meta-messages": meta.write,
     "whatsapp-webhooks": whatsapp.write,
 }
 
