@@ -17,7 +17,7 @@ from zipfile import ZipFile
 import psycopg
 import pytest
 
-from export_engine import Channel, DateRange, export_conversations
+from export_engine import Channel, DateRange, RowError, export_conversations
 from export_engine.sources import Source, read_database, read_sql
 from export_engine.verify import verify_archive
 from tests.cli.command import run
@@ -26,6 +26,7 @@ from tests.shapes import (
     amazon_connect,
     chatwoot,
     intercom,
+    line,
     meta,
     rocket_chat,
     slack,
@@ -53,6 +54,7 @@ SHAPES: dict[str, Callable[[Path], list[Row]]] = {
     "telegram": telegram.write,
     "rocket-chat": rocket_chat.write,
     "meta-messages": meta.write,
+    "line-text": line.write,
     "whatsapp-webhooks": whatsapp.write,
 }
 
@@ -283,3 +285,64 @@ def test_chatwoot_with_little_in_it(cluster: str) -> None:
         ("bot", "", "", ""),
         ("customer", "", "", "7"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("Zażółć gęślą jaźń – €5 …", None),
+        ("😀👍🏽 \u200fשלום\u200f مرحبا", None),
+        ("two\nlines\tand \x7f \x00", None),
+        ("as it is: é Ã 日本", "as it is: é Ã 日本"),  # no bytes of UTF-8, one for each character
+        ("ÿ", "ÿ"),
+        ("", ""),
+    ],
+)
+def test_meta_texts_are_mended(text: str, read: str | None, tmp_path: Path) -> None:
+    """Where each character is a byte, and together they are UTF-8; else they stay, and so are names."""
+    contact = "Zoë 山田"
+    message = {"sender_name": meta.garbled(contact), "timestamp_ms": 1780617600123}
+    message["content"] = meta.garbled(text) if read is None else text
+    message["share"] = {"link": "https://example.com/?a=1"}
+    people = [{"name": meta.garbled(contact)}, {"name": meta.garbled("Émile")}]
+    write_json(tmp_path / "zoe_1" / "message_1.json", {"participants": people, "messages": [message]})
+    parameters = {"files": str(tmp_path / "*" / "message_*.json"), "me": "Émile"}
+    (row,) = exported(read_sql(query("meta-messages"), parameters))
+    assert (row["contact_name"], row["speaker_name"], row["conversation_id"]) == (contact, contact, "zoe_1")
+    assert row["message_text"] == "\n".join([*filter(None, [text]), "https://example.com/?a=1"])
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "time"),
+    [
+        ("2026/06/11(Thu)", "09:05", "09:05"),
+        ("2026/6/11(木)", "午後12:05", "12:05"),
+        ("2026.06.11 木曜日", "午前0:05", "00:05"),
+        ("2026/06/11 (週四)", "下午03:05", "15:05"),
+        ("2026/06/11(목)", "오후 3:05", "15:05"),
+        ("2026.06.11 Thursday", "12:05AM", "00:05"),
+        ("2026/06/11 Thu", "3:05 PM", "15:05"),
+    ],
+)
+def test_line_days_and_times(day: str, clock: str, time: str, tmp_path: Path) -> None:
+    """As telephones of several languages write them."""
+    (tmp_path / "a.txt").write_text(f"[LINE] x\nSaved on: x\n\n{day}\n{clock}\tJane\tHi\n", "utf-8")
+    (row,) = exported(read_sql(query("line-text"), {"files": str(tmp_path / "a.txt"), "me": "us"}))
+    assert row["message_time"] == f"2026-06-11T{time}:00.000000Z"
+
+
+def test_line_messages_of_several_lines(tmp_path: Path) -> None:
+    """They keep their lines, tabs and quotes; what looks like a day within one is none."""
+    said = ['"one\n\ntwo ""2""\n2026/06/12(Fri)\n12:30 o\'clock"', '"quoted" words', "a\ttab", "plain\nwithout quotes"]
+    lines = "".join(f"09:0{at}\tJane\t{text}\n" for at, text in enumerate(said))
+    (tmp_path / "a.txt").write_text(f"[LINE] x\nSaved on: x\n\n2026/06/11(Thu)\n{lines}\n2026/06/12(Fri)\n", "utf-8")
+    rows = exported(read_sql(query("line-text"), {"files": str(tmp_path / "a.txt"), "me": "us"}))
+    assert [row["message_text"] for row in rows] == [said[0][1:-1], *said[1:]]
+    assert {row["message_time"][:10] for row in rows} == {"2026-06-11"}
+
+
+def test_line_days_of_another_form_are_an_error(tmp_path: Path) -> None:
+    """A day that is not known is no day: nothing is put on another."""
+    (tmp_path / "a.txt").write_text("[LINE] x\nSaved on: x\n\nThu, 11/06/2026\n09:00\tJane\tHi\n", "utf-8")
+    with pytest.raises(RowError, match="'message_time': is missing"):
+        exported(read_sql(query("line-text"), {"files": str(tmp_path / "a.txt"), "me": "us"}))
