@@ -25,6 +25,7 @@ from tests.jobs.postgres import fresh_database, running_cluster
 from tests.shapes import (
     amazon_connect,
     chatwoot,
+    freshchat,
     intercom,
     line,
     meta,
@@ -55,6 +56,7 @@ SHAPES: dict[str, Callable[[Path], list[Row]]] = {
     "rocket-chat": rocket_chat.write,
     "meta-messages": meta.write,
     "line-text": line.write,
+    "freshchat": freshchat.write,
     "whatsapp-webhooks": whatsapp.write,
 }
 

@@ -63,6 +63,6 @@ def write(folder: Path) -> list[Row]:
         messages.reverse()
         half = len(messages) // 2 + 1  # between the two of one millisecond
         for number, part in ((1, messages[:half]), (2, messages[half:])):
-            path = folder / "messages" / "inbox" / thread / f"message_{number}.json"
-            write_json(path, base | {"messages": part, "magic_words": []})
+            file = folder / "messages" / "inbox" / thread / f"message_{number}.json"
+            write_json(file, base | {"messages": part, "magic_words": []})
     return rows
