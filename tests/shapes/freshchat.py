@@ -18,13 +18,9 @@ def write(folder: Path) -> list[Row]:
     users = []
     for at, spoken in enumerate(TALKS, 1):
         first, _, last = spoken.contact.partition(" ")
-        user = {
-            "id": f"u{at}",
-            "first_name": first,
-            "last_name": last or None,
-            "phone": spoken.phone if at % 2 else None,
-        }
-        users.append(user | {"email": "x@example.net", "properties": []})
+        user = {"id": f"u{at}", "first_name": first, "last_name": last or None, "email": "x@example.net"}
+        user["phone"] = spoken.phone if at % 2 else None
+        users.append(user)
         messages: list[dict[str, Any]] = []
         for number, message in enumerate(spoken.said):
             kind = {"customer": "user", "agent": "agent", "bot": "bot"}[message.who]
@@ -35,7 +31,7 @@ def write(folder: Path) -> list[Row]:
                 parts.append({"url_button": {"label": "Track", "url": "https://example.com/t", "target": "_blank"}})
                 parts.append({"quick_reply_button": {"label": "Yes", "type": "quick_reply_button"}})
             document = {
-                "id": f"m{at}-{number}",
+                "id": (identifier := f"m{at}-{number}"),
                 "conversation_id": f"c{at}",
                 "channel_id": CHANNEL if spoken.ours else "another",
                 "app_id": "app",
@@ -56,7 +52,7 @@ def write(folder: Path) -> list[Row]:
             if spoken.ours and message.exported:
                 told = row(
                     millis(message),
-                    message_id=document["id"],
+                    message_id=identifier,
                     conversation_id=f"c{at}",
                     contact_name=spoken.contact,
                     contact_phone=user["phone"],
@@ -69,14 +65,9 @@ def write(folder: Path) -> list[Row]:
         messages.reverse()
         for page, some in enumerate((messages[:4], messages[3:]), 1):
             write_json(folder / "messages" / f"{at}-{page}.json", {"messages": some, "link": {"rel": "next_page"}})
+    first, last = AGENT.split()
     agents = [
-        {
-            "id": "a1",
-            "first_name": AGENT.split()[0],
-            "last_name": AGENT.split()[1],
-            "email": ACCOUNT,
-            "social_profiles": [],
-        },
+        {"id": "a1", "first_name": first, "last_name": last, "email": ACCOUNT, "social_profiles": []},
         {"id": "b1", "first_name": BOT, "last_name": "", "email": "bot@example.com"},
     ]
     write_json(folder / "users.json", {"users": users, "pagination": {"total_pages": 1}})
