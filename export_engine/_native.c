@@ -1160,6 +1160,24 @@ static int find_words(const Column *column, size_t rows, const Word *words, size
     return 0;
 }
 
+/* How many values are the same as the one of the row before; a null is as none. Returns 0, or -1 where offsets are
+   wrong. */
+static int count_doubled(const Column *column, size_t rows, size_t *doubled) {
+    size_t before = 0, before_size = SIZE_MAX;
+    *doubled = 0;
+    for (size_t row = 0; row < rows; row++) {
+        size_t start = 0, size = SIZE_MAX;
+        if (UNLIKELY(cell_of(column, row, &start, &size) < 0)) return -1;
+        /* Ids that follow each other differ at their ends. */
+        if (size == before_size && size != SIZE_MAX &&
+            (!size || column->data[start + size - 1] == column->data[before + size - 1]))
+            *doubled += !memcmp(column->data + start, column->data + before, size);
+        before = start;
+        before_size = size;
+    }
+    return 0;
+}
+
 /* --- UTF-8 -------------------------------------------------------------------------------------------------------- */
 
 #ifdef FOLDING
@@ -1720,6 +1738,29 @@ done:
     return result;
 }
 
+PyDoc_STRVAR(doubled_doc,
+             "count_doubled(column, rows, /)\n--\n\n"
+             "How many values are the same as the one of the row before; a null is as none.\n\n"
+             "`column` is a tuple as in `render_csv`. Raises ValueError where offsets do not rise or leave the text.");
+
+static PyObject *native_count_doubled(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *given, *result = NULL;
+    Py_ssize_t rows;
+    Held held = {.count = 0};
+    Column column;
+    size_t doubled;
+    if (!PyArg_ParseTuple(args, "O!n:count_doubled", &PyTuple_Type, &given, &rows)) return NULL;
+    if (column_from(given, rows, &column, &held)) goto done;
+    if (count_doubled(&column, (size_t)rows, &doubled))
+        PyErr_SetString(PyExc_ValueError, "offsets do not rise or leave the text");
+    else
+        result = PyLong_FromSize_t(doubled);
+done:
+    let_go(&held);
+    return result;
+}
+
 PyDoc_STRVAR(utf8_doc,
              "are_utf8(offsets, width, data, /)\n--\n\n"
              "Whether the texts between neighbouring `offsets` are UTF-8.\n\n"
@@ -2026,6 +2067,7 @@ static PyMethodDef methods[] = {
     {"deflate_piece", native_deflate_piece, METH_VARARGS, piece_doc},
     {"render_csv", native_render_csv, METH_VARARGS, render_doc},
     {"find_words", native_find_words, METH_VARARGS, words_doc},
+    {"count_doubled", native_count_doubled, METH_VARARGS, doubled_doc},
     {"are_utf8", native_are_utf8, METH_VARARGS, utf8_doc},
     {"member_names", native_member_names, METH_VARARGS, names_doc},
     {"digest_rows", native_digest_rows, METH_VARARGS, digests_doc},

@@ -171,6 +171,8 @@ static void texts(const uint8_t *input, size_t size, uint8_t step) {
     const Word words[] = {{(const uint8_t *)"", 0}, {data, size < 9 ? size : 9}, {(const uint8_t *)"agent", 5}};
     CHECK(find_words(columns, ROWS, words, 3, which) == 0 || !rise);
     for (size_t i = 0; rise && i < ROWS; i++) CHECK(which[i] <= 3);
+    size_t doubled;
+    CHECK(count_doubled(columns, ROWS, &doubled) == 0 ? doubled < ROWS : !rise);
     const int64_t bounds[] = {0, step % ROWS, ROWS};
     int64_t cuts[3];
     size_t room = 4 * size + ROWS * (35 + 8 + 3) + 32, longest;

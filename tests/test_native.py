@@ -285,14 +285,29 @@ def test_bits_that_end_early_are_refused() -> None:
 WORDS = ("inbound", "out", "", "bot", "a word of many letters", "ünï")
 
 
+def sliced(texts: list[str | None], start: int) -> tuple[Any, int]:
+    """A slice of a column as the kernel takes it, and its rows."""
+    array = pa.array(texts, pa.string()).slice(start)
+    valid, offsets, data = array.buffers()
+    places = np.frombuffer(offsets or bytes(4), np.int32)[array.offset :].data
+    return (valid, array.offset, places, data), len(array)
+
+
+@given(st.lists(st.none() | st.text("ab", max_size=9), max_size=40), st.integers(0, 5))
+@PATIENT
+def test_doubled_are_counted(texts: list[str | None], start: int) -> None:
+    """Each value that the row before has, too; a null is like nothing."""
+    expected = sum(one == other is not None for one, other in pairwise(texts[start:]))
+    assert native.count_doubled(*sliced(texts, start)) == expected
+    with pytest.raises(ValueError, match="offsets"):
+        native.count_doubled((None, 0, np.array([0, 11], np.int32).data, b"0123456789"), 1)
+
+
 @given(st.lists(st.none() | st.sampled_from(WORDS) | st.text("inboutd", max_size=8), max_size=40), st.integers(0, 5))
 @PATIENT
 def test_words_are_found(texts: list[str | None], start: int) -> None:
     """Each value is one of the words by its number, or none of them, as null is; whatever stands around it."""
-    array = pa.array(texts, pa.string()).slice(start)
-    valid, offsets, data = array.buffers()
-    given = (valid, array.offset, np.frombuffer(offsets or bytes(4), np.int32)[array.offset :].data, data)
-    found = native.find_words(given, len(array), WORDS)
+    found = native.find_words(*sliced(texts, start), WORDS)
     assert list(found) == [WORDS.index(text) if text in WORDS else len(WORDS) for text in texts[start:]]
 
 

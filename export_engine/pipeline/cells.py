@@ -57,11 +57,18 @@ def long_cells(batch: pa.RecordBatch) -> tuple[int, int]:
 
 def doubled(ids: pa.Array, bounds: NDArray[np.int64]) -> int:
     """How many ids are the same as the one before them, but for those at the `bounds`, the rows that begin anew."""
-    if len(ids) < 2:  # none has another before it
+    if not _any_doubled(ids):
         return 0
     same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    if not same.true_count:
-        return 0
     found = same.to_numpy(zero_copy_only=False).copy()
     found[bounds[(bounds > 0) & (bounds < len(ids))] - 1] = False
     return int(np.count_nonzero(found))
+
+
+def _any_doubled(ids: pa.Array) -> bool:
+    """Whether any is the same as the one before it."""
+    try:
+        from export_engine._native import count_doubled  # noqa: PLC0415  # optional: built where there is a compiler
+    except ImportError:
+        return len(ids) > 1 and bool(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).true_count)
+    return count_doubled(given(ids), len(ids)) > 0

@@ -189,6 +189,7 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
     check_creation(group)
     rows = select(group, spec.selection)
     check(group, rows)
+    doubled_ids = _doubled_ids(rows)  # before they are rendered: their text is in the cache for both
     csv, cuts, longest = _rendered(spec, rows, rows.bounds, spec.scratch)
     csv_bytes = cuts[1:] - cuts[:-1] + len(spec.header)
     names = member_names(spec.name_of, rows)
@@ -206,7 +207,7 @@ def build(spec: MemberSpec, group: Group) -> MemberBatch:
         last=rows.last,
         hashes=_hashes(spec.header, csv, cuts.tolist()) if spec.hashed else [None] * len(names),
         long_cells=_long_cells(rows, longest),
-        doubled_ids=_doubled_ids(rows),
+        doubled_ids=doubled_ids,
     )
 
 
