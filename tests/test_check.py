@@ -141,6 +141,27 @@ def test_it_says_yes_exactly_when_the_export_succeeds(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("spool_limit", [0, 8 << 20])
+@pytest.mark.parametrize("wrong", [0, 29_000])
+def test_a_long_conversation_that_turns_out_to_be_older(spool_limit: int, wrong: int) -> None:
+    """A value that breaks a rule counts where the export has stumbled over it before it knew that it leaves it out."""
+    count, start = 30_000, datetime(2026, 6, 1, tzinfo=UTC)
+    times = [start + timedelta(minutes=at) for at in range(count)]
+    times[14_319] = datetime(2026, 5, 20, tzinfo=UTC)
+    table = pa.table(
+        {
+            "message_id": [str(at) for at in range(count)],
+            "conversation_id": ["long"] * (count - 1) + ["last"],
+            "direction": ["in" if at == wrong else "inbound" for at in range(count)],
+            "speaker_type": ["customer"] * count,
+            "message_time": times,
+        }
+    )
+    found = check_source(table, date_range=JUNE, range_by="created_at", spool_limit=spool_limit)
+    assert found.ok is export_succeeds(table, range_by="created_at", spool_limit=spool_limit) is (spool_limit > 0)
+
+
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.sampled_from(["message_time", "created_at"]), st.sampled_from([0, 500, 8 << 20]))
 def test_long_conversations(data: st.DataObject, range_by: Any, spool_limit: int) -> None:

@@ -36,9 +36,13 @@ _ID, _CONVERSATION, _TIME = map(COLUMN_NAMES.index, ("message_id", "conversation
 
 @dataclass(slots=True)
 class _Long:
-    """A conversation that is not whole in a group, as far as it has been seen."""
+    """A conversation that is not whole in a group, as far as it has been seen.
+
+    It is `refused` where the export has stumbled over what was `found` in it, be it that it would be left out later.
+    """
 
     given: int | None
+    refused: bool = False
     earliest: int = MAX_US
     messages: int = 0
     long_cells: int = 0
@@ -78,15 +82,14 @@ class Look:
     def rehearsed(self, error: RowError | GroupingError | ArchiveError) -> None:
         """The export failed on rows in which nothing was found, or not yet."""
         if isinstance(error, RowError):
-            if not self._found.has(error) and not self._long_has(error):
+            if self._long is not None and self._long.found.has(error):
+                self._long.refused = True
+            elif not self._found.has(error):
                 self._found.refuse(error)
         elif isinstance(error, ArchiveError):
             self._found.add(None, "cannot be put into an archive", str(error), 1, ())
         elif not self._torn_count:
             self._torn_count, self._torn_examples = 1, [error.conversation_id]
-
-    def _long_has(self, error: RowError) -> bool:
-        return self._long is not None and self._long.found.has(error)
 
     def to_the_end(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """A source's batches, as far as it can be read."""
@@ -138,9 +141,11 @@ class Look:
         """It is known now whether the conversation is exported."""
         self._long = None
         created = long.earliest if long.given is None else long.given
-        if self._which.created_within(created) if self._which.by_creation else long.messages:
+        exported = self._which.created_within(created) if self._which.by_creation else long.messages > 0
+        if exported:
             names = group.batch.column(_CONVERSATION).slice(0, 1).to_pylist()
             self._take(long.messages, names, long.long_cells, long.longest_cell)
+        if exported or long.refused:
             self._found.take(long.found)
         seen = np.concatenate(long.ids)
         count = len(seen) - len(np.unique(seen))
@@ -258,6 +263,7 @@ class Look:
             longest_cell=self._longest_cell,
             replaced_surrogates=context.replaced_surrogates,
             ignored_columns=context.ignored_columns,
+            columns=given if missing else (),
             missing_columns=missing,
             similar_columns=similar,
             suggested_map=suggested_map(missing, similar),

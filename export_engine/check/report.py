@@ -50,9 +50,10 @@ class CheckReport:
     - `long_cells`: exported cells of more than the 32,767 characters that a spreadsheet can hold; `longest_cell` is the
       largest of them, in characters (UTF-16).
     - `replaced_surrogates`, `ignored_columns`: as in `ExportReport`.
-    - `missing_columns`: the required ones that are not there. `similar_columns` has, by the name of a column that is
-      not there, those that are called so but for case and separators. `suggested_map` has SQL expressions for
-      `read_mapped` and `--map` by column, None where nothing is called so; it is empty where no column is missing.
+    - `missing_columns`: the required ones that are not there; `columns` are then those that are. `similar_columns` has,
+      by the name of a column that is not there, those that are called so but for case and separators. `suggested_map`
+      has SQL expressions for `read_mapped` and `--map` by column, None where nothing is called so; it is empty where no
+      column is missing.
     """
 
     ok: bool
@@ -72,6 +73,7 @@ class CheckReport:
     longest_cell: int
     replaced_surrogates: int
     ignored_columns: tuple[str, ...]
+    columns: tuple[str, ...]
     missing_columns: tuple[str, ...]
     similar_columns: dict[str, tuple[str, ...]]
     suggested_map: dict[str, str | None]

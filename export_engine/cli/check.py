@@ -57,7 +57,7 @@ def check(
         click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
     else:
         width = Console().width if _is_terminal() else None
-        for line in _lines(found, in_range=bool(start or end), sorts=inputs.query is None):
+        for line in _lines(found, in_range=bool(start or end), sorts=inputs.query is None, mapped=bool(inputs.columns)):
             for piece in _folded(line, width):
                 click.echo(piece)
     return DONE if found.ok else FAILED
@@ -97,16 +97,17 @@ def _folded(line: _Line, width: int | None) -> Iterator[str]:
         yield from folded(text, width, head=head, indent=len(head) or 2)
 
 
-def _lines(found: CheckReport, *, in_range: bool, sorts: bool) -> Iterator[_Line]:
+def _lines(found: CheckReport, *, in_range: bool, sorts: bool, mapped: bool) -> Iterator[_Line]:
     yield "", "an export would succeed" if found.ok else "an export would fail"
     for name, fact in _facts(found, in_range=in_range, sorts=sorts):
         yield f"  {name:{_NAMES}}", fact
     for name in found.missing_columns:
         similar = ", ".join(map(repr, found.similar_columns.get(name, ())))
         yield "", f"column {name} is missing{f'; it may be {similar}' if similar else ''}"
-    if found.missing_columns and found.similar_columns:
-        yield "", "if so, give:"
-        yield "  ", _map_text(found)
+    if found.missing_columns:
+        own = "" if mapped else f"the columns are {', '.join(found.columns) or 'none'}: "
+        yield "", f"{own}say what makes those that are missing"
+        yield "  ", _map_text(found) if sorts else f"SELECT … AS {', … AS '.join(found.missing_columns)}"
     for problem in found.problems:
         yield from _problem_lines(problem)
     if found.stopped:

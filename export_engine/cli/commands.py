@@ -18,8 +18,7 @@ def run() -> int:
     try:
         code = commands.main(prog_name="export-engine", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _refused(error)
     except (click.Abort, KeyboardInterrupt) as error:
         return _interrupted(error.__cause__)
     except ExportError as error:
@@ -30,6 +29,16 @@ def run() -> int:
         reason = "; ".join([error.strerror or str(error), *_notes(error)])
         return failed(f"{error.filename}: {reason}" if error.filename else reason, FAILED)
     return code if isinstance(code, int) else DONE
+
+
+def _refused(error: click.ClickException) -> int:
+    """Help where nothing was asked for; else how the command is called, if it was not called so, and the error."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.UsageError) and (ctx := error.ctx) is not None:
+        click.echo(f"{ctx.get_usage()}\nTry '{ctx.command_path} --help' for help.\n", err=True)
+    return failed(error.format_message(), error.exit_code)
 
 
 def _interrupted(error: BaseException | None) -> int:

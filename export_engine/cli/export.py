@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -104,24 +105,8 @@ def export(
         where = _to_stdout(made) if to_stdout else _to_place(made, target, overwrite=overwrite, manifest=manifest)
     if quiet:
         return
-    if not made.report.conversations:
-        click.echo(
-            "warning: no conversation falls in this range (`export-engine check` says what days the input has); unzip "
-            "calls an empty archive an error",
-            err=True,
-        )
-    if options.dialect.digits_guard and made.report.long_cells:
-        click.echo(
-            f"warning: cells of more than the {LONGEST_CELL:,} characters that a spreadsheet shows: "
-            f"{made.report.long_cells:,}; the CSVs have them whole",
-            err=True,
-        )
-    if made.report.doubled_ids:
-        click.echo(
-            f"warning: messages with the id of the message before them: {made.report.doubled_ids:,}; if rows are there "
-            "twice, --dedupe keeps one of each; `export-engine check` says where",
-            err=True,
-        )
+    for warning in _warnings(where, made.report, options):
+        click.echo(f"warning: {printable(warning)}", err=True)
     if not to_stdout or sys.stderr.isatty():
         click.echo(_summary(where, made.report), err=to_stdout)
 
@@ -136,10 +121,28 @@ def _to_stdout(made: Export) -> str:
 def _to_place(made: Export, target: str, *, overwrite: bool, manifest: str | None) -> str:
     if "://" not in target:
         return str(made.write_to(target, overwrite=overwrite, manifest=manifest))
-    try:
-        return made.upload_to(target, overwrite=overwrite, manifest=manifest)
-    except ModuleNotFoundError as error:
-        raise click.ClickException(str(error)) from None
+    return made.upload_to(target, overwrite=overwrite, manifest=manifest)
+
+
+def _warnings(where: str, report: ExportReport, options: ExportOptions) -> Iterator[str]:
+    """What was made as asked, and may not be what was meant."""
+    if not report.conversations:
+        yield (
+            "no conversation falls in this range (`export-engine check` says what days the input has); unzip calls an "
+            "empty archive an error"
+        )
+    if not where.lower().endswith(".zip") and ("://" in where or Path(where).is_file()):
+        yield f"{where} is a ZIP archive, whatever it is called: .zip would say so"
+    if options.dialect.digits_guard and report.long_cells:
+        yield (
+            f"cells of more than the {LONGEST_CELL:,} characters that a spreadsheet shows: {report.long_cells:,}; the "
+            "CSVs have them whole"
+        )
+    if report.doubled_ids:
+        yield (
+            f"messages with the id of the message before them: {report.doubled_ids:,}; if rows are there twice, "
+            "--dedupe keeps one of each; `export-engine check` says where"
+        )
 
 
 def _summary(where: str, report: ExportReport) -> str:

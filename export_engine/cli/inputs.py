@@ -91,8 +91,6 @@ class Inputs:
         except FileNotFoundError as error:
             where = "INPUT" if self.database is None else "--database"
             raise click.UsageError(f"{where}: {error.filename} does not exist") from None
-        except ModuleNotFoundError as error:  # it names the extra
-            raise click.ClickException(str(error)) from None
 
     def sql(self) -> str:
         """The query that `source` runs, its parameters before it as comments. Raises UsageError where there is none."""
@@ -111,10 +109,8 @@ class Inputs:
 
     def lake(self, channels: Path | None) -> Lake:
         """The rows of many channels; INPUT may be patterns (`lake/**/*.parquet`). Raises as `source` does."""
-        try:
-            from export_engine.batch.lake import Lake  # noqa: PLC0415  # loaded when used, there with the extra
-        except ModuleNotFoundError as error:
-            raise click.ClickException(str(error)) from None
+        from export_engine.batch.lake import Lake  # noqa: PLC0415  # loaded when used, there with the extra
+
         more: dict[str, Any] = self._bounds() | {"channels": channels}
         if self.query is not None:
             return Lake.of_query(self.query, self.parameters, where=self.where, **more)

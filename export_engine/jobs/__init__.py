@@ -189,4 +189,4 @@ _MODULES = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
-__getattr__, __dir__ = door(globals(), _HOME)
+__getattr__, __dir__ = door(globals(), _HOME, extra="jobs")

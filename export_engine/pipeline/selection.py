@@ -319,6 +319,7 @@ class BrokenRule:
     def error(self, batch: pa.RecordBatch, row: int, number: int) -> RowError:
         """The error of one of them, which is the source's row `number`."""
         value = batch.column(self.index)[row].as_py()
+        time = batch.column(_TIME)[row].value
         return RowError(
             f"{value!r} {self.problem}",
             column=COLUMN_NAMES[self.index],
@@ -326,7 +327,7 @@ class BrokenRule:
             conversation_id=batch.column(_CONVERSATION_ID)[row].as_py(),
             message_id=batch.column(_MESSAGE_ID)[row].as_py(),
             row=number,
-            time=instant(batch.column(_TIME)[row].value),
+            time=None if time is None else instant(time),  # a time that is broken too is told by itself
             advice=self.advice,
             rule=self.problem,
         )

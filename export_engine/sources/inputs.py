@@ -382,7 +382,7 @@ def checked_inputs(inputs: tuple[Given, ...]) -> None:
     """Refuse what cannot be an input, before anything is opened.
 
     Raises OptionError for a directory, a pattern, a URL, a text stream, and what can be read once but is given twice;
-    FileNotFoundError for a file that is not there.
+    FileNotFoundError for a file that is not there, OSError for one that cannot be looked at.
     """
     once = [key for key in map(_read_once, inputs) if key is not None]
     for given in inputs:
@@ -409,14 +409,16 @@ def _check(given: Given) -> None:
         return
     if os.path.isdir(path):  # noqa: PTH112  # the same
         raise OptionError(f"{path} is a directory", option="inputs")
-    if not os.path.exists(path):  # noqa: PTH110  # the same
+    try:
+        os.stat(path)  # noqa: PTH116  # the same
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # no path has a NUL
         if "://" in path:
             raise OptionError(
                 f"{shown(path)}: URLs that are read begin with {', '.join(f'{scheme}://' for scheme in SCHEMES)}: "
                 "fetch the file first, or pipe it in and give - as the input",
                 option="inputs",
-            )
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            ) from None
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
 
 
 def _read_once(given: Given) -> object:

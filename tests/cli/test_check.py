@@ -107,6 +107,23 @@ def test_missing_columns_and_the_map_that_makes_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_missing_columns_where_none_is_called_so(tmp_path: Path) -> None:
+    """The columns that there are, and every option to be filled in; of a query what it has to select."""
+    path = tmp_path / "log.csv"
+    path.write_text("Sid,Way,When\n1,in,2026-06-01T00:00Z\n", "utf-8")
+    said = run("check", path)[1].decode().splitlines()
+    assert said[-2] == "the columns are Sid, Way, When: say what makes those that are missing"
+    every = ("message_id", "conversation_id", "direction", "speaker_type", "message_time")
+    assert said[-1].split() == [word for name in every for word in ("--map", f"{name}=COLUMN")]
+    said = run("check", path, "--map", "message_id=Sid")[1].decode().splitlines()
+    assert said[-2] == "say what makes those that are missing"
+    assert said[-1].split()[::2] == ["--map"] * 4
+    query = "SELECT Sid AS message_id FROM read_csv($files)"
+    said = run("check", "--sql", query, "--param", f"files={path}")[1].decode().splitlines()
+    assert said[-1] == "  SELECT … AS conversation_id, … AS direction, … AS speaker_type, … AS message_time"
+
+
+@pytest.mark.slow
 def test_json(bad: Path) -> None:
     """One object with the fields of `CheckReport`."""
     code, output, errors = run("check", bad, "--json")

@@ -236,6 +236,19 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str | Path], says: str) -> 
 
 
 @pytest.mark.slow
+def test_usage_is_told_with_an_error_like_any_other(tmp_path: Path) -> None:
+    """How the command is called, where there is more, and last a line as of every error."""
+    code, _, errors = run("export", NESTED, cwd=tmp_path)
+    assert code == 2
+    assert errors.splitlines() == [
+        "Usage: export-engine export [OPTIONS] [INPUT...]",
+        "Try 'export-engine export --help' for help.",
+        "",
+        "error: Missing option '--start'.",
+    ]
+
+
+@pytest.mark.slow
 def test_no_conversations(tmp_path: Path) -> None:
     """An empty archive is made, and stderr warns of it."""
     arguments: list[str | Path] = [

@@ -66,6 +66,17 @@ def test_a_device_is_never_replaced(tmp_path: Path, kind: str, make: object, opt
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["june.csv", "archives"])
+def test_an_archive_that_is_not_called_so(tmp_path: Path, name: str) -> None:
+    """It is made as asked, and told: a CSV or a folder may have been meant."""
+    code, output, errors = run("export", NESTED, *JUNE, "--output", name, cwd=tmp_path)
+    assert (code, output.decode().splitlines()[0]) == (0, name)
+    assert errors.startswith(f"warning: {name} is a ZIP archive, whatever it is called: ")
+    with ZipFile(tmp_path / name) as archive:
+        assert archive.testzip() is None
+
+
+@pytest.mark.slow
 @needs_posix
 @pytest.mark.parametrize("target", ["in.jsonl", "link", "/dev/stdin"])
 @pytest.mark.parametrize("source", ["in.jsonl", "-", "/dev/stdin"])

@@ -125,4 +125,4 @@ def test_a_missing_library(tmp_path: Path) -> None:
     environment: dict[str, str] = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     code, _, errors = run("serve", **environment)
     assert code == 1
-    assert errors == "Error: uvicorn is missing, which the service needs: pip install 'export-engine[service]'\n"
+    assert errors == "error: uvicorn is missing, which the service needs: pip install 'export-engine[service]'\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -123,3 +125,15 @@ def test_the_file_of_a_wrong_row_is_named(tmp_path: Path) -> None:
     with pytest.raises(RowError, match="row 1") as caught:
         list(source.batches(SourceContext(UTC)))
     assert "bad.csv" in caught.value.__notes__[0]
+
+
+def test_a_file_that_cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that is not ours a file is not missing: the system's own reason is told."""
+
+    def refused(path: object, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(PermissionError) as caught:
+        open_source("theirs/june.csv")
+    assert caught.value.filename == "theirs/june.csv"
