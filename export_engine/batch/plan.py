@@ -174,20 +174,15 @@ class BatchPlan:
         days.append(self.date_range.end + timedelta(days=1) if self.date_range.end < date.max else date.max)
         moments = np.unique(np.clip(np.concatenate([_around(day) for day in days]), MIN_US, MAX_US))
         which = self.period_of(moments)
-        changes = np.flatnonzero(which[1:] != which[:-1])
-        begin = [] if which[0] < 0 else [(MIN_US, int(which[0]))]
-        return (*begin, *(self._change(int(moments[at]), int(moments[at + 1])) for at in changes))
-
-    def _change(self, low: int, high: int) -> tuple[int, int]:
-        """Where in (low, high] the period changes, by halving; the two are near enough for one change."""
-        before, after = self.period_of(np.array([low, high])).tolist()
-        while high - low > 1:
+        at = np.flatnonzero(which[1:] != which[:-1])
+        # Where in (low, high] each changes, by halving; the two are near enough for one change.
+        low, high, before, after = moments[at], moments[at + 1], which[at], which[at + 1]
+        while (high - low > 1).any():
             middle = (low + high) // 2
-            if self.period_of(np.array([middle]))[0] == before:
-                low = middle
-            else:
-                high = middle
-        return high, after
+            still = self.period_of(middle) == before
+            low, high = np.where(still, middle, low), np.where(still, high, middle)
+        begin = [] if which[0] < 0 else [(MIN_US, int(which[0]))]
+        return (*begin, *zip(high.tolist(), after.tolist(), strict=True))
 
 
 #: Half of this is finer than any clock change's distance from another.
