@@ -32,8 +32,13 @@ _OTHERS = {
 }
 _BOM = codecs.BOM_UTF8
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # that of UTF-32-LE begins like the first
+#: How marked-up text begins, and what to do with it.
+_MARKUP = re.compile(rb"<(?:\?xml|!doctype|html)\b", re.IGNORECASE)
+_MARKUP_ADVICE = "export it as JSON or CSV where it was made, or make rows of it in Python (from_rows)"
 #: How an array of objects begins, on one line or many.
 _ARRAY = re.compile(rb"\[\s*+\{")
+#: How an object over many lines begins.
+_SPREAD = re.compile(rb"\{[ \t\r]*+\n")
 
 
 def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format:
@@ -48,6 +53,9 @@ def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format
     for beginning, (name, advice) in _OTHERS.items():
         if head.startswith(beginning):
             raise SourceError(f"{file.name} is {name}: {advice}")
+    text = head.removeprefix(_BOM).lstrip()
+    if _MARKUP.match(text):
+        raise SourceError(f"{file.name} is XML or HTML: {_MARKUP_ADVICE}")
     found = _found(head)
     if head.startswith(_WIDE) and "csv" not in (said, found):
         raise SourceError(
@@ -65,10 +73,15 @@ def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format
             f"{file.name} is to be read as {said}, but begins like {found}: read it with "
             f"{option_text('format', found)}, or rename it"
         )
-    if (said or found) == "jsonl" and _ARRAY.match(head.removeprefix(_BOM).lstrip()):
+    if (said or found) == "jsonl" and _ARRAY.match(text):
         raise SourceError(
             f"{file.name} is one JSON array: write an object a line instead, for example with jq -c '.[]' {file.name}, "
             "or say with --map (read_mapped in Python) what its columns are"
+        )
+    if (said or found) == "jsonl" and _SPREAD.match(text):
+        raise SourceError(
+            f"{file.name} has a JSON object over several lines: write an object a line instead, for example with "
+            f"jq -c . {file.name}; rows that stand within it are taken out by a query (--sql, in Python read_sql)"
         )
     return said or found  # type: ignore[return-value]  # one of them is one
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from export_engine.errors import RowError, SourceError
+from export_engine.errors import RowError, SchemaError, SourceError
 from export_engine.schema import CHANNEL_ID, ROW_SCHEMA, TIMES
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.channels import one_channel
@@ -83,7 +83,24 @@ class _Object(dict[str, Any]):
 def _check_keys(lines: Lines, name: str, context: SourceContext) -> None:
     """Hold the keys of the first line against the columns."""
     number, line = next(iter(lines))
-    wanted_columns(_object(line, number, name), context)
+    found = _object(line, number, name)
+    try:
+        wanted_columns(found, context)
+    except SchemaError as error:
+        within = next((key for key, value in found.items() if _is_list_of_objects(value)), None)
+        if within is None:
+            raise
+        raise SchemaError(
+            f"{error}; rows that stand in a list, as in {within!r}, are taken out by a query (--sql, in Python "
+            "read_sql)",
+            column=error.column,
+            missing=error.missing,
+            given=error.given,
+        ) from None
+
+
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
 def _object(line: bytes, number: int, name: str) -> _Object:

@@ -200,6 +200,7 @@ def _mismatch(error: Exception, line: bytes, number: int, name: str) -> SourceEr
         conversation_id=conversation_id,
         message_id=message_id,
         row=number,
-        advice=f"the keys here are {', '.join(known)}, as read_nested_jsonl describes",
+        advice=f"the keys here are {', '.join(known)}, as read_nested_jsonl describes; what has others is read by a "
+        "query (--sql, in Python read_sql)",
         rule=problem,
     )

@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from export_engine import Channel, DateRange, OptionError, RowError, export_conversations, open_source
+from export_engine import Channel, DateRange, OptionError, RowError, SourceError, export_conversations, open_source
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.tables import from_arrow
@@ -137,3 +137,34 @@ def test_a_file_that_cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(PermissionError) as caught:
         open_source("theirs/june.csv")
     assert caught.value.filename == "theirs/june.csv"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            b"<?xml version='1.0' encoding='UTF-8'?>\n<smses/>",
+            r"is XML or HTML: export it as JSON or CSV where .*from_rows",
+        ),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", r"is XML or HTML: export it as JSON"),
+        (b"<HTML lang='en'>", r"is XML or HTML: export it as JSON"),
+        (
+            b'{\r\n  "messages": []\r\n}',
+            r"a JSON object over several lines: .* jq -c \. .*; rows that stand within .*--sql",
+        ),
+        (
+            b'{"value": [{"id": 1}], "count": 1}\n',
+            r"missing.*; rows that stand in a list, as in 'value', are taken out by",
+        ),
+        (
+            b'{"guild": {"id": 1}, "messages": [{"id": 1}]}\n',
+            r"unknown field `guild`.*; what has others is read by a query",
+        ),
+    ],
+)
+def test_what_other_platforms_write(content: bytes, says: str, tmp_path: Path) -> None:
+    """Documents with rows somewhere within are no rows; the error says which road leads to them."""
+    for name in ("a.json", "a"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SourceError, match=says):
+            read(open_source(tmp_path / name))
