@@ -252,12 +252,15 @@ _OPTIONS = {"secret": "secret_file", "query": "conversations_query", "data": "da
 
 @contextmanager
 def _as_option(name: str) -> Iterator[None]:
-    """Name an option as it is called here, and a database that cannot be reached by its option."""
+    """Name an option as it is called here, and by its option what cannot be reached or made."""
     try:
         with _usable(name):
             yield
     except OptionError as error:
         raise OptionError(str(error), option=_OPTIONS.get(error.option, name)) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise ExportError(f"--{name.replace('_', '-')}: {where}{error.strerror or error}") from None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from types import FrameType
 import click
 from fastapi import FastAPI
 
-from export_engine.errors import OptionError
+from export_engine.errors import ExportError, OptionError
 from export_engine.jobs.backends.agreement import set_options, set_secret
 from export_engine.jobs.backends.database import database_revision, upgrade_database
 from export_engine.jobs.backends.keys import KeyInfo, SqlKeys
@@ -73,7 +73,8 @@ def serve_until_signal(
 ) -> None:
     """Serve until a signal (`_ENDS`); with `worker`, one runs in this process.
 
-    Raises ClickException if the address cannot be listened on, OptionError for a setting that cannot work.
+    Raises ClickException if the address cannot be listened on, OptionError for a setting that cannot work,
+    ExportError for a place that cannot be used.
     """
     with ExitStack() as stack:
         stack.enter_context(_private())
@@ -83,7 +84,8 @@ def serve_until_signal(
         address = settings.public_url or _reachable(host, listening)
         demo = settings.conversations is None
         if demo and not (data / DEMO / "channels.jsonl").exists():
-            write_demo(data / DEMO)
+            with _written_to(data):
+                write_demo(data / DEMO)
         components = stack.enter_context(open_components(replace(settings, data=data), address))
         app = create_app(components, worker=worker, grace=grace)
         if metrics_port is not None:
@@ -218,8 +220,18 @@ def _folder(data: Path | None) -> Iterator[Path]:
         with TemporaryDirectory(prefix="export-engine-") as folder:
             yield Path(folder)
     else:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _written_to(data):
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield data
+
+
+@contextmanager
+def _written_to(data: Path) -> Iterator[None]:
+    """Say which folder could not be written to. Raises ExportError."""
+    try:
+        yield
+    except OSError as error:
+        raise ExportError(f"--data: {data}: {error.strerror or error}") from None
 
 
 def _stop_asked_for() -> threading.Event:

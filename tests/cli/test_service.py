@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from export_engine.cli.commands import commands
 from export_engine.cli.service import SECRET_VARIABLE
+from export_engine.errors import ExportError
 from tests.cli.command import ROOT
 from tests.cli.processes import ENVIRONMENT, invoke, needs_signals, run
 from tests.service.running import OTHER_WORKSPACE
@@ -56,6 +57,25 @@ def test_a_setting_that_cannot_work(arguments: list[str], option: str, message: 
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: {option}: {message}")
     assert "hunter2" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--archives", "file"], "--archives: file: File exists"),
+        (["--conversations", "sqlite:///none.db"], "--conversations: none.db: No such file or directory"),
+        (["--data", "/proc/none"], "--data: /proc/none: No such file or directory"),
+    ],
+)
+def test_a_place_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    """The error says which option, where, and why."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    result = invoke("serve", "--port", "0", *arguments)
+    assert isinstance(result.exception, ExportError)  # which the command line prints
+    assert str(result.exception) == message
 
 
 @pytest.mark.parametrize(

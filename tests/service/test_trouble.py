@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -94,6 +95,28 @@ def test_sqlite_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="what a process may write is limited by Linux")
+def test_sqlite_on_a_full_disk(tmp_path: Path) -> None:
+    """Nothing more can be written: what writes is 503, health says so, polls go on; then all is well again."""
+    with running(tmp_path, "serve", "serve", "--port", "0", "--workers", "0", "--data", tmp_path / "data") as process:
+        url, key = shown(process)
+        path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
+        with httpx.Client(headers={"X-API-Key": key}, timeout=PATIENT) as client:
+            job = client.post(path, json=JUNE).json()["export_job_id"]
+            before = resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, (0, before[1]))
+            assert unavailable(client.post(path, json=BY_CHANNEL))
+            health = client.get(f"{url}/healthz")
+            assert (health.status_code, health.json()["status"]) == (503, "the database cannot be reached")
+            assert client.get(f"{path}/{job}").json()["status"] == "queued"
+            resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, before)
+            assert client.get(f"{url}/healthz").status_code == 200
+            assert client.post(path, json=BY_CHANNEL).status_code == 202
+        assert process.stop() == 0
 
 
 @pytest.fixture(scope="module")

@@ -260,23 +260,30 @@ def _keep_write_ahead_log(engine: Engine) -> None:
     If another connection is writing just then (perhaps switching, too), SQLite does not wait but fails at once; so
     this waits until nobody is at the file and tries again.
     """
-    with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
-        while True:
-            try:
-                mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                    raise
+    try:
+        with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+            while (mode := _switched(cursor)) is None:
                 cursor.execute("BEGIN EXCLUSIVE")
                 cursor.execute("ROLLBACK")
-            else:
-                break
+    except sqlite3.Error as error:  # SQLAlchemy has not seen it
+        raise OperationalError("PRAGMA journal_mode", None, error) from error
     if mode != "wal":
         raise OptionError(
             "this SQLite database cannot be shared (it is in memory, or on a drive without shared memory): "
             "keep it in a file on a local disk, or use PostgreSQL",
             option="url",
         )
+
+
+def _switched(cursor: Any) -> str | None:
+    """What the file's journal is now; None if somebody was writing."""
+    try:
+        mode: str = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            return None
+        raise
+    return mode
 
 
 def _upgrade(engine: Engine, *, older: bool) -> tuple[str | None, str]:

@@ -34,7 +34,6 @@ from sqlalchemy import (
     Select,
     delete,
     func,
-    insert,
     or_,
     select,
     tuple_,
@@ -50,7 +49,6 @@ from export_engine.jobs.backends.tables import (
     NOT_NOTIFIED,
     REPEATABLE,
     export_job,
-    export_setting,
     export_turn,
     insert_into,
 )
@@ -94,6 +92,8 @@ _UNIQUE = [_COLUMNS.workspace_id, _COLUMNS.channel_id, _COLUMNS.start_date, _COL
 _QUEUE_LOCK = 0x71756575
 #: The setting that says when a mailer was last at work.
 _MAILER = "mailer"
+#: The setting that is written to see whether anything can be.
+_CHECKED = "checked"
 _NO_LEASE = {"token": None, "lease_until": None}
 
 
@@ -361,11 +361,10 @@ class SqlJobStore:
         return {status: counted.get(status, 0) for status in Status}
 
     def check(self) -> None:
-        """Write, and take it back: raises what `create` would raise of a database that is not there or is locked."""
+        """Write: raises what `create` would raise of a database that is not there, is locked, or is full."""
         with writing(self._engine) as connection:
             self._check_agreement(connection)
-            connection.execute(insert(export_setting).values(name=secrets.token_hex(16), value=""))
-            connection.rollback()
+            keep_setting(connection, _CHECKED, secrets.token_hex(16))
 
     def _claim_or_give_up(self, now: datetime, length: timedelta) -> Lease | Job | None:
         """The oldest job to be had, claimed; or the job that was it, given up; or None if there is none."""

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from export_engine.errors import OptionError
+from export_engine.jobs.backends import database as jobs_database
 from export_engine.jobs.backends.database import open_database, storable, writing
 from export_engine.jobs.backends.migrations import VERSION_TABLE
 from export_engine.jobs.backends.store import SqlJobStore
@@ -111,6 +112,17 @@ def test_sqlite_is_switched_to_its_log_while_another_writes(tmp_path: Path) -> N
         opened.result(60).dispose()
     with closing(sqlite3.connect(file)) as later:
         assert later.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_sqlite_that_stays_locked_as_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is SQLAlchemy's, as for all that a database refuses."""
+    monkeypatch.setattr(jobs_database, "BUSY_TIMEOUT", timedelta(milliseconds=50))
+    with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as other:
+        other.execute("CREATE TABLE other (x)")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO other VALUES (1)")
+        with pytest.raises(OperationalError, match="database is locked"):
+            open_database(f"sqlite:///{tmp_path}/jobs.db")
 
 
 def test_a_transaction_that_writes_is_alone_from_its_start(tmp_path: Path) -> None:
