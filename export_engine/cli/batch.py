@@ -172,9 +172,9 @@ def batch(
 ) -> int:
     """Export every channel of a lake, an archive for each channel and month.
 
-    INPUT are files, or patterns of them ('lake/**/*.parquet'), with the rows of many channels in any order. They have
-    the columns of the CSVs, channel_id, and perhaps channel_name and channel_phone. JSON Lines may have a conversation
-    a line instead, with those keys beside its id.
+    INPUT are files, folders or patterns ('lake/**/*.parquet'), here or in a store (s3://bucket/lake/), with the rows of
+    many channels in any order. They have the columns of the CSVs, channel_id, and perhaps channel_name and
+    channel_phone. JSON Lines may have a conversation a line instead, with those keys beside its id.
 
     What is done has a receipt beside the archives. The same command again makes what is missing; batch verify TARGET
     holds the archives against their receipts.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -16,7 +15,7 @@ import click
 from export_engine.cli.options import with_options
 from export_engine.sources import Source
 from export_engine.sources.formats import Format, checked_format
-from export_engine.sources.inputs import opened
+from export_engine.sources.inputs import checked_inputs, opened
 from export_engine.sources.open import ending_format, expanded, open_source
 from export_engine.sources.urls import is_url
 
@@ -108,13 +107,13 @@ class Inputs:
         return "\n".join([*said, query])
 
     def lake(self, channels: Path | None) -> Lake:
-        """The rows of many channels; INPUT may be patterns (`lake/**/*.parquet`). Raises as `source` does."""
+        """The rows of many channels. Raises as `source` does."""
         from export_engine.batch.lake import Lake  # noqa: PLC0415  # loaded when used, there with the extra
 
         more: dict[str, Any] = self._bounds() | {"channels": channels}
         if self.query is not None:
             return Lake.of_query(self.query, self.parameters, where=self.where, **more)
-        files = [file for pattern in self.inputs for file in _matching(pattern)]
+        files = self._files()
         given = {"encoding": self.encoding, "delimiter": self.delimiter, "escape": self.escape}
         how: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         kinds = {_kind(file, self.format, is_text=self.encoding is not None) for file in files}
@@ -130,6 +129,16 @@ class Inputs:
                 "kind, or --sql"
             )
         return Lake.of_files(files, kinds.pop(), columns=self.columns, where=self.where, **how, **more)
+
+    def _files(self) -> list[str]:
+        if "-" in self.inputs:
+            raise click.UsageError("a lake is read more than once, and standard input cannot be: give files")
+        files = expanded(self.inputs)
+        try:
+            checked_inputs(files)
+        except FileNotFoundError as error:
+            raise click.UsageError(f"INPUT: {error.filename} does not exist") from None
+        return [str(file) for file in files]
 
     def _bounds(self) -> dict[str, Any]:
         given = {"memory_limit": self.memory_limit, "spill_folder": self.spill_folder}
@@ -205,16 +214,6 @@ class Inputs:
 def _again(file: Any) -> bool:
     """Whether an input can be opened more than once."""
     return is_url(file) or Path(file).is_file()
-
-
-def _matching(pattern: str) -> list[str]:
-    """The files that a pattern means, in order; a file's own name means that file."""
-    if Path(pattern).is_file():
-        return [pattern]
-    found = sorted(path for path in glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207  # absolute ones too
-    if not found:
-        raise click.UsageError(f"INPUT: {pattern}: there is no such file")
-    return found
 
 
 def _kind(path: str, said: Format | None, *, is_text: bool) -> Any:

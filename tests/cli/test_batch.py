@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import obstore
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from tests import s3
 from tests.cli.command import ENVIRONMENT, run
 
 RANGE = ["--start", "2026-04-01", "--end", "2026-06-30"]
@@ -60,6 +63,23 @@ def test_a_lake_becomes_archives(lake: Path, tmp_path: Path) -> None:
     code, told, errors = run("batch", f"{lake}/**/*.parquet", "--output", out, *RANGE, "--label", "one")
     assert (code, errors) == (0, "")
     assert told.startswith(b"9 archives: 0 done, 9 kept, 0 failed\n")
+
+
+@pytest.mark.slow
+def test_a_lake_by_its_folder_or_in_a_bucket(lake: Path, tmp_path: Path) -> None:
+    """The same archives as by a pattern of its files."""
+    given = ["--output", str(tmp_path / "out"), *RANGE, "--label", "one"]
+    assert run("batch", f"{lake}/**/*.parquet", *given)[0] == 0
+    expected = archives(tmp_path / "out")
+    with s3.serving() as server:
+        bucket = server.new_bucket()
+        for path in lake.rglob("*.parquet"):
+            obstore.put(bucket.store, f"lake/{path.relative_to(lake)}", path.read_bytes())
+        for place in (str(lake), f"s3://{bucket.name}/lake/", f"s3://{bucket.name}/lake/**/*.parquet"):
+            shutil.rmtree(tmp_path / "out")
+            code, _, errors = run("batch", place, *given, environment=ENVIRONMENT | bucket.environment)
+            assert (code, errors) == (0, "")
+            assert archives(tmp_path / "out") == expected
 
 
 @pytest.mark.slow
@@ -238,7 +258,9 @@ def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nothing-*.parquet"], "INPUT: nothing-*.parquet: there is no such file"),
+        (["nothing-*.parquet"], "INPUT: nothing-*.parquet: there is no file to read"),
+        (["nothing.parquet"], "INPUT: nothing.parquet does not exist"),
+        (["-"], "a lake is read more than once"),
         ([], "say what to read"),
         (["LAKE", "--layout", "{month}"], "--layout: layout '{month}' cannot be filled in"),
         (["LAKE", "--results", "r.txt"], "write a name that ends in .jsonl or .parquet"),
