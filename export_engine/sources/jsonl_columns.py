@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pajson
 
-from export_engine.schema import CREATED_AT, MAX_BATCH_ROWS, ROW_SCHEMA, TIMES
+from export_engine.schema import CREATED_AT, MAX_BATCH_ROWS, TIMES
 from export_engine.sources import SourceContext
 from export_engine.sources.jsonl_lines import INTEGER, NUMBER, Lines, in_columns
-from export_engine.sources.values import BadValue, column, named
+from export_engine.sources.values import BadValue, batch_of_columns, column
 from export_engine.sources.whole import each_once, line_place
 
 __all__ = ["MESSAGE_KEYS", "columnar"]
@@ -117,9 +117,7 @@ def _rows(conversations: pa.RecordBatch, context: SourceContext) -> tuple[pa.Str
     columns = {name: column(name, given, context, sound=True) for name, given in found.items()}
     shared = {name: column(name, given, context, sound=True) for name, given in of_conversation.items()}
     columns |= {name: given.take(of_row) for name, given in shared.items()}
-    columns["speaker_name"] = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
-    rows = pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
-    return shared["conversation_id"], rows
+    return shared["conversation_id"], batch_of_columns(columns)
 
 
 def _bounded(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

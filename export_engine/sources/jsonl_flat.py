@@ -33,7 +33,7 @@ from export_engine.sources.jsonl_lines import (
 )
 from export_engine.sources.tables import check_channel, rows, wanted_columns
 from export_engine.sources.text import NUMBERED
-from export_engine.sources.values import BadValue, column_of, converted, named, row_error
+from export_engine.sources.values import BadValue, batch_of_columns, column_of, converted, row_error
 
 __all__ = ["flat_batches", "read_flat_jsonl"]
 
@@ -189,9 +189,7 @@ def _careful(lines: Lines, name: str, context: SourceContext) -> Iterator[pa.Rec
     if not numbered:
         return
     one_channel([found.get(CHANNEL_ID) for _, found in numbered], lambda at: _row(*numbered[at]), context)
-    columns = {column: _column(column, numbered, context) for column in ROW_SCHEMA.names}
-    columns["speaker_name"] = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
-    yield pa.RecordBatch.from_arrays(list(columns.values()), schema=ROW_SCHEMA)
+    yield batch_of_columns({column: _column(column, numbered, context) for column in ROW_SCHEMA.names})
 
 
 def _row(number: int, found: _Object) -> tuple[Any, Any, int]:

@@ -14,7 +14,7 @@ from export_engine.schema import CHANNEL_ID, MAX_BATCH_BYTES, MAX_BATCH_ROWS, RO
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.channels import one_channel
 from export_engine.sources.tables import wanted_columns
-from export_engine.sources.values import BadValue, column_of, converted, named, row_error
+from export_engine.sources.values import BadValue, batch_of_columns, column_of, converted, row_error
 
 __all__ = ["batch_of", "from_rows"]
 
@@ -151,9 +151,7 @@ def batch_of(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int], conte
         return columns["conversation_id"][at], columns["message_id"][at], numbers[at]
 
     one_channel(columns[CHANNEL_ID], row, context)
-    made = {name: _column(name, columns, numbers, context) for name in ROW_SCHEMA.names}
-    made["speaker_name"] = named(*(made[name] for name in ("speaker_name", "speaker_type", "contact_name")))
-    return pa.RecordBatch.from_arrays(list(made.values()), schema=ROW_SCHEMA)
+    return batch_of_columns({name: _column(name, columns, numbers, context) for name in ROW_SCHEMA.names})
 
 
 def _column(

@@ -31,7 +31,7 @@ from export_engine.sources import Source, SourceContext
 from export_engine.sources.channels import one_channel
 from export_engine.sources.media import is_list
 from export_engine.sources.text import DAMAGED, as_bytes, as_strings, damaged, is_text, is_uuid, unviewed, uuid_text
-from export_engine.sources.values import BadValue, column, converted, impossible, named, row_error
+from export_engine.sources.values import BadValue, batch_of_columns, column, converted, impossible, row_error
 
 __all__ = ["Numbered", "check_channel", "from_arrow", "normalised", "numbered", "rows", "wanted_columns"]
 
@@ -381,14 +381,14 @@ def rows(
     `sound` says that strings are known to be UTF-8. Raises RowError for a value that breaks a rule.
     """
     given = set(batch.schema.names)
-    columns = {
-        field.name: _column(field.name, batch, numbers, context, sound=sound)
-        if field.name in given
-        else pa.nulls(batch.num_rows, field.type)
-        for field in ROW_SCHEMA
-    }
-    columns["speaker_name"] = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
-    return pa.RecordBatch.from_arrays(list(columns.values()), schema=ROW_SCHEMA)
+    return batch_of_columns(
+        {
+            field.name: _column(field.name, batch, numbers, context, sound=sound)
+            if field.name in given
+            else pa.nulls(batch.num_rows, field.type)
+            for field in ROW_SCHEMA
+        }
+    )
 
 
 def _column(

@@ -8,7 +8,7 @@ column; the source, which knows where the column came from, makes `row_error` of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from export_engine.sources.media import is_list, media, media_of
 from export_engine.sources.refusal import BadValue, row_error
 from export_engine.sources.text import NUMBERED, id_text, is_text, is_uuid, text, text_of
 
-__all__ = ["BadValue", "column", "column_of", "converted", "impossible", "named", "row_error"]
+__all__ = ["BadValue", "batch_of_columns", "column", "column_of", "converted", "impossible", "named", "row_error"]
 
 
 def column(name: str, given: pa.Array, context: SourceContext, *, sound: bool = False) -> pa.Array:
@@ -129,6 +129,13 @@ def named(speaker_name: pa.Array, speaker_type: pa.Array, contact_name: pa.Array
         return speaker_name
     unnamed = pc.and_(unnamed, pc.equal(speaker_type, "customer"))
     return pc.if_else(unnamed, contact_name, speaker_name)
+
+
+def batch_of_columns(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """A batch of all the columns, in any order; the speakers' names are `named`."""
+    names = named(*(columns[name] for name in ("speaker_name", "speaker_type", "contact_name")))
+    made = {**columns, "speaker_name": names}
+    return pa.RecordBatch.from_arrays([made[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
 
 
 def impossible(name: str, type_: pa.DataType, epoch: Epoch | None) -> str | None:
