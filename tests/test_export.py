@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -24,11 +26,12 @@ from export_engine import (
     CsvDialect,
     DateRange,
     Message,
+    RowError,
     export_conversations,
     open_source,
 )
 from export_engine.options import RangeBy
-from export_engine.sources import SourceContext
+from export_engine.sources import Source, SourceContext, read_mapped, sorted_rows
 from export_engine.sources.open import source_of
 from tests import reference
 from tests.pipeline.exporting import CHANNEL, JUNE, members, rows_of
@@ -279,3 +282,33 @@ def test_the_archives_hash() -> None:
     export = export_conversations(some_rows(), channel=CHANNEL, date_range=JUNE)
     assert b"".join(export)
     assert export.report.sha256 is None
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_creation_that_not_all_rows_say(ending: str, tmp_path: Path) -> None:
+    """It is an error, in whatever rows the null stands; each of the two ways that it names works."""
+    row = {"conversation_id": "c", "direction": "inbound", "speaker_type": "customer"}
+    rows: list[dict[str, str | None]] = [
+        {**row, "message_id": f"{day}", "message_time": f"2026-06-0{day}T00:00:00Z", "created_at": created}
+        for day, created in ((2, None), (3, "2026-05-01T00:00:00Z"), (4, None))
+    ]
+    path = tmp_path / f"a.{ending}"
+    if ending == "csv":
+        pacsv.write_csv(pa.Table.from_pylist(rows), path)
+    elif ending == "jsonl":
+        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+
+    def exported(source: Source) -> list[tuple[str, bytes]]:
+        return members(b"".join(export_conversations(source, channel=CHANNEL, date_range=JUNE, export_id="x")))
+
+    with pytest.raises(RowError, match=r"is 2026-05-01.*and null in row 1.*, or none any") as caught:
+        exported(open_source(path))
+    said = [*re.findall(r"--map (?:\"([^\"]+)\"|([^ )]+))", str(caught.value))]
+    names = []
+    for expression in map("".join, said):
+        mapped = read_mapped(path, columns=dict([expression.split("=", 1)]), format=ending)  # type: ignore[arg-type]  # one of the three
+        ((name, _),) = exported(sorted_rows(mapped))
+        names.append(name.split("--")[1])
+    assert names == ["2026-05-01_000000", "2026-06-02_000000"]

@@ -6,7 +6,9 @@ without a message id stands for a conversation without messages: it is exported,
 it was created in the range.
 
 A conversation was created when the `created_at` of its rows says, which all say the same, exported or not: two that
-differ, or one that is null beside one that is not, are an error. Where all are null, it was created at its earliest
+differ, or one that is null beside one that is not, are an error. (A null cannot be taken for what a later row says: a
+long conversation is named before its end is read, and what is an error must not depend on how long it is, nor on where
+batches end.) Where all are null, it was created at its earliest
 message, whatever the order of its rows and whether they are exported. Of a group that is not whole that cannot be
 known: `earlier` gives what it adds, and whoever puts the groups together decides (see `pipeline.long`).
 """
@@ -201,6 +203,12 @@ def contradictions(group: Group) -> NDArray[np.int64]:
     return np.flatnonzero(differ) + 1
 
 
+_ONE_CREATION = (
+    'give all rows of a conversation the same (--sort --map "created_at=min(created_at) OVER (PARTITION BY '
+    'conversation_id)", or so in a query), or none any (--map created_at=NULL): then it is the time of the earliest message'
+)
+
+
 def contradiction(group: Group, row: int, before: int | None) -> RowError:
     """The error of a row of a group, where the row before it has the `created_at` that is `before`."""
     batch, number = group.batch, group.before + row + 1
@@ -214,7 +222,7 @@ def contradiction(group: Group, row: int, before: int | None) -> RowError:
         conversation_id=batch.column(_CONVERSATION_ID)[row].as_py(),
         message_id=batch.column(_MESSAGE_ID)[row].as_py(),
         row=number,
-        advice="give all rows of a conversation the same, or none any: then it is the time of the earliest message",
+        advice=_ONE_CREATION,
         rule="is not the same in all rows of a conversation",
     )
 
