@@ -205,7 +205,7 @@ def contradictions(group: Group) -> NDArray[np.int64]:
 
 _ONE_CREATION = (
     'give all rows of a conversation the same (--sort --map "created_at=min(created_at) OVER (PARTITION BY '
-    'conversation_id)", or so in a query), or none any (--map created_at=NULL): then it is the time of the earliest message'
+    'conversation_id)", or so in a query), or none any (--map created_at=NULL): then it is that of the earliest message'
 )
 
 
