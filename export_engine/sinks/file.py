@@ -17,7 +17,7 @@ import secrets
 import stat
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -54,8 +54,9 @@ def write_archive(
 
     An export with `max_archive_size` may be several archives: the others are `x-2.zip`, `x-3.zip` ... beside `x.zip`.
     All are written in full before one of them has its name, and the first gets its last. With `overwrite` an older set
-    is replaced, and what it had more is removed; without it, or where a file of such a name does not begin as this
-    engine's archives do, nothing is touched. (An export of one archive does not look for numbers.)
+    is replaced, and what it had more is removed; after a failure it is as it was (but on file systems without hard
+    links). Without it, or where a file of such a name does not begin as this engine's archives do, nothing is touched.
+    (An export of one archive does not look for numbers.)
 
     Files that exist are replaced only with `overwrite`. A new file has the permissions that the umask leaves; one that
     replaces another has the other's, but belongs to whoever writes it.
@@ -135,13 +136,13 @@ class _FilePlaces:
         self._refuse_listed(place, path)
         return place
 
-    def older(self, number: int) -> Callable[[], object] | None:
+    def older(self, number: int) -> _Removal | None:
         """A file that is there, if it may be replaced."""
         path = self._numbered(number)
         if _stat(path, strict=True) is None:
             return None
         self.place(number)
-        return path.unlink
+        return _Removal(path)
 
     def spool(self) -> IO[bytes]:
         """On the disk that the archives are on."""
@@ -161,6 +162,31 @@ class _FilePlaces:
             raise ArchiveError(f"{path} is to be the archive and the manifest: give each a path of its own")
 
 
+class _Removal:
+    """A file, or a link to one, that goes; see `export_engine.sinks.whole.Change`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: Path | None = None
+
+    def finish(self) -> None:
+        """Take its name away."""
+        kept = _hidden(self._path)
+        self._path.rename(kept)
+        self._kept = kept
+
+    def abandon(self, error: BaseException, /) -> None:
+        """Give it its name again."""
+        if self._kept is not None:
+            _put_back(self._kept, self._path, error)
+
+    def settle(self) -> None:
+        """Remove it."""
+        if self._kept is not None:
+            with suppress(OSError):
+                self._kept.unlink()
+
+
 class FilePlace:
     """A file in the making; see `export_engine.sinks.whole.Place`.
 
@@ -174,6 +200,8 @@ class FilePlace:
         self._file: BinaryIO | None = None
         self._part: Path | None = None
         self._replaces = False
+        # What it replaces, under a name of its own.
+        self._kept: Path | None = None
         self._identity: os.stat_result | None = None
         self._finished: os.stat_result | None = None
         there = _stat(path, strict=True)
@@ -201,9 +229,7 @@ class FilePlace:
         """Open the `.part` file."""
         there = _stat(self._path)
         self._refuse_taken(there)
-        # A name may have 255 bytes: 50 characters have 200 at most.
-        part = self._path.with_name(f".{self._path.name[:50]}.{secrets.token_hex(4)}.part")
-        self._part = part
+        part = self._part = _hidden(self._path)
         try:
             self._file = part.open("xb")
         except OSError as error:
@@ -242,12 +268,17 @@ class FilePlace:
             _sync_directory(self._path.parent)
 
     def abandon(self, error: BaseException, /) -> None:
-        """Remove the `.part` file, or what has become of it."""
+        """Remove the `.part` file, or what has become of it; what it had replaced is there again."""
         if self._file is not None:
             with suppress(OSError):  # what could not be written cannot be flushed either
                 self._file.close()
         left = [self._part] if self._part is not None else []
-        if self._finished is not None and not self._replaces and _same(self._finished, _stat(self._path)):
+        is_there = self._finished is not None and _same(self._finished, _stat(self._path))
+        if self._kept is not None and is_there:
+            _put_back(self._kept, self._path, error)
+        elif self._kept is not None:
+            left.append(self._kept)
+        elif is_there and not self._replaces:
             left.append(self._path)
         for path in left:
             try:
@@ -255,11 +286,22 @@ class FilePlace:
             except OSError as why:
                 error.add_note(f"{path} could not be removed: {why.strerror}")
 
+    def settle(self) -> None:
+        """Let go of what it replaced."""
+        if self._kept is not None:
+            with suppress(OSError):
+                self._kept.unlink()
+
     def _name(self, part: Path, identity: os.stat_result) -> None:
         there = _stat(self._path)
         self._refuse_taken(there)  # something may have come meanwhile
         self._replaces = there is not None
         if self._overwrite:
+            if self._replaces:
+                kept = _hidden(self._path)
+                with suppress(OSError):  # no hard links on this file system
+                    os.link(self._path, kept)
+                    self._kept = kept
             part.replace(self._path)
         else:
             try:
@@ -306,6 +348,19 @@ def _stat(path: _Input, *, strict: bool = False) -> os.stat_result | None:
         if strict:
             raise
         return None
+
+
+def _hidden(path: Path) -> Path:
+    """A name beside a file that nothing has."""
+    # A name may have 255 bytes: 50 characters have 200 at most.
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.part")
+
+
+def _put_back(kept: Path, path: Path, error: BaseException) -> None:
+    try:
+        kept.replace(path)
+    except OSError as why:
+        error.add_note(f"{path} could not be put back, and is {kept} now: {why.strerror}")
 
 
 def _same(one: os.stat_result, other: os.stat_result | None) -> bool:

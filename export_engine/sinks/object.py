@@ -110,9 +110,11 @@ def write_object(
     An export with `max_archive_size` may be several objects, `x-2.zip`, `x-3.zip` ... beside `x.zip`. Each of the
     others appears when it is complete, since an upload that is held open holds memory; the first appears last, and
     without it there is no set. A failure deletes them. With `overwrite` an older set is replaced, and what it had more
-    is deleted; a failure then may leave it without those that had been replaced by then. An object of such a name that
-    does not begin as this engine's archives do is refused. A member too long to hold waits in the system's folder for
-    temporary files (`TMPDIR`) until it is known where it belongs, `max_archive_size` bytes of it at most.
+    is deleted. Its first object is deleted before another of it is touched, so that none that lacks a part passes for a
+    smaller one: a failure from then on leaves no set (and says so), one before leaves the older set as it was. An
+    object of such a name that does not begin as this engine's archives do is refused. A member too long to hold waits
+    in the system's folder for temporary files (`TMPDIR`) until it is known where it belongs, `max_archive_size` bytes
+    of it at most.
 
     Raises ArchiveError if the object exists, OSError or one of `obstore.exceptions` from the store, and whatever the
     export raises.
@@ -237,6 +239,7 @@ class _ObjectPlaces:
         self._part_size = part_size
         self._bucket = bucket
         self._listed: _ObjectPlace | None = None
+        self._older = overwrite
 
     def keep_from(self, listed: _ObjectPlace) -> None:
         """Refuse the manifest's place as an archive's."""
@@ -253,15 +256,20 @@ class _ObjectPlaces:
             attributes=self._attributes(path),
             part_size=self._part_size,
             bucket=self._bucket,
-            numbered=number > 1,
+            end_older=self._end_older if number > 1 else None,
         )
         if self._listed is not None and self._listed.shown == place.shown:
             raise ArchiveError(f"{place.shown} is to be the archive and the manifest: give each a name of its own")
         return place
 
-    def older(self, number: int) -> Callable[[], object] | None:
+    def older(self, number: int) -> _Removal | None:
         """An object that is there, if it may be replaced."""
         return self.place(number).older()
+
+    def _end_older(self) -> bool:
+        """Delete the first object of an older set, another of which is to be touched; whether it was there still."""
+        there, self._older = self._older, False
+        return there and self.place(1).delete()
 
     def spool(self) -> IO[bytes]:
         """Where the system has its temporary files."""
@@ -271,8 +279,9 @@ class _ObjectPlaces:
 class _ObjectPlace:
     """An object in the making; see `export_engine.sinks.whole.Place`.
 
-    One that is `numbered` appears when it is complete: an upload that is held open holds its last part in memory, and
-    a set has any number of them. Because it belongs to nothing without the first, it is deleted if that fails.
+    One that has a number appears when it is complete: an upload that is held open holds its last part in memory, and
+    a set has any number of them. Because it belongs to nothing without the first, it is deleted if that fails. It has
+    `end_older`, to be called before it replaces one of an older set; see `_ObjectPlaces`.
 
     With `bucket`, a name for where it lies, the store's errors arrive as ArchiveError with advice, else as they are.
     """
@@ -286,7 +295,7 @@ class _ObjectPlace:
         attributes: Attributes | None = None,
         part_size: int = PART_SIZE,
         bucket: str | None = None,
-        numbered: bool = False,
+        end_older: Callable[[], bool] | None = None,
     ) -> None:
         self.shown = f"{bucket}/{path}" if bucket and "://" in bucket else path
         self._store = store
@@ -295,7 +304,9 @@ class _ObjectPlace:
         self._attributes = attributes
         self._part_size = part_size
         self._bucket = bucket
-        self._numbered = numbered
+        self._end_older = end_older
+        self._replaces = False
+        self._ended_older = False
         self._writer: WritableFile | None = None
         self._finished = False
 
@@ -303,8 +314,8 @@ class _ObjectPlace:
         """Look the name up, unless it may be taken; the upload begins with the first part."""
         with self._advising():
             self._refuse_taken()
-            if self._numbered and self._overwrite:
-                self._refuse_foreign()
+            if self._end_older is not None and self._overwrite:
+                self._replaces = self._refuse_foreign()
             self._writer = obstore.open_writer(
                 self._store,
                 self._path,
@@ -322,8 +333,8 @@ class _ObjectPlace:
             self._told(error)
 
     def complete(self) -> None:
-        """Have a numbered one appear."""
-        if self._numbered:
+        """Have one with a number appear."""
+        if self._end_older is not None:
             self.finish()
 
     def finish(self) -> None:
@@ -333,34 +344,56 @@ class _ObjectPlace:
             return
         with self._advising():
             self._refuse_taken()
+            if self._replaces:
+                self.begin_replacing()
             self._writer.close()
         self._finished = True
 
     def abandon(self, error: BaseException, /) -> None:
         """Abort the upload; an object that has appeared is deleted, unless it may have replaced one.
 
-        A numbered one is deleted all the same: beside an older first archive it would pass for a part of that set.
+        One with a number is deleted all the same: beside an older first archive it would pass for a part of that set.
         """
         writer = self._writer
+        self.note_older(error)
         try:
             if self._finished:
-                if self._numbered or not self._overwrite:
+                if self._end_older is not None or not self._overwrite:
                     obstore.delete(self._store, self._path)
             elif writer is not None and not writer.closed():  # closing that failed has aborted already
                 writer.__exit__(type(error), error, error.__traceback__)
         except Exception as why:  # noqa: BLE001  # whatever it is, it is told, and must not hide what came first
             error.add_note(f"The upload could not be aborted and may have left parts in the store: {_first_line(why)}")
 
-    def older(self) -> Callable[[], object] | None:
-        """What deletes the object that is there; None if none is. Raises ArchiveError for one not to be replaced."""
+    def settle(self) -> None:
+        """Nothing is kept of what was replaced."""
+
+    def older(self) -> _Removal | None:
+        """The removal of the object that is there; None if none is. Raises ArchiveError for one not to be replaced."""
         with self._advising():
             self._refuse_taken()
             there = self._refuse_foreign()
-        return self._delete if there else None
+        return _Removal(self) if there else None
 
-    def _delete(self) -> None:
+    def note_older(self, error: BaseException) -> None:
+        """Say in an error's notes that the older set has ended, if it was this object's doing."""
+        if self._ended_older:
+            error.add_note("The older set is not whole any more, and its first archive is deleted: export again.")
+
+    def delete(self) -> bool:
+        """Delete the object; whether there was one."""
         with self._advising():
+            try:
+                obstore.head(self._store, self._path)
+            except FileNotFoundError:
+                return False
             obstore.delete(self._store, self._path)
+        return True
+
+    def begin_replacing(self) -> None:
+        """Have the older set end, of which an object is to be replaced or deleted."""
+        if self._end_older is not None:
+            self._ended_older = self._end_older()
 
     def _refuse_foreign(self) -> bool:
         """Whether an object is there. Raises ArchiveError for one that is no archive of a set."""
@@ -396,6 +429,25 @@ class _ObjectPlace:
         if self._bucket is None:
             raise error
         raise ArchiveError(_advice(error, self._bucket, self.shown)) from error
+
+
+class _Removal:
+    """The deletion of an object of an older set; see `export_engine.sinks.whole.Change`."""
+
+    def __init__(self, place: _ObjectPlace) -> None:
+        self._place = place
+
+    def finish(self) -> None:
+        """Delete it."""
+        self._place.begin_replacing()
+        self._place.delete()
+
+    def abandon(self, error: BaseException, /) -> None:
+        """Say it: it cannot be had again."""
+        self._place.note_older(error)
+
+    def settle(self) -> None:
+        """Nothing is kept of it."""
 
 
 def _advice(error: Exception, bucket: str, shown: str) -> str:

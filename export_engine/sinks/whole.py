@@ -3,6 +3,10 @@
 A place takes bytes and shows them under its name at the end. The first archive appears last, just after the list: where
 it is, everything is.
 
+Until all are there, each place can go back to what it was: what was replaced or removed is kept until then. An object
+store keeps nothing; there the first archive of an older set is deleted before any other of it is touched: without the
+first there is no set, while one that lacks a part would pass for a smaller one.
+
 An export with `max_archive_size` may be a set of archives: the first has the name that was asked for, the others that
 name and a number, `x-2.zip`, `x-3.zip` (see `report.archive_name`). So what stands under those names belongs to the set
 for whoever reads it. An older set is replaced as a whole, those of its archives too that the new one has no use for;
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from typing import IO, Any, Protocol, TypeGuard
 
@@ -21,13 +25,32 @@ from export_engine.errors import ArchiveError
 from export_engine.sinks import Splittable, Streamable
 from export_engine.sinks.manifest import open_manifest
 
-__all__ = ["HEAD", "Place", "Places", "refuse_foreign", "write_whole"]
+__all__ = ["HEAD", "Change", "Place", "Places", "refuse_foreign", "write_whole"]
 
 
-class Place(Protocol):
+class Change(Protocol):
+    """What happens to one name, and can be undone until it is settled."""
+
+    def finish(self) -> None:
+        """Do it."""
+        ...
+
+    def abandon(self, error: BaseException, /) -> None:
+        """Undo it, because of `error`, done or not.
+
+        Raises nothing: what cannot be undone becomes a note of `error`.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Let go of what undoing it takes. Raises nothing."""
+        ...
+
+
+class Place(Change, Protocol):
     """A name under which bytes appear, all of them or none.
 
-    `begin`, `write` as often as wanted, `complete`, `finish`.
+    `begin`, `write` as often as wanted, `complete`, `finish`, and at the end of all `settle`.
     """
 
     def begin(self) -> None:
@@ -42,17 +65,6 @@ class Place(Protocol):
         """There are no more bytes: let go of what writing took."""
         ...
 
-    def finish(self) -> None:
-        """Have all that was written appear under the name."""
-        ...
-
-    def abandon(self, error: BaseException, /) -> None:
-        """Leave nothing, because of `error`: neither what was written nor, unless it replaced something, the name.
-
-        Also before `begin` and after `finish`. Raises nothing: what cannot be removed becomes a note of `error`.
-        """
-        ...
-
 
 class Places(Protocol):
     """Where the archives of an export go, by their numbers from 1; `file_name` is what the first is called."""
@@ -63,8 +75,8 @@ class Places(Protocol):
         """The place of one. Raises ArchiveError where something is that is not to be replaced."""
         ...
 
-    def older(self, number: int) -> Callable[[], object] | None:
-        """What removes an older set's archive that is there; None if nothing is.
+    def older(self, number: int) -> Change | None:
+        """The removal of an older set's archive that is there; None if nothing is.
 
         Raises ArchiveError for what is not to be removed.
         """
@@ -83,6 +95,7 @@ def write_whole(export: Streamable, archives: Places, manifest: Place | None = N
     places: list[Place] = []
     listed = [] if manifest is None else [manifest]
     several = _is_set(export)
+    removed: list[Change] = []
     try:
         places.append(archives.place(1))
         for place in [*places, *listed]:
@@ -90,17 +103,16 @@ def write_whole(export: Streamable, archives: Places, manifest: Place | None = N
         if several:
             _older(archives, 2)  # what cannot be replaced is refused before anything is read
         _write(export, archives, places, manifest, suffix)
-        for place in reversed(places[1:]):
-            place.finish()
         if several:
-            for remove in _older(archives, len(places) + 1):
-                remove()
-        for place in [*listed, places[0]]:
-            place.finish()
+            removed = _older(archives, len(places) + 1)
+        for change in [*reversed(places[1:]), *removed, *listed, places[0]]:
+            change.finish()
     except BaseException as error:
-        for place in [*listed, *reversed(places)]:
-            place.abandon(error)
+        for change in [*listed, *removed, *reversed(places)]:
+            change.abandon(error)
         raise
+    for change in [*listed, *removed, *places]:
+        change.settle()
 
 
 def _write(export: Streamable, archives: Places, places: list[Place], manifest: Place | None, suffix: str) -> None:
@@ -141,11 +153,11 @@ def _chunks(export: Streamable) -> Generator[bytes, None, None]:
     yield from export
 
 
-def _older(archives: Places, number: int) -> list[Callable[[], object]]:
-    """What removes the archives that are there already, from a number on, as far as they follow each other."""
+def _older(archives: Places, number: int) -> list[Change]:
+    """The removal of the archives that are there already, from a number on, as far as they follow each other."""
     found = []
-    while (remove := archives.older(number)) is not None:
-        found.append(remove)
+    while (removal := archives.older(number)) is not None:
+        found.append(removal)
         number += 1
     return found
 

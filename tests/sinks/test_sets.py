@@ -42,10 +42,11 @@ def export(source: object = None, limit: int | str | None = 3 * ONE, **options: 
     return exporting.export(talks(20) if source is None else source, max_archive_size=limit, **options)
 
 
-def failing() -> Iterator[Conversation]:
-    def fail() -> None:
-        raise OwnError
+def fail() -> None:
+    raise OwnError
 
+
+def failing() -> Iterator[Conversation]:
     # Many batches: archives are complete long before the end.
     return talks(60_000, fail)
 
@@ -200,6 +201,24 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert listing(tmp_path) == before
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+@pytest.mark.parametrize("count", [1, 4, 20])
+@pytest.mark.parametrize("taken", ["out.zip", "m.jsonl"])
+def test_a_name_that_cannot_be_had_at_the_end(taken: str, count: int, tmp_path: Path) -> None:
+    """What had been replaced or removed by then is there again, whatever the sizes of the two sets."""
+    export(talks(8), ONE).write_to(tmp_path / "out.zip", manifest=tmp_path / "m.jsonl")
+    before = {name: data for name, data in listing(tmp_path).items() if name != taken}
+
+    def take() -> None:
+        (tmp_path / taken).unlink()
+        os.mkfifo(tmp_path / taken)
+
+    with pytest.raises(ArchiveError, match="is a pipe"):
+        export(talks(count, take), ONE).write_to(tmp_path / "out.zip", manifest=tmp_path / "m.jsonl", overwrite=True)
+    (tmp_path / taken).unlink()
+    assert listing(tmp_path) == before
+
+
 def descriptors() -> int:
     return len(list(Path("/dev/fd").iterdir()))
 
@@ -310,7 +329,7 @@ def test_a_set_of_objects(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_failed_set_of_objects() -> None:
-    """Leaves none of them; of an older set, what was not replaced yet."""
+    """Leaves none of them; an older set is as it was, or is none any more: its first archive is gone, and is told."""
     store = MemoryStore()
     with pytest.raises(OwnError):
         export(failing(), 200_000, threads=1).upload_to("p/", store=store, manifest="m.jsonl")
@@ -318,10 +337,16 @@ def test_a_failed_set_of_objects() -> None:
     export(limit=3 * ONE).upload_to("p/", store=store)
     before = objects(store)
     with pytest.raises(OwnError):
+        export(talks(20, fail), 200_000).upload_to("p/", store=store, overwrite=True)
+    assert objects(store) == before
+    with pytest.raises(OwnError) as caught:
         export(failing(), 200_000, threads=1).upload_to("p/", store=store, overwrite=True)
     after = objects(store)
     assert after.items() <= before.items()
-    assert f"p/{NAME}" in after
+    assert f"p/{NAME}" not in after
+    assert caught.value.__notes__ == [
+        "The older set is not whole any more, and its first archive is deleted: export again."
+    ]
 
 
 def test_an_older_set_of_objects_is_replaced() -> None:
