@@ -83,7 +83,7 @@ ONLY_IN = {
     "psycopg": "sources.database",
     "alembic": "jobs.backends.migrations",
     "duckdb": "sources.duck sources.mapping",
-    "obstore": "sources.remote sinks.object jobs.backends.archives",
+    "obstore": "sources.remote sinks.object sinks.store jobs.backends.archives",
     "fsspec": "sources.remote",
     "pyspark": "batch.spark",
     "phonenumbers": "jobs.phones",

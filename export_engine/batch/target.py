@@ -22,7 +22,7 @@ except ModuleNotFoundError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]  # asked for before each use
 
 if TYPE_CHECKING:
-    from export_engine.sinks.object import Store
+    from export_engine.sinks.store import Store
 
 __all__ = ["Target", "WholeFile", "open_target"]
 
@@ -89,7 +89,7 @@ def open_target(place: str) -> Target:
             if os.path.lexists(path):
                 raise OptionError(f"{path} is no folder: give one, or a name that is free", option="target")
         return _Folder(Path(place))
-    from export_engine.sinks.object import open_store  # noqa: PLC0415  # an extra, needed for stores alone
+    from export_engine.sinks.store import open_store  # noqa: PLC0415  # an extra, needed for stores alone
 
     return _Objects(open_store(place), "/".join(place.split("/", 3)[:3]))
 
@@ -211,7 +211,8 @@ class _Objects:
 
     def check(self) -> None:
         """Begin an upload and abort it: no object appears, and one who may write, and do nothing else, passes."""
-        from export_engine.sinks.object import bucket_fault, write_object  # noqa: PLC0415  # as above
+        from export_engine.sinks.object import write_object  # noqa: PLC0415  # as above
+        from export_engine.sinks.store import bucket_fault  # noqa: PLC0415  # as above
 
         try:
             write_object(_Begun(), self.store, _PROBE, overwrite=True, part_size=1)
@@ -249,7 +250,7 @@ class _Objects:
     @contextmanager
     def _advising(self) -> Iterator[None]:
         """Say what to do about a bucket that is not there or refuses; other errors are the store's own."""
-        from export_engine.sinks.object import bucket_fault  # noqa: PLC0415  # as above
+        from export_engine.sinks.store import bucket_fault  # noqa: PLC0415  # as above
 
         try:
             yield

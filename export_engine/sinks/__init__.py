@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from export_engine.sinks.file import write_archive
     from export_engine.sinks.headers import download_headers
     from export_engine.sinks.manifest import MANIFEST_SCHEMA, open_manifest
-    from export_engine.sinks.object import PART_SIZE, open_store, upload_archive, write_object
+    from export_engine.sinks.object import PART_SIZE, upload_archive, write_object
+    from export_engine.sinks.store import open_store
 
 __all__ = [
     "MANIFEST_SCHEMA",
@@ -42,7 +43,7 @@ _LOADED_WHEN_USED = {
     "PART_SIZE": "object",
     "download_headers": "headers",
     "open_manifest": "manifest",
-    "open_store": "object",
+    "open_store": "store",
     "upload_archive": "object",
     "write_archive": "file",
     "write_object": "object",

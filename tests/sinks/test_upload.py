@@ -272,7 +272,7 @@ def test_a_store_that_cannot_be_reached(bucket: s3.Bucket, monkeypatch: pytest.M
 def test_without_obstore(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra that brings it."""
     monkeypatch.setitem(sys.modules, "obstore", None)
-    for name in ("export_engine.sinks.object", "export_engine.jobs.backends.archives"):
+    for name in ("export_engine.sinks.object", "export_engine.sinks.store", "export_engine.jobs.backends.archives"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'export-engine\[cloud\]'"):
         export().upload_to("s3://bucket/x/")

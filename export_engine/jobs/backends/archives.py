@@ -37,7 +37,8 @@ from export_engine.errors import ArchiveError, OptionError
 from export_engine.jobs.errors import LinkError
 from export_engine.sinks import Streamable
 from export_engine.sinks.headers import download_headers
-from export_engine.sinks.object import Cloud, Store, open_store, write_object
+from export_engine.sinks.object import write_object
+from export_engine.sinks.store import Cloud, Store, open_store
 
 __all__ = ["ObjectArchives", "Stored", "check_secret", "open_archives"]
 
@@ -63,7 +64,7 @@ def open_archives(
 ) -> ObjectArchives:
     """Open the archives at `url`.
 
-    `url` and `config` are as in `export_engine.sinks.object.open_store`. `secret` and `download_url` are for links to a
+    `url` and `config` are as in `export_engine.sinks.store.open_store`. `secret` and `download_url` are for links to a
     directory or memory, see `ObjectArchives`.
 
     Raises OptionError for a URL or an option that cannot work.
