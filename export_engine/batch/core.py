@@ -40,6 +40,7 @@ from export_engine.batch.receipts import (
     receipt_path,
     result,
     time_text,
+    warned,
 )
 from export_engine.batch.rows import RunRows
 from export_engine.batch.runs import Run, runs
@@ -55,6 +56,9 @@ __all__ = ["SMALL_BYTES", "SMALL_ROWS", "export_partition"]
 #: Runs of up to this many rows, and this many bytes, are held and exported side by side.
 SMALL_ROWS = 20_000
 SMALL_BYTES = 8 << 20
+
+#: Bytes of a file's or a folder's name.
+_LONGEST_NAME = 255
 
 
 def export_partition(
@@ -152,6 +156,11 @@ class _Work:
             period=key.period, channel=export.file_name.rsplit("_", 2)[0], channel_id=_path_part(key.channel_id)
         )
         path = "/".join(part for part in (folder.strip("/"), export.file_name) if part)
+        if any(len(part.encode()) > _LONGEST_NAME for part in path.split("/")):
+            raise ExportError(
+                f"the layout gives a folder's name of more than {_LONGEST_NAME} bytes, and file systems take no more: "
+                "choose one without {channel_id}"
+            )
         if self.paths.claim(path, key.hash) is False:  # ids have 32 bits
             raise ExportError(
                 f"{path} is the name of another channel's archive too: have folders of their own, with a layout that "
@@ -176,7 +185,11 @@ class _Work:
             last_time=time_text(report.last_time),
         )
         self._commit(receipt_path(key), receipt)
-        return result(receipt, "done")
+        doubled = (
+            f"messages with the id of the message before them: {report.doubled_ids:,}; if rows are there twice, "
+            "--dedupe keeps one of each (in Python dedupe=True)"
+        )
+        return warned(result(receipt, "done"), doubled if report.doubled_ids else None)
 
     def _commit(self, at: str, receipt: Receipt) -> None:
         """Write a receipt; where that fails the archive goes too."""

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, Counted, kept_already, several
-from export_engine.batch.runs import CHANNEL, LAKE_SCHEMA
+from export_engine.batch.runs import CHANNEL, LAKE_COLUMNS
 from export_engine.batch.target import open_target
 from export_engine.errors import OptionError, SchemaError, SourceError
 from export_engine.model import DateRange
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["CountedLake", "LakeCounts"]
 
 _IDS = ("channel_id", "conversation_id", "message_id")
-#: Columns that a lake may have, in the order of the core's schema.
-_NAMES = tuple(name for name in LAKE_SCHEMA.names if name != "period")
 #: What a row gets from its channel, its conversation and its message, as text, and when it was sent.
 _SORT = ("channel", "period", "conversation", "sent", "message")
 _EPOCH = date(1970, 1, 1)
@@ -57,12 +55,14 @@ class LakeCounts:
     """What there is: the rows of each archive, what its receipts say of those that are there, and rows in no period.
 
     `plan` is the one that was given; where its range is open, it ends here on the day of the lake's last message.
+    `ignored_columns` are those of the lake that nothing is known of.
     """
 
     archives: tuple[Counted, ...]
     there: tuple[ArchiveResult, ...]
     outside: int
     plan: BatchPlan
+    ignored_columns: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -80,7 +80,7 @@ class CountedLake:
         open_target(plan.target).check()
         self._connection = connection
         self._parameters = dict(lake.parameters)
-        self._schema = _schema(connection, lake, plan)
+        self._schema, ignored = _schema(connection, lake, plan)
         self._names = self._schema.names
         self._said = [name for name in CHANNEL[1:] if name in self._names]
         self._channels = lake.channels is not None
@@ -103,7 +103,7 @@ class CountedLake:
         counted, outside = self._count(plan)
         there = kept_already(counted, plan)
         self._keep(plan, counted, there)
-        self.counts = LakeCounts(tuple(counted), tuple(there), outside, plan)
+        self.counts = LakeCounts(tuple(counted), tuple(there), outside, plan, lake.ignored_columns + ignored)
 
     def ordered(self) -> Iterator[pa.RecordBatch]:
         """The rows of the archives that are not there yet, as the core wants them."""
@@ -115,7 +115,7 @@ class CountedLake:
         if self._channels:
             join += " LEFT JOIN channels ON channels.id = found.channel"
             own |= {name: f"coalesce(channels.{name}, {own.get(name, 'NULL')})" for name in CHANNEL[1:]}
-        columns = ", ".join(f"{own[name]} AS {_quoted(name)}" for name in _NAMES if name in own)
+        columns = ", ".join(f"{own[name]} AS {_quoted(name)}" for name in LAKE_COLUMNS if name in own)
         # Last all the others: the same rows are in the same order, however they were spread over the files.
         rest = [_quoted(name) for name in ROW_SCHEMA.names if name in self._names and name not in _IDS]
         query = (
@@ -284,8 +284,11 @@ def _keys(keys: Sequence[tuple[str, int]]) -> pa.Table:
     return pa.table({"channel": pa.array(channels, pa.string()), "period": pa.array(periods, pa.int64())})
 
 
-def _schema(connection: duckdb.DuckDBPyConnection, lake: Lake, plan: BatchPlan) -> pa.Schema:
-    """The columns that are known here, and their types. Raises SchemaError, as any source does, for what is amiss."""
+def _schema(connection: duckdb.DuckDBPyConnection, lake: Lake, plan: BatchPlan) -> tuple[pa.Schema, tuple[str, ...]]:
+    """The columns that are known here, with their types, and the names of the others.
+
+    Raises SchemaError, as any source does, for what is amiss.
+    """
     check_query(connection, lake.query, lake.parameters)
     nothing = f"SELECT * FROM ({lake.query}\n) LIMIT 0"  # noqa: S608  # the caller's own query
     with selected(connection, nothing, lake.parameters) as reader:
@@ -303,7 +306,8 @@ def _schema(connection: duckdb.DuckDBPyConnection, lake: Lake, plan: BatchPlan) 
         whole = pa.types.is_integer(type_) or (pa.types.is_decimal(type_) and type_.scale == 0)
         if not (whole or pa.types.is_string(type_) or pa.types.is_null(type_)):
             raise SchemaError(f"column {name!r} is {type_}: it must be text or a whole number; cast it", column=name)
-    return schema.empty_table().select([name for name in _NAMES if name in schema.names]).schema
+    known = schema.empty_table().select([name for name in LAKE_COLUMNS if name in schema.names]).schema
+    return known, tuple(name for name in schema.names if name not in LAKE_COLUMNS)
 
 
 def _load_channels(connection: duckdb.DuckDBPyConnection, path: str) -> None:

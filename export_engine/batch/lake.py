@@ -18,9 +18,9 @@ from export_engine.batch.counted import CountedLake, LakeCounts
 from export_engine.batch.nested import conversations_query
 from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, warned
-from export_engine.batch.runs import CHANNEL
+from export_engine.batch.runs import LAKE_COLUMNS
 from export_engine.sources.duck import THREAD_BYTES, check_expression, check_query, connected
-from export_engine.sources.mapping import JSON_THREAD_BYTES, MappedFormat, mapped_query
+from export_engine.sources.mapping import JSON_THREAD_BYTES, MappedFormat, check_names, file_table, select_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,6 +42,8 @@ class Lake:
     - DuckDB holds at most `memory_limit`, and spills what is more to a private folder inside `spill_folder`. Its sort
       needs about half a gigabyte where texts are some kilobytes long, as 2,048 rows may lie in as many blocks.
     - `thread_bytes` is what each of its threads is to have of the limit.
+    - `ignored_columns` are those of its files that are neither known here nor in an expression; of a query's columns
+      they are found when it is counted.
     """
 
     query: str
@@ -50,6 +52,7 @@ class Lake:
     memory_limit: str = _MEMORY_LIMIT
     spill_folder: str | os.PathLike[str] | None = None
     thread_bytes: int = THREAD_BYTES
+    ignored_columns: tuple[str, ...] = ()
 
     def connected(self, zone: tzinfo) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """A connection within these bounds; see `export_engine.sources.duck.connected`."""
@@ -80,19 +83,16 @@ class Lake:
         if format == "jsonl":
             more.setdefault("thread_bytes", JSON_THREAD_BYTES)
         lake = cls(query="", parameters={"files": paths}, **more)
+        said = columns or {}
+        check_names(said, LAKE_COLUMNS)
         with lake.connected(UTC) as connection:
-            query = mapped_query(
-                connection,
-                paths,
-                format,
-                columns=columns or {},
-                where=where,
-                delimiter=delimiter,
-                encoding=encoding,
-                escape=escape,
-                more=CHANNEL,
+            table, own = file_table(
+                connection, lake.parameters, format, delimiter=delimiter, encoding=encoding, escape=escape
             )
-        return replace(lake, query=query)
+            query = select_text(connection, table, own, lake.parameters, columns=said, where=where, names=LAKE_COLUMNS)
+        used = " ".join([*said.values(), where or ""])
+        ignored = tuple(name for name in own if name not in LAKE_COLUMNS and name not in used)
+        return replace(lake, query=query, ignored_columns=ignored)
 
     @classmethod
     def of_conversations(

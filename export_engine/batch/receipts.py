@@ -143,7 +143,8 @@ class ArchiveResult:
     `status` is `done`, `kept` (it was there), or `failed`, with the reason in `error`. `path` is inside the target;
     None where it failed. With a size limit there may be more `archives` than one, numbered from `path`'s name on:
     `bytes` is the sum of all then, and `sha256` None. `warning` says what was decided about the channel's name or phone
-    number where the rows have several (see `Counted`).
+    number where the rows have several (see `Counted`), and, of one that was done now, how many messages have the id of
+    the one before them: rows that are there twice, perhaps.
     """
 
     channel_id: str
@@ -262,8 +263,10 @@ def several(name: str, values: Sequence[str], latest: str) -> str:
 
 
 def warned(result: ArchiveResult, warning: str | None) -> ArchiveResult:
-    """A result with a warning, unless there is none, or no archive."""
-    return result if warning is None or result.status == "failed" else replace(result, warning=warning)
+    """A result with a warning more, unless there is none, or no archive."""
+    if warning is None or result.status == "failed":
+        return result
+    return replace(result, warning=warning if result.warning is None else f"{result.warning}; {warning}")
 
 
 def write_results(results: Iterable[ArchiveResult], path: str | os.PathLike[str]) -> None:

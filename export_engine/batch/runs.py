@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from export_engine.schema import ROW_SCHEMA
 
-__all__ = ["CHANNEL", "LAKE_SCHEMA", "Run", "decoded", "runs"]
+__all__ = ["CHANNEL", "LAKE_COLUMNS", "LAKE_SCHEMA", "Run", "decoded", "runs"]
 
 #: A lake's rows: whose channel's and in which period of the plan (its number) they are, and the row itself.
 LAKE_SCHEMA = pa.schema(
@@ -23,6 +23,8 @@ LAKE_SCHEMA = pa.schema(
     ]
 )
 
+#: The columns that a lake may have: all but the period, which the plan tells.
+LAKE_COLUMNS = tuple(name for name in LAKE_SCHEMA.names if name != "period")
 #: What a row says of its channel.
 CHANNEL = ("channel_id", "channel_name", "channel_phone")
 _KEYS = (*CHANNEL, "period")

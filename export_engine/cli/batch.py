@@ -277,6 +277,8 @@ def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, 
 def _tell_outside(counts: LakeCounts) -> None:
     if counts.outside:
         click.echo(f"  {counts.outside:,} messages lie outside the range")
+    if counts.ignored_columns:
+        click.echo(f"  columns that are ignored: {printable(', '.join(counts.ignored_columns))}")
     if not counts.archives:
         click.echo("warning: no message lies in the range; nothing is exported", err=True)
 

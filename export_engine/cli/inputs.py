@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
@@ -138,7 +139,9 @@ class Inputs:
             checked_inputs(files)
         except FileNotFoundError as error:
             raise click.UsageError(f"INPUT: {error.filename} does not exist") from None
-        return [str(file) for file in files]
+        names = [str(file) for file in files]
+        _refuse_twice(names)
+        return names
 
     def _bounds(self) -> dict[str, Any]:
         given = {"memory_limit": self.memory_limit, "spill_folder": self.spill_folder}
@@ -214,6 +217,16 @@ class Inputs:
 def _again(file: Any) -> bool:
     """Whether an input can be opened more than once."""
     return is_url(file) or Path(file).is_file()
+
+
+def _refuse_twice(files: Iterable[str]) -> None:
+    """Raise UsageError for a file that another is too, be it by a link: a lake would have its messages twice."""
+    seen: dict[object, str] = {}
+    for file in files:
+        found = None if is_url(file) else os.stat(file)  # noqa: PTH116  # its device too
+        if (before := seen.setdefault((found.st_dev, found.st_ino) if found else file, file)) is not file:
+            other = "" if before == file else f", as {before}"
+            raise click.UsageError(f"INPUT: {file} is there twice{other}, and so would be its messages: give it once")
 
 
 def _kind(path: str, said: Format | None, *, is_text: bool) -> Any:

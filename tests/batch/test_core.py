@@ -222,6 +222,16 @@ def test_layout(layout: str, path: str, plan: BatchPlan) -> None:
     assert str(made(ordered(plan), replace(plan, layout=layout))[0].path).startswith(path)
 
 
+@pytest.mark.parametrize("channel_id", ["x" * 256, "漢" * 29])
+def test_a_channel_s_id_that_no_folder_can_have(channel_id: str, plan: BatchPlan) -> None:
+    """Fails with the way out; without it in the layout all is well."""
+    table = ordered(plan, channels=1)
+    table = with_column(table, "channel_id", pa.array([channel_id] * table.num_rows))
+    for result in made(table, replace(plan, layout="{channel_id}")):
+        assert str(result.error).startswith("the layout gives a folder's name of more than 255 bytes")
+    assert {result.status for result in made(table, plan)} == {"done"}
+
+
 @pytest.mark.parametrize("channel_id", ["..", "a/b", "C:\\x", "é ü", "."])
 def test_a_channel_s_id_stays_one_part_of_a_path(channel_id: str, plan: BatchPlan) -> None:
     """Whatever it is."""

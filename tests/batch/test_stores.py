@@ -13,6 +13,7 @@ from export_engine import ArchiveError
 from export_engine.batch import BatchPlan, Lake, check_target, count_lake, export_lake
 from export_engine.sinks import object as sink
 from tests import s3
+from tests.batch.lakes import archives as local_archives
 from tests.batch.lakes import expected, generated, made, ordered, write_lake
 from tests.cli.command import ENVIRONMENT, run
 
@@ -160,3 +161,17 @@ def test_from_the_command_line(bucket: s3.Bucket, tmp_path: Path) -> None:
     code, told, errors = run("batch", files, "--output", "s3://nowhere/x", environment=environment)
     assert (code, told) == (1, b"")
     assert errors == "error: there is no bucket s3://nowhere: make it, or mend its name\n"
+
+
+def test_a_lake_in_a_bucket(bucket: s3.Bucket, plan: BatchPlan, tmp_path: Path) -> None:
+    """Is read from there, by a prefix or a pattern."""
+    write_lake(TABLE, tmp_path / "lake")
+    for path in (tmp_path / "lake").iterdir():
+        bucket.store.put(f"lake/{path.name}", path)
+    environment = {**ENVIRONMENT, **bucket.environment}
+    days = ["--start", "2026-04-01", "--end", "2026-06-30", "--timezone", "Asia/Taipei", "--label", plan.label]
+    for number, given in enumerate(("lake/", "lake/*.parquet")):
+        out = tmp_path / str(number)
+        code, _, errors = run("batch", f"{plan.target}/{given}", "--output", out, *days, environment=environment)
+        assert (code, errors) == (0, "")
+        assert local_archives(out) == expected(TABLE, plan)

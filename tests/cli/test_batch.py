@@ -239,6 +239,34 @@ def test_a_channel_with_two_names(lake: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_link_to_a_file_of_the_lake(lake: Path, tmp_path: Path) -> None:
+    """Is that file once more: its messages would be there twice."""
+    (lake / "latest.parquet").symlink_to(lake / "day=1" / "part.parquet")
+    code, _, errors = run("batch", lake, "--output", tmp_path / "out")
+    assert code == 2
+    assert f"{lake}/latest.parquet is there twice, as {lake}/day=1/part.parquet, and so" in " ".join(errors.split())
+
+
+@pytest.mark.slow
+def test_what_is_not_as_it_may_be_meant_is_told(lake: Path, tmp_path: Path) -> None:
+    """Columns that nobody knows, and messages that are there twice; a folder is a lake."""
+    table = pa.concat_tables([rows(), rows().slice(0, 2)])
+    pq.write_table(table.append_column("media_urls", [["x"] * table.num_rows]), tmp_path / "other.parquet")
+    arguments = ["batch", str(tmp_path / "other.parquet"), "--output", str(tmp_path / "out"), *RANGE]
+    code, told, errors = run(*arguments)
+    assert code == 0
+    assert b"\n  columns that are ignored: media_urls\n" in told
+    said = "messages with the id of the message before them: 1; if rows are there twice, --dedupe keeps one of each"
+    assert [line.split(" (")[0] for line in errors.splitlines()] == [
+        f"warning: channel {channel}, 2026-04: {said}" for channel in ("000", "001")
+    ]
+    used = [*arguments, "--map", "media_url=media_urls", "--dedupe", "--label", "2"]
+    assert b"ignored" not in run(*used)[1]
+    code, told, errors = run("batch", lake, "--output", tmp_path / "folder", *RANGE)
+    assert (code, errors, told.splitlines()[-1]) == (0, "", b"  columns that are ignored: day")
+
+
+@pytest.mark.slow
 def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
     """And makes nothing."""
     out = tmp_path / "out"
@@ -250,6 +278,7 @@ def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
         "  2026-04  3 archives, 206 messages, at most 69 in one",
         "  2026-05  3 archives, 213 messages, at most 71 in one",
         "  181 messages lie outside the range",
+        "  columns that are ignored: day",
     ]
     assert not out.exists()
 
@@ -261,6 +290,7 @@ def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
         (["nothing-*.parquet"], "INPUT: nothing-*.parquet: there is no file to read"),
         (["nothing.parquet"], "INPUT: nothing.parquet does not exist"),
         (["-"], "a lake is read more than once"),
+        (["LAKE", "INPUT"], "is there twice, and so would be its messages: give it once"),
         ([], "say what to read"),
         (["LAKE", "--layout", "{month}"], "--layout: layout '{month}' cannot be filled in"),
         (["LAKE", "--results", "r.txt"], "write a name that ends in .jsonl or .parquet"),
