@@ -284,6 +284,11 @@ def test_a_manifest_of_another_export(tmp_path: Path, made: Made) -> None:
     ):
         made.manifest.write_text(text, encoding="utf-8")
         assert says in problems(made.path, made.manifest)
+    made.manifest.write_text("".join([lines[0], '{"id": "c-1"}\n', *lines[2:]]), encoding="utf-8")
+    assert problems(made.path, made.manifest).splitlines() == [
+        "manifest: record 2 cannot be read: it has no 'first_time'",
+        f"manifest: what it has of 3 CSVs is not known, the first of them {json.loads(lines[1])['name']!r}",
+    ]
     bad = tmp_path / "bad.parquet"
     bad.write_bytes(b"no Parquet")
     assert "manifest: record 1 cannot be read" in problems(made.path, bad)

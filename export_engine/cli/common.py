@@ -64,8 +64,24 @@ Exit codes:
   4    batch could not make some of the archives
   130  interrupted (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT); nothing is left behind"""
 
+
+class _File(click.Path):
+    """A file that is there; one in a folder that may not be entered is not said to be missing."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            Path(value).stat()
+        except (OSError, ValueError) as error:  # what else it may be, click tells
+            if isinstance(error, PermissionError):
+                self.fail(f"{value!r} cannot be looked at: {error.strerror}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 #: A file that is there.
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = _File()
 
 
 class _WrongOptionError(click.ClickException):

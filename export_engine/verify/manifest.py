@@ -64,6 +64,7 @@ class Manifest:
         self._places = (0, 0)
         self._members = 0
         self._in_order = True
+        self._broken = False
         self._without_hash: list[str] = []
         self._hashless = 0
         #: Members whose conversation's id shows that the formula guard was on, and off.
@@ -97,8 +98,12 @@ class Manifest:
                 self._complain(f"manifest: {name!r} is listed twice")
             else:
                 self._complain(f"{name!r} is in the manifest, but not in the archive")
-        for name in self._found:
-            self._complain(f"{name!r} is in the archive, but not in the manifest")
+        if self._broken and self._found:
+            first, count = next(iter(self._found)), len(self._found)
+            self._complain(f"manifest: what it has of {count} CSVs is not known, the first of them {first!r}")
+        else:
+            for name in self._found:
+                self._complain(f"{name!r} is in the archive, but not in the manifest")
         if not self._in_order:
             self._complain("manifest: its members stand in another order than the archive's")
         if self._hashless:
@@ -167,7 +172,9 @@ class Manifest:
                 number += 1
                 yield number, record
         except _UNREADABLE as error:
-            self._complain(f"manifest: record {number + 1} cannot be read: {_reason(error)}")
+            self._broken = True
+            advice = "" if number else "; give the file that was written with the archive"
+            self._complain(f"manifest: record {number + 1} cannot be read: {_reason(error)}{advice}")
 
 
 # The quote of the formula guard: at a text's beginning, or where a spreadsheet may begin another cell within it.
@@ -180,6 +187,8 @@ def _unguarded(text: str) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import re
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from click.testing import CliRunner
 
-from tests.cli.command import run
+from export_engine.cli.verify import verify
+from tests.cli.command import NESTED, run
 
 FORMULA = re.compile("[=+@\t\r\n\0＝＋－＠-]|'(?![=+@\t\r\n\0＝＋－＠'-])")
 
@@ -34,6 +37,30 @@ def test_verify(archive: Path) -> None:
         f"CSVs: UTF-8, CRLF, no byte order mark; a spreadsheet may take {formulas(archive)} cells for formulas\n"
     )
     assert run("verify", archive, "--manifest", archive.parent / "manifest.jsonl") == (0, expected.encode(), "")
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_manifest(archive: Path) -> None:
+    """It is told once, not once for each CSV."""
+    code, output, _ = run("verify", archive, "--manifest", NESTED)
+    assert code == 3
+    first, second = output.decode().splitlines()[2:]
+    assert first == (
+        "  manifest: record 1 cannot be read: it has no 'first_time'; give the file that was written with the archive"
+    )
+    assert second.startswith("  manifest: what it has of 30 CSVs is not known, the first of them 'Jane Doe--")
+
+
+def test_an_archive_in_a_folder_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not said to be missing."""
+
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refused)
+    result = CliRunner().invoke(verify, ["theirs/june.zip"])
+    assert result.exit_code == 2
+    assert "'theirs/june.zip' cannot be looked at: Permission denied" in result.output
 
 
 @pytest.mark.slow
