@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +67,16 @@ def time_zone(given: str | tzinfo, *, option: str = "timezone") -> tzinfo:
             return ZoneInfo(given)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             pass
-    raise OptionError(
-        f"time zone {given!r} is unknown: use a name such as America/New_York, Asia/Taipei or UTC, or an offset such "
-        "as +08:00",
-        option=option,
-    )
+    advice = "use a name such as America/New_York, Asia/Taipei or UTC, or an offset such as +08:00"
+    if near := _called_alike(str(given)):
+        advice = f"did you mean {' or '.join(near)}?"
+    raise OptionError(f"time zone {given!r} is unknown: {advice}", option=option)
+
+
+def _called_alike(given: str) -> list[str]:
+    """The zones that are called so but for case, blanks and the continent."""
+    place = given.rpartition("/")[2].replace(" ", "_").casefold()
+    return sorted(name for name in available_timezones() if name.casefold().rpartition("/")[2] == place)[:3]
 
 
 def zone_name(zone: tzinfo) -> str:

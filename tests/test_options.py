@@ -221,6 +221,15 @@ def test_an_unknown_keyword(name: str, said: str) -> None:
     assert caught.value.option == name
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [("Berlin", "Europe/Berlin"), ("asia/taipei", "Asia/Taipei"), ("New York", "America/New_York")]
+)
+def test_a_zone_that_is_nearly_called_so(given: str, meant: str) -> None:
+    """The name it has is told."""
+    with pytest.raises(OptionError, match=f"^time zone '{given}' is unknown: did you mean {meant}\\?$"):
+        ExportOptions(timezone=given)
+
+
 def test_another_process_has_the_same(tmp_path: Path) -> None:
     """Pickled, it means the same bytes in another process, whatever its hash seed."""
     (tmp_path / "options").write_bytes(pickle.dumps(ALL))
