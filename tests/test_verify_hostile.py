@@ -48,14 +48,30 @@ def zipped(
     return body + central + end
 
 
+class Stream:
+    """A raw deflate stream in the making, the size of what is in it and its CRC-32."""
+
+    def __init__(self) -> None:
+        self._packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        self._out: list[bytes] = []
+        self._size = self._check = 0
+
+    def add(self, piece: bytes) -> None:
+        """Go on with more."""
+        self._out.append(self._packer.compress(piece))
+        self._size, self._check = self._size + len(piece), zlib.crc32(piece, self._check)
+
+    def ended(self) -> tuple[bytes, int, int]:
+        """The stream as it would be if it ended here."""
+        return b"".join((*self._out, self._packer.copy().flush())), self._size, self._check
+
+
 def deflated(pieces: list[bytes]) -> tuple[bytes, int, int]:
     """Pieces as one raw deflate stream, their size and CRC-32."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
-    out, size, check = [], 0, 0
+    stream = Stream()
     for piece in pieces:
-        out.append(packer.compress(piece))
-        size, check = size + len(piece), zlib.crc32(piece, check)
-    return b"".join((*out, packer.flush())), size, check
+        stream.add(piece)
+    return stream.ended()
 
 
 def peak(path: Path, call: str) -> tuple[int, str]:
@@ -96,18 +112,20 @@ def test_a_huge_cell(tmp_path: Path, filling: bytes, column: str) -> None:
         cell = b'"m"' if column == "message_id" else b'"c"'
         before, after = (before + b'"t"' + after).split(cell, 1)
     chunk = filling * ((1 << 20) // len(filling))
-    rows = [HEADER.encode() + b"\r\n", before + b'"', *[chunk] * MIB, b'"' + after]
+    stream = Stream()
+    for piece in (HEADER.encode() + b"\r\n", before + b'"', *[chunk] * MIB, b'"' + after):
+        stream.add(piece)
     path = tmp_path / "a.zip"
     wrong = ROW.replace(b"customer", b"nobody") % b'"x"'
+    shown = "[(member.rows, member.problem) for member in members(path)]"
     for last, expected in ((b"", "()"), (wrong, "is none of agent, bot, customer")):
-        data, size, check = deflated([*rows, last])
+        stream.add(last)
+        data, size, check = stream.ended()
         path.write_bytes(zipped(data, csv_bytes=size, crc32=check))
-        memory, said = peak(path, "verify_archive(path).problems")
+        memory, said = peak(path, f"verify_archive(path).problems, {shown}")
         assert memory < 300
         assert expected in said
-        memory, said = peak(path, "[(member.rows, member.problem) for member in members(path)]")
-        assert memory < 300
-        assert said == f"[({1 + bool(last)}, '')]"
+        assert said.endswith(f" [({1 + bool(last)}, '')]")
 
 
 def test_members_that_overlap(tmp_path: Path) -> None:
