@@ -86,8 +86,9 @@ def _checked(encoding: str, delimiter: str, escape: str | None) -> dict[str, Any
     """The options, if they can work; None stands for UTF-8."""
     try:
         found = codecs.lookup(encoding)
-        "".encode(encoding)  # not all codecs are of text
-    except LookupError:
+        octets = "a".encode(encoding)  # not all codecs are of text
+        codecs.getincrementaldecoder(encoding)(_FIRST_WRONG).decode(octets, final=True)  # or tell what is wrong
+    except (LookupError, UnicodeError):
         raise OptionError(
             f"there is no text encoding {encoding!r}: give one that Python knows, such as utf-16, cp1252, latin-1, "
             "shift_jis or gb18030",
@@ -138,6 +139,11 @@ def _wanted(name: str, names: list[str], delimiter: str, context: SourceContext)
     try:
         return wanted_columns(names, context)
     except SchemaError as error:
+        if re.fullmatch("sep=.", line := delimiter.join(names)):
+            raise SchemaError(
+                f"{name}: its first line, {line}, is for a spreadsheet and names no columns: take it away",
+                column=error.column,
+            ) from None
         for other, said in _SEPARATORS.items():
             cells = next(csv.reader([delimiter.join(names)], delimiter=other), [])
             if other != delimiter and len(known & set(cells)) > len(known & set(names)):
@@ -176,7 +182,13 @@ class _Text:
             )
         while True:
             data = self._file.read(size)
-            text = self._decoder.decode(data, final=not data)
+            try:
+                text = self._decoder.decode(data, final=not data)
+            except UnicodeError as error:  # no mark says in which order the bytes are
+                raise BrokenRowError(
+                    f"the text cannot be decoded as {self._encoding} ({error})",
+                    f"say which, {self._encoding}-le or {self._encoding}-be, or give the encoding that the file is in",
+                ) from None
             try:
                 octets = text.encode()
             except UnicodeEncodeError as error:

@@ -69,9 +69,8 @@ def row_error(
     if isinstance(value, str):
         shown = f"{_SHOWN.repr(value)} "
     else:
-        kind = (
-            "float" if isinstance(value, float) else type(value).__name__
-        )  # also of one that shows how it was written
+        # Not of a class of this package's, which knows how a number was written, or a key that is there twice.
+        kind = next(kind for kind in type(value).__mro__ if not kind.__module__.startswith("export_engine")).__name__
         shown = "" if value is None else f"{_SHOWN.repr(value)} ({kind}) "
         try:
             str(value)

@@ -91,10 +91,11 @@ class _Arrow:
         elif hasattr(data, "__arrow_c_stream__"):
             try:
                 reader = pa.RecordBatchReader.from_stream(data)
-            except pa.ArrowException as error:  # a series, a type that Arrow has not, a column of several types
+            # A series, a type that Arrow has not, a column of several types, two of one name.
+            except (pa.ArrowException, ValueError, TypeError) as error:
                 raise SourceError(
-                    f"rows cannot be read from {type(data).__name__}: {error}; give a table of columns that each hold "
-                    "one type of Arrow's"
+                    f"rows cannot be read from {type(data).__name__}: {error}; give a table of columns that each have "
+                    "a name of their own and hold one type of Arrow's"
                 ) from error
             with reader:
                 yield from normalised(reader.schema, numbered(reader), context)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_engine.errors import OptionError, SourceError
+from export_engine.errors import OptionError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.csv_file import read_csv
@@ -260,3 +260,28 @@ def test_old_line_ends_and_empty_lines() -> None:
     text = lines("a", "b,c").replace("\nm1", "\n" * 3_000_000 + "m1")
     with pytest.raises(SourceError, match=r"row 2 \(line 3000002\) has 7 cells, and the header 6"):
         read(text.encode())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_wide_text_without_a_byte_order_mark(encoding: str, order: str) -> None:
+    """Its encoding needs the order of bytes, which the error asks for; with it the text is read."""
+    row = f"a,c,,,inbound,bot,,2026-06-01T00:00:00Z,é😀{',' * 3}\r\n"
+    octets = f"{HEADER}{row}".encode(f"{encoding}-{order}")
+    with pytest.raises(SourceError, match=f"header: .*; say which, {encoding}-le or {encoding}-be, or give"):
+        batches(read_csv(io.BytesIO(octets), encoding=encoding))
+    assert cells(read_csv(io.BytesIO(octets), encoding=f"{encoding}-{order}"), "message_text") == ["é😀"]
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode", "undefined", "rot13", "hex", "klingon"])
+def test_what_is_no_encoding_of_text(encoding: str) -> None:
+    """Neither unknown codecs, nor those of something else, nor those that cannot say what is wrong."""
+    with pytest.raises(OptionError, match="there is no text encoding"):
+        read_csv(io.BytesIO(b""), encoding=encoding)
+
+
+def test_a_spreadsheet_s_separator_line() -> None:
+    """It names no columns, and the error says what it is."""
+    for delimiter in ";", ",":
+        with pytest.raises(SchemaError, match="its first line, sep=;, is for a spreadsheet and names no columns: take"):
+            batches(read_csv(io.BytesIO(b"sep=;\r\nmessage_id;conversation_id\r\n"), delimiter=delimiter))

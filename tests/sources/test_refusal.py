@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from export_engine.sources.jsonl_flat import _Object
 from export_engine.sources.refusal import row_error
 
 
@@ -17,7 +18,8 @@ def error_of(value: Any, **ids: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [("x", "'x' "), (None, ""), (5, "5 (int) "), (b"\xff", r"b'\xff' (bytes) ")]
+    ("value", "shown"),
+    [("x", "'x' "), (None, ""), (5, "5 (int) "), (b"\xff", r"b'\xff' (bytes) "), (_Object([]), "{} (dict) ")],
 )
 def test_it_shows_the_value_and_its_type(value: Any, shown: str) -> None:
     """Text by itself; what is missing not at all."""

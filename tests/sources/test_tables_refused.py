@@ -197,7 +197,18 @@ def test_offsets_may_be_followed_by_anything() -> None:
     assert export.report.rows == 3
 
 
-@pytest.mark.parametrize("given", [pl.Series(["a"]), pl.DataFrame({"message_id": pl.Series([1], dtype=pl.Int128)})])
+TWICE = pd.concat([pd.DataFrame({"message_id": ["a"]}), pd.DataFrame({"message_id": ["b"]})], axis=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pl.Series(["a"]),
+        pl.DataFrame({"message_id": pl.Series([1], dtype=pl.Int128)}),
+        pd.DataFrame({"message_id": ["a", 5]}),
+        TWICE,
+    ],
+)
 def test_a_stream_of_something_else(given: Any) -> None:
     """What no table of Arrow's can hold is an error that says what was given."""
     with pytest.raises(SourceError, match=f"rows cannot be read from {type(given).__name__}: .*; give a table"):
