@@ -108,7 +108,7 @@ def export_conversations(
 def check_kind(name: str, given: object, kind: type) -> None:
     """Raise OptionError for an argument that is none of a kind."""
     if not isinstance(given, kind):
-        raise OptionError(f"{name} is {given!r}: it must be a {kind.__name__} of export_engine's", option=name)
+        raise OptionError(f"{name} is {given!r}: it must be of the type {kind.__name__} of export_engine", option=name)
 
 
 def chosen_options(options: ExportOptions | None, keywords: OptionKeywords) -> ExportOptions:
@@ -119,7 +119,9 @@ def chosen_options(options: ExportOptions | None, keywords: OptionKeywords) -> E
             like = difflib.get_close_matches(name, known, 1)
             meant = f"did you mean {like[0]}?" if like else f"the options are {', '.join(known)}"
             raise OptionError(f"there is no option {name}: {meant}", option=name)
-    return replace(options or ExportOptions(), **keywords)
+    options = ExportOptions() if options is None else options
+    check_kind("options", options, ExportOptions)
+    return replace(options, **keywords)
 
 
 def _processors() -> int:

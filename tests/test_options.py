@@ -221,6 +221,13 @@ def test_an_unknown_keyword(name: str, said: str) -> None:
     assert caught.value.option == name
 
 
+@pytest.mark.parametrize("given", [{}, {"compression": "small"}, EXCEL])
+def test_options_that_are_none(given: Any) -> None:
+    """Also an empty dictionary, which once stood for all defaults."""
+    with pytest.raises(OptionError, match=r"options is .*: it must be of the type ExportOptions of export_engine"):
+        export_conversations([], channel=CHANNEL, date_range=JUNE, options=given)
+
+
 @pytest.mark.parametrize(
     ("given", "meant"), [("Berlin", "Europe/Berlin"), ("asia/taipei", "Asia/Taipei"), ("New York", "America/New_York")]
 )
