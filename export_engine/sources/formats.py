@@ -10,7 +10,7 @@ from export_engine.errors import OptionError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
 from export_engine.sources.inputs import Input, option_text
 
-__all__ = ["Format", "checked_format"]
+__all__ = ["Format", "begins_array", "checked_format", "cut_short"]
 
 Format = Literal["parquet", "ipc", "csv", "jsonl"]
 
@@ -84,6 +84,16 @@ def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format
             f"jq -c . {file.name}; rows that stand within it are taken out by a query (--sql, in Python read_sql)"
         )
     return said or found  # type: ignore[return-value]  # one of them is one
+
+
+def begins_array(head: bytes) -> bool:
+    """Whether data begins like a JSON array of objects."""
+    return _ARRAY.match(head.removeprefix(_BOM).lstrip()) is not None
+
+
+def cut_short(name: str) -> SourceError:
+    """The error for a JSON array without its end: one that is cut short behind a comma is whole to DuckDB."""
+    return SourceError(f"{name} is a JSON array without its end: it is cut short; make or fetch it again")
 
 
 def _found(head: bytes) -> Format | None:

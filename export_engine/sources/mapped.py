@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from export_engine.errors import OptionError, RowError, SourceError
+from export_engine.errors import OptionError, RowError
 from export_engine.schema import CHANNEL_ID, COLUMN_NAMES, CREATED_AT
 from export_engine.sources import SourceContext
 from export_engine.sources.csv_file import csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, streamed, told
+from export_engine.sources.formats import cut_short
 from export_engine.sources.inputs import Given, Input, checked_inputs, name_of, opened, path_of
 from export_engine.sources.mapping import (
     JSON_THREAD_BYTES,
@@ -210,13 +211,13 @@ def _pieces(file: Input) -> Iterator[bytes]:
 
 
 def _whole_array(file: Input) -> Iterator[bytes]:
-    """A JSON array's bytes. Raises SourceError for one cut short: behind a comma DuckDB takes it for whole."""
+    """A JSON array's bytes. Raises SourceError for one that is cut short."""
     last = b""
     for data in _pieces(file):
         last = data.rstrip()[-1:] or last
         yield data
     if last != b"]":
-        raise SourceError(f"{file.name} is a JSON array without its end: it is cut short; make or fetch it again")
+        raise cut_short(file.name)
 
 
 def _unpatterned(path: str) -> str:

@@ -6,15 +6,20 @@ import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from glob import glob
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, told
+from export_engine.sources.formats import begins_array, cut_short
 from export_engine.sources.tables import normalised, numbered
 
 __all__ = ["read_sql"]
+
+#: Bytes of a file's beginning and end that tell whether it is a whole JSON array.
+_LOOKED_AT = 1 << 12
 
 
 def read_sql(
@@ -37,9 +42,20 @@ def read_sql(
     `https://` is read through obstore, as in `open_source`; that needs `pip install 'export-engine[cloud]'`.
 
     Errors while reading: OptionError for a query that is not one SELECT, or a parameter without a value; SourceError
-    for a query that fails; and those of `from_arrow`. `row` in errors is the number of the query's row.
+    for a query that fails, and for a file among the parameters that is a JSON array cut short (behind a comma DuckDB
+    takes it for whole; not looked for in compressed files and at URLs); and those of `from_arrow`. `row` in errors is
+    the number of the query's row.
     """
     return _Sql(query, dict(parameters or {}), memory_limit, spill_folder)
+
+
+def _check_array(path: Path) -> None:
+    """Raise SourceError for a file that is a JSON array without its end."""
+    with path.open("rb") as file:
+        if begins_array(file.read(_LOOKED_AT)):
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOOKED_AT))
+            if not file.read().rstrip().endswith(b"]"):
+                raise cut_short(str(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +66,17 @@ class _Sql:
     spill_folder: str | os.PathLike[str] | None
 
     @property
-    def paths(self) -> tuple[str | os.PathLike[str] | int, ...]:
+    def paths(self) -> tuple[str, ...]:
         """What is read, as far as it is a parameter (a pattern is all it fits), so that nothing is written over it."""
         given = [
             v for value in self.parameters.values() for v in (value if isinstance(value, list | tuple) else [value])
         ]
-        return tuple(path for text in given if isinstance(text, str | os.PathLike) for path in glob(os.fspath(text)))  # noqa: PTH207  # absolute ones too
+        patterns = [os.fspath(value) for value in given if isinstance(value, str | os.PathLike)]
+        return tuple(path for pattern in patterns for path in glob(pattern, recursive=True))  # noqa: PTH207  # absolute ones too
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
+        for path in filter(Path.is_file, map(Path, self.paths)):
+            _check_array(path)
         with (
             connected(context.timezone, memory_limit=self.memory_limit, spill_folder=self.spill_folder) as connection,
             selected(connection, self.query, self.parameters) as reader,

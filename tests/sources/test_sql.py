@@ -156,3 +156,21 @@ def test_threads_are_as_many_as_there_is_memory_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(duck, "_processors", lambda: 16)
     with duck.connected(UTC, memory_limit=limit) as connection:
         assert connection.execute("SELECT current_setting('threads')").fetchone() == (threads,)
+
+
+@pytest.mark.parametrize("behind", [",", ", \n", "", '{"message_id": "m2"'])
+def test_a_json_array_that_is_cut_short_is_refused(behind: str, tmp_path: Path) -> None:
+    """Also behind a comma, where DuckDB takes it for whole, deep in folders; what begins otherwise is not looked at."""
+    row = '{"message_id": "m1", "conversation_id": "c", "direction": "inbound", "speaker_type": "bot", '
+    row += '"message_time": "2026-06-02T08:00:00Z"}'
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    path = tmp_path / "a" / "b" / "day.json"
+    query = "SELECT * FROM read_json($files)"
+    given = {"files": str(tmp_path / "**" / "*.json")}
+    for content in (f"[{row}]", f"[\n{row}\n]\n\n", f"{row}\n"):
+        path.write_text(content)
+        assert len(rows(query, given)) == 1
+    path.write_text(f"[{row}{behind}")
+    with pytest.raises(SourceError, match=r"day\.json is a JSON array without its end: it is cut short; make or fetch"):
+        rows(query, given)
+    assert read_sql(query, given).paths == (str(path),)  # type: ignore[attr-defined]  # what no sink writes over
