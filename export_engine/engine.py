@@ -95,6 +95,9 @@ def export_conversations(
     """
     chosen = chosen_options(options, keywords)
     check_kind("channel", channel, Channel)
+    for name in ("name", "phone", "id"):
+        if not isinstance(value := getattr(channel, name), str | None):
+            raise OptionError(f"channel.{name} is {value!r}: it must be text, or None", option="channel")
     check_kind("date_range", date_range, DateRange)
     return Export(
         source_of(source),
@@ -112,7 +115,7 @@ def check_kind(name: str, given: object, kind: type) -> None:
 
 
 def chosen_options(options: ExportOptions | None, keywords: OptionKeywords) -> ExportOptions:
-    """The options with the keywords in place of their own."""
+    """The options with the keywords in place of their own. Raises OptionError for what is none, and for a keyword."""
     known = [field.name for field in fields(ExportOptions)]
     for name in keywords:
         if name not in known:

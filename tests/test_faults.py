@@ -237,6 +237,15 @@ def test_an_export_is_used_once() -> None:
         made.listen(print)
 
 
+@pytest.mark.parametrize("field", ["name", "phone", "id"])
+@pytest.mark.parametrize("value", [12025550123, b"Desk", 1.5])
+def test_what_is_no_text(field: str, value: object) -> None:
+    """A number or bytes for what is in names: refused at once, before anything is read."""
+    with pytest.raises(OptionError, match=rf"channel\.{field} is .*: it must be text, or None") as caught:
+        export_conversations([], channel=Channel(**{field: value}), date_range=JUNE)  # type: ignore[arg-type]  # wrong
+    assert caught.value.option == "channel"
+
+
 @pytest.mark.parametrize(
     ("options", "option"),
     [
@@ -247,6 +256,8 @@ def test_an_export_is_used_once() -> None:
         ({"spool_limit": -1}, "spool_limit"),
         ({"range_by": "sent"}, "range_by"),
         ({"export_id": "a/b"}, "export_id"),
+        ({"export_id": 5}, "export_id"),
+        ({"options": {"threads": 1}}, "options"),
         ({"name_budget": 256}, "name_budget"),
     ],
 )

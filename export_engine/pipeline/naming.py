@@ -90,7 +90,7 @@ def zip_name(channel: Channel, start: date, export_id: str) -> str:
     """
     from slugify import slugify  # noqa: PLC0415  # needed once an export, not by whoever imports this
 
-    if not _EXPORT_ID.fullmatch(export_id):
+    if not isinstance(export_id, str) or not _EXPORT_ID.fullmatch(export_id):
         raise OptionError(
             f"export_id {export_id!r} must be 1 to 64 of the characters A-Z, a-z, 0-9 and -", option="export_id"
         )

@@ -28,7 +28,7 @@ from export_engine.report import archive_name
 from export_engine.sinks import Streamable
 from export_engine.sinks.whole import HEAD, refuse_foreign, write_whole
 
-__all__ = ["FilePlace", "write_archive"]
+__all__ = ["FilePlace", "check_place", "inputs_of", "write_archive"]
 
 #: Two letters or more (one is a Windows drive) and `://`, or a store's scheme and what `pathlib` leaves of `://`.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|(?:s3a?|gs|az|azure|abfss?|adl|file|https?):/", re.IGNORECASE)
@@ -61,14 +61,16 @@ def write_archive(
     Files that exist are replaced only with `overwrite`. A new file has the permissions that the umask leaves; one that
     replaces another has the other's, but belongs to whoever writes it.
 
-    Raises OptionError for a URL (see `upload_archive`); ArchiveError if a file is there already, if something is there
-    that is no regular file, or if archive, manifest or one of `export.inputs` are the same file; OSError from the disk;
-    and whatever the export raises.
+    Raises OptionError for a URL (see `upload_archive`) and for what is no path; ArchiveError if a file is there
+    already, if something is there that is no regular file, or if archive, manifest or one of `export.inputs` are the
+    same file; OSError from the disk; and whatever the export raises.
     """
+    check_place(target, "target")
     _refuse_url(
         target, "target", "a store is written s3://bucket/prefix/, gs:// or az:// (in Python upload_to, upload_archive)"
     )
     if manifest is not None:
+        check_place(manifest, "manifest")
         _refuse_url(manifest, "manifest", "a manifest goes to a store only if the archive does")
     inputs = inputs_of(export)
     folder = _is_folder(target)
@@ -86,6 +88,17 @@ def inputs_of(export: Streamable) -> Iterable[_Input]:
     """The files that an export says it reads."""
     inputs: Iterable[_Input] = getattr(export, "inputs", ())
     return inputs
+
+
+def check_place(given: object, option: str) -> None:
+    """Raise OptionError for what is no place to write to: no text and no path, nothing, or a NUL in it."""
+    path = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(path, str):
+        raise OptionError(
+            f"{option} is {given!r}: give a path as text or a Path; for anything else iterate the export", option=option
+        )
+    if not path or "\0" in path:
+        raise OptionError(f"{option} is {path!r}: give the path of a file or a directory", option=option)
 
 
 def _refuse_url(given: str | os.PathLike[str], option: str, advice: str) -> None:

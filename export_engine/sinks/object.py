@@ -33,7 +33,7 @@ from urllib.request import url2pathname
 from export_engine.errors import ArchiveError, OptionError
 from export_engine.report import archive_name
 from export_engine.sinks import Streamable
-from export_engine.sinks.file import FilePlace, inputs_of, write_archive
+from export_engine.sinks.file import FilePlace, check_place, inputs_of, write_archive
 from export_engine.sinks.headers import download_headers
 from export_engine.sinks.store import Cloud, bucket_fault, first_line, obstore, open_store
 from export_engine.sinks.whole import HEAD, refuse_foreign, write_whole
@@ -105,6 +105,10 @@ def upload_archive(
     `write_object` for when that is noticed), and for what the store refuses; what `write_archive` raises for what is
     local; and whatever the export raises.
     """
+    if target != "":  # in a store it is the root, of which the archive's own name makes a place
+        check_place(target, "target")
+    if manifest is not None:
+        check_place(manifest, "manifest")
     local = manifest
     if isinstance(manifest, str) and manifest.lower().startswith("file:"):
         local = Path(_local(manifest, "manifest"))

@@ -6,7 +6,9 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -189,3 +191,18 @@ def test_permissions(tmp_path: Path) -> None:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert seen == [0o600]
+
+
+@pytest.mark.parametrize("odd", [None, 5, b"a.zip", BytesIO(), "", "a\0.zip"])
+def test_what_is_no_path(odd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused by the option's name, for an archive and for a manifest; nothing is made."""
+    monkeypatch.chdir(tmp_path)
+    for write in (export().write_to, export().upload_to):
+        with pytest.raises(OptionError) as caught:
+            write(odd)
+        assert caught.value.option == "target"
+    if odd is not None:
+        with pytest.raises(OptionError, match="manifest is ") as caught:
+            export().write_to("a.zip", manifest=odd)
+        assert caught.value.option == "manifest"
+    assert listing(tmp_path) == []
