@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -84,11 +85,35 @@ def message(**keys: Any) -> Callable[[dict[str, Any]], Any]:
         (spoil(created="2026-01-01"), "a conversation has the unknown key 'created'"),
         (spoil(contact={"nam": "Jane"}), "a contact has the unknown key 'nam'"),
         (message(txt="lost"), "a message has the unknown key 'txt'"),
-        (spoil(contact="Jane"), "1 conversations have a contact that is no object, the first '0-0'"),
+        (
+            spoil(contact="Jane"),
+            "1 conversations have a contact that is no object, the first conversation '0-0' (\"Jane\")",
+        ),
         (spoil(contact=None), "1 conversations have a contact that is no object"),
         (spoil(messages=[]), "1 conversations have no messages, and rows cannot tell of them"),
         (spoil(messages=None), "1 conversations have no messages"),
         (spoil(messages="none"), "1 conversations have messages that are no list"),
+        (
+            spoil(id=1.0),
+            "1 conversations have a value of 'id' that is neither text nor a whole number, the first conversation '1.0'",
+        ),
+        (
+            spoil(channel_id={"x": 1}),
+            "1 conversations have a value of 'channel_id' that is neither text nor a whole number",
+        ),
+        (
+            spoil(channel_name=7),
+            "1 conversations have a value of 'channel_name' that is no text, the first conversation '0-0' (7)",
+        ),
+        (spoil(contact={"name": ["Jane"]}), "1 conversations have a value of the contact's 'name' that is no text"),
+        (
+            spoil(contact={"phone": 1.202e10}),
+            "have a value of the contact's 'phone' that is neither text nor a whole number",
+        ),
+        (message(id=1.5), "1 messages have a value of 'id' that is neither text nor a whole number"),
+        (message(text=True), "that is no text, the first conversation '0-0', message 'm' (true): mend"),
+        (message(text="x" * 9, status=["x" * 200]), f"(['{'x' * 158}…)".replace("'", '"')),
+        (message(media_urls={"a": 1}), "1 messages have a value of 'media_urls' that is neither text nor a list"),
         (spoil(channel_id=None), "1 rows have no channel_id"),
         (spoil(id=""), "1 rows have no conversation_id"),
         (message(id=None), "1 rows have no message_id"),
@@ -137,3 +162,18 @@ def test_what_cannot_be_had_is_named(tmp_path: Path) -> None:
     code, _, errors = run("batch", f"{tmp_path}/lake/*.jsonl", "--output", tmp_path / "out")
     assert code == 2
     assert "these are JSON Lines with conversations, jsonl: give one kind" in " ".join(errors.split())
+
+
+@pytest.mark.slow
+def test_whole_numbers_are_ids_and_phones(plan: BatchPlan, tmp_path: Path) -> None:
+    """Of any length, to the digit; text may be null."""
+    line = {"channel_id": 7, "channel_phone": 12025550100, "contact": {"name": None, "phone": 12025550123}}
+    first = {"id": 12345678901234567890123, "time": "2026-05-01T00:00:00Z", "text": None, "media_urls": []}
+    first |= {"direction": "inbound", "speaker_type": "customer"}
+    paths = written([line | {"id": 10**30 + 1, "messages": [first]}], tmp_path / "lake", 1)
+    (result,) = export_lake(Lake.of_conversations(paths), plan)
+    assert str(result.path).startswith("2026-05/12025550100_2026-05_")
+    with ZipFile(Path(plan.target) / str(result.path)) as archive:
+        (name,) = archive.namelist()
+        row = archive.read(name).decode().splitlines()[1]
+    assert row.startswith(f'"12345678901234567890123","{10**30 + 1}",,"12025550123","inbound"')
