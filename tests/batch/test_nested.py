@@ -95,7 +95,7 @@ def message(**keys: Any) -> Callable[[dict[str, Any]], Any]:
         (spoil(messages="none"), "1 conversations have messages that are no list"),
         (
             spoil(id=1.0),
-            "1 conversations have a value of 'id' that is neither text nor a whole number, the first conversation '1.0'",
+            "1 conversations have a value of 'id' that is neither text nor a whole number",
         ),
         (
             spoil(channel_id={"x": 1}),
