@@ -80,19 +80,14 @@ def export(
     <channel>_<YYYY-MM>_<id>.zip unless --output says otherwise. With --max-archive-size there may be more: they get a
     number, <id>-2.zip and so on.
 
-    INPUT is a file, or - for standard input: CSV, JSON Lines or an Arrow IPC stream, which may also be pipes and
-    compressed (gzip, zstd, bz2), or Parquet or an Arrow IPC file. Several are read one after the other; the rows of a
-    conversation must stand together.
+    INPUT is a file, a folder, a pattern ('june/*.csv'), a place in a store (s3://bucket/june/), or - for standard
+    input: CSV, JSON Lines or an Arrow IPC stream, which may also be pipes and compressed (gzip, zstd, bz2), or Parquet
+    or an Arrow IPC file. Several are read one after the other; the rows of a conversation must stand together.
     """
     if not (channel_name or channel_phone or channel_id):
         raise click.UsageError("say whose conversations these are: --channel-name, --channel-phone or --channel-id")
     to_stdout = target == "-"
-    if to_stdout and manifest:
-        raise click.UsageError("--manifest needs an archive in a file: give --output a path")
-    if to_stdout and max_archive_size:
-        raise click.UsageError("--max-archive-size needs files, and stdout is one stream: give --output a path")
-    if to_stdout and sys.stdout.isatty():
-        raise click.UsageError("an archive would garble the terminal: redirect stdout, or give --output a path")
+    _check_target(target, manifest, max_archive_size)
     with _export_display(quiet=quiet) as on_progress:
         made = export_conversations(
             inputs.source(),
@@ -109,6 +104,20 @@ def export(
         click.echo(f"warning: {printable(warning)}", err=True)
     if not to_stdout or sys.stderr.isatty():
         click.echo(_summary(where, made.report), err=to_stdout)
+
+
+def _check_target(target: str, manifest: str | None, max_archive_size: str | None) -> None:
+    """Refuse a place that there is none at, and what stdout cannot have."""
+    if not target:  # a variable of a script that was not set
+        raise click.UsageError("--output is empty: say where, or leave it out for the folder you are in")
+    if target != "-":
+        return
+    if manifest:
+        raise click.UsageError("--manifest needs an archive in a file: give --output a path")
+    if max_archive_size:
+        raise click.UsageError("--max-archive-size needs files, and stdout is one stream: give --output a path")
+    if sys.stdout.isatty():
+        raise click.UsageError("an archive would garble the terminal: redirect stdout, or give --output a path")
 
 
 def _to_stdout(made: Export) -> str:

@@ -296,6 +296,8 @@ class FilePlace:
         for path in left:
             try:
                 path.unlink(missing_ok=True)
+            except NotADirectoryError:  # it has never been there
+                pass
             except OSError as why:
                 error.add_note(f"{path} could not be removed: {why.strerror}")
 
@@ -387,7 +389,9 @@ def _folded(name: str) -> str:
 def _advised(error: OSError, folder: Path) -> OSError:
     """What keeps a file from being made, said of the folder that it was to be in."""
     if not folder.is_dir():
-        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(folder))
+        if folder.exists():
+            return NotADirectoryError(errno.ENOTDIR, "is a file, and a folder is needed here", os.fspath(folder))
+        return FileNotFoundError(errno.ENOENT, "there is no such folder: make it first", os.fspath(folder))
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         reason = f"{error.strerror}, so no file can be made here: choose another folder, or see to its permissions"
         return OSError(error.errno, reason, os.fspath(folder))

@@ -195,7 +195,8 @@ def test_an_existing_archive_is_kept(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ('{"id": "a", "messages": [{"id": "m", "time": "2026-06-01T00:00:00Z", "direction": "up"}]}', "direction"),
-        ("{", "line 1"),
+        ('{"id": "a",', "line 1"),
+        ("{", "a JSON object over several lines"),
     ],
 )
 def test_bad_input(tmp_path: Path, text: str, says: str) -> None:
@@ -223,6 +224,7 @@ def test_bad_input(tmp_path: Path, text: str, says: str) -> None:
         ([NESTED, *JUNE, "--threads", "0"], "--threads"),
         ([NESTED, *JUNE, "--bare-e164"], "--bare-e164: "),
         ([NESTED, *JUNE, "--manifest", "m.jsonl", "--output", "-"], "--manifest"),
+        ([NESTED, *JUNE, "--output", ""], "--output is empty: say where, or leave it out for the folder you are in"),
         ([ROOT / "pyproject.toml", *JUNE], "--format"),
         ([ROOT / "none.jsonl", *JUNE], "does not exist"),
     ],

@@ -130,7 +130,8 @@ def test_archive_and_manifest_that_are_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("output", "says"), [("none/a.zip", "none: No such file or directory"), ("file/", "file/: Not a directory")]
+    ("output", "says"),
+    [("none/a.zip", "none: there is no such folder: make it first"), ("file/", "file/: Not a directory")],
 )
 def test_a_folder_that_is_none(tmp_path: Path, output: str, says: str) -> None:
     """It is named."""

@@ -63,6 +63,12 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         export().write_to(tmp_path / "none" / "a.zip")
     assert caught.value.filename == str(tmp_path / "none")
+    assert caught.value.strerror == "there is no such folder: make it first"
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as refused:
+        export().write_to(tmp_path / "file" / "a.zip")
+    assert refused.value.filename == str(tmp_path / "file")
+    assert not hasattr(refused.value, "__notes__")
 
 
 @needs_posix
