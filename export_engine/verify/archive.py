@@ -47,8 +47,9 @@ class Verification:
     `bytes` is the size of the archive, or of all in a set. `dialect` is how its CSVs are written, as far as they tell:
     the formula guard is seen where cells have it and none lacks it, and so is that of digits; None where no CSV could
     be read. `formulas` counts the cells that a spreadsheet may take for formulas, as nothing guards them. `warnings`
-    are what the engine writes as it was given but is hardly meant: message ids that a conversation has twice. To refuse
-    them would cost an export 3 to 10 % of its time, so they are told here, and by `check_source` beforehand.
+    are what the engine writes as it was given but is hardly meant: message ids that a conversation has twice. To find
+    them all would cost an export 3 to 10 % of its time, so they are told here, and by `check_source` beforehand; its
+    report counts those that follow each other.
     """
 
     members: int

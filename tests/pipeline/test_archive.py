@@ -6,10 +6,9 @@ import io
 import shutil
 import struct
 import subprocess
-import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -26,17 +25,7 @@ from export_engine.pipeline import archive
 from export_engine.pipeline.archive import Archive, Members, deflate_and_pack, pack, unpack
 from tests.reference import dos
 
-
-@pytest.fixture(params=["kernel", "Python"], autouse=True, scope="module")
-def joining(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every fact here holds with the kernel and without."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "Python":
-            patch.setitem(sys.modules, "export_engine._native", None)
-        else:
-            pytest.importorskip("export_engine._native", reason="built where there is a compiler")
-        yield
-
+pytestmark = pytest.mark.usefixtures("way")
 
 GIB = 1 << 30
 ONES_32 = 0xFFFFFFFF
@@ -376,11 +365,11 @@ TWO = LOCAL_SIZE * 2 + sum(len(s.name.encode()) + len(s.payload) for s in MIXED[
 BASES = [2 * GIB - 100, 2 * GIB, 3 * GIB, ONES_32 - TWO - 1, ONES_32 - TWO, ONES_32 - 1, ONES_32, 4 * GIB, 5 * GIB]
 
 
-@pytest.mark.parametrize("way", ["held", "packed", "streamed", "mixed"])
+@pytest.mark.parametrize("how", ["held", "packed", "streamed", "mixed"])
 @pytest.mark.parametrize("base", BASES)
-def test_far_offsets(base: int, way: str, tmp_path: Path) -> None:
+def test_far_offsets(base: int, how: str, tmp_path: Path) -> None:
     """Members at 4 GiB and beyond are zip64 in both headers, with only the offset all ones; nothing is before."""
-    specs = MIXED if way == "mixed" else [spec._replace(way=way, method=8) for spec in MIXED]
+    specs = MIXED if how == "mixed" else [spec._replace(way=how, method=8) for spec in MIXED]
     made = Archive()
     made.position = base
     written = body(made, specs) + b"".join(made.finish())

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -18,15 +15,7 @@ CELLS = st.none() | st.sampled_from((*ALLOWED, "", "Agent", "agents", "cust\0mer
 PATIENT = settings(deadline=None)
 
 
-@pytest.fixture(params=["kernel", "pyarrow"], autouse=True, scope="module")
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every fact here holds for both ways."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "pyarrow":
-            patch.setitem(sys.modules, "export_engine._native", None)
-        else:
-            pytest.importorskip("export_engine._native", reason="built where there is a compiler")
-        yield
+pytestmark = pytest.mark.usefixtures("way")
 
 
 @given(st.lists(CELLS, max_size=30), st.integers(0, 5))

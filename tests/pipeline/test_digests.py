@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -19,16 +18,7 @@ from export_engine.pipeline.digests import DigestSet, column_digests, digests
 PATIENT = settings(deadline=None, max_examples=100)
 
 
-@pytest.fixture(params=["kernel", "Python"], autouse=True, scope="module")
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every fact here holds for both ways to hash."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "Python":
-            patch.setitem(sys.modules, "export_engine._native", None)
-        else:
-            pytest.importorskip("export_engine._native", reason="built where there is a compiler")
-        yield
-
+pytestmark = pytest.mark.usefixtures("way")
 
 # Few values, so that they meet often; the ends of the range among them.
 VALUES = st.integers(0, 40) | st.sampled_from([2**64 - 1, 2**64 - 2, 2**63, 2**63 - 1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
@@ -40,17 +39,14 @@ def test_doubled_ids(conversations: list[list[tuple[str, bool]]], size: int, mos
     assert exported(cut(table, min(size, most)), max_rows=most).totals.doubled_ids == expected
 
 
-@pytest.mark.parametrize("kernel", ["kernel", None])
+@pytest.mark.usefixtures("way")
 @given(runs=st.lists(st.lists(st.sampled_from(["", "a", "b"]), max_size=4), max_size=5), start=st.integers(0, 3))
 @settings(deadline=None)
-def test_doubled(runs: list[list[str]], start: int, kernel: str | None) -> None:
+def test_doubled(runs: list[list[str]], start: int) -> None:
     """In slices too, and where a run has no ids at all."""
     ids = ["x"] * start + [id_ for run in runs for id_ in run]
     bounds = [0]
     for run in runs:
         bounds.append(bounds[-1] + len(run))
     expected = sum(len(run) - len(list(groupby(run))) for run in runs)
-    with pytest.MonkeyPatch.context() as patch:
-        if not kernel:
-            patch.setitem(sys.modules, "export_engine._native", None)
-        assert doubled(pa.array(ids, pa.string()).slice(start), np.array(bounds)) == expected
+    assert doubled(pa.array(ids, pa.string()).slice(start), np.array(bounds)) == expected

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -25,16 +24,7 @@ PATIENT = settings(deadline=None)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(params=["kernel", "Python"], autouse=True, scope="module")
-def way(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every fact here holds for both ways."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "Python":
-            patch.setitem(sys.modules, "export_engine._native", None)
-        else:
-            pytest.importorskip("export_engine._native", reason="built where there is a compiler")
-        yield request.param
-
+pytestmark = pytest.mark.usefixtures("way")
 
 Contact = tuple[str | None, str | None]
 

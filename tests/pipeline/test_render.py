@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -62,15 +60,7 @@ PATIENT = settings(deadline=None, max_examples=60)
 FEW = settings(deadline=None, max_examples=25)
 
 
-@pytest.fixture(params=["kernel", "pyarrow"], autouse=True, scope="module")
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every fact here holds for both ways to render."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "pyarrow":
-            patch.setitem(sys.modules, "export_engine._native", None)
-        else:
-            pytest.importorskip("export_engine._native", reason="built where there is a compiler")
-        yield
+pytestmark = pytest.mark.usefixtures("way")
 
 
 def columns_of(rows: list[Row]) -> list[pa.Array]:
