@@ -91,7 +91,7 @@ class Serve:
             with suppress(BrokenPipeError), path.open("w", encoding="utf-8") as pipe:
                 for number in range(100_000):
                     pipe.write(_conversation(number, messages=100))
-                    if number > 300 and done.wait(0.01):
+                    if number > 1000 and done.wait(0.01):
                         break
 
         teller = threading.Thread(target=tell, name="teller")

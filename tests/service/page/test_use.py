@@ -38,9 +38,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def working(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """A service that exports."""
+    """A service that exports; progress is noted every half second, a third of a lease."""
     assert browser.is_connected()  # without one there is no need to serve
-    with serve(tmp_path_factory.mktemp("working")) as running:
+    with serve(tmp_path_factory.mktemp("working"), "--lease", "1.5") as running:
         yield running
 
 
