@@ -44,9 +44,10 @@ def components_of(request: Request) -> Components:
     return components
 
 
-async def _workspace(
-    request: Request, workspace_id: str, components: Annotated[Components, Depends(components_of)]
-) -> str:
+_Components = Annotated[Components, Depends(components_of)]
+
+
+async def _workspace(request: Request, workspace_id: str, components: _Components) -> str:
     """The workspace, once the key holds for it. No key holds for what is no UUID."""
     workspace = uuid_of(workspace_id)
     if workspace is None:
@@ -117,7 +118,7 @@ async def trigger(
     request: Request,
     workspace: _Workspace,
     body: Annotated[Any, Depends(_json)],
-    components: Annotated[Components, Depends(components_of)],
+    components: _Components,
 ) -> JSONResponse:
     """Queue an export."""
     key = _header(request, "Idempotency-Key")
@@ -147,7 +148,7 @@ async def list_exports(
     request: Request,
     workspace: _Workspace,
     query: Annotated[ExportListQuery, Query()],
-    components: Annotated[Components, Depends(components_of)],
+    components: _Components,
 ) -> JSONResponse:
     """Tell of the workspace's exports, a page at a time."""
     page = await in_time(
@@ -160,23 +161,13 @@ async def list_exports(
 
 
 @_telling("/export-conversations/{export_job_id}")
-async def poll(
-    request: Request,
-    workspace: _Workspace,
-    export_job_id: str,
-    components: Annotated[Components, Depends(components_of)],
-) -> JSONResponse:
+async def poll(request: Request, workspace: _Workspace, export_job_id: str, components: _Components) -> JSONResponse:
     """Tell what has become of an export."""
     return await _told(api.poll, request, workspace, export_job_id, components)
 
 
 @_telling("/export-conversations/{export_job_id}/details")
-async def details(
-    request: Request,
-    workspace: _Workspace,
-    export_job_id: str,
-    components: Annotated[Components, Depends(components_of)],
-) -> JSONResponse:
+async def details(request: Request, workspace: _Workspace, export_job_id: str, components: _Components) -> JSONResponse:
     """Tell all of an export: how far it is, and what has come of it."""
     return await _told(api.details, request, workspace, export_job_id, components)
 
@@ -200,12 +191,7 @@ async def _told(
 
 
 @router.delete("/export-conversations/{export_job_id}")
-async def cancel(
-    request: Request,
-    workspace: _Workspace,
-    export_job_id: str,
-    components: Annotated[Components, Depends(components_of)],
-) -> Response:
+async def cancel(request: Request, workspace: _Workspace, export_job_id: str, components: _Components) -> Response:
     """End an export, and what has come of it."""
     await in_time(request, lambda: _cancel(export_job_id, workspace, components))
     _log.info("export job cancelled", extra={"job": export_job_id, "workspace": workspace})
@@ -234,7 +220,7 @@ async def list_channels(
     request: Request,
     workspace: _Workspace,
     query: Annotated[ChannelListQuery, Query()],
-    components: Annotated[Components, Depends(components_of)],
+    components: _Components,
 ) -> JSONResponse:
     """Tell of the workspace's channels, a page at a time."""
     page = await in_time(
