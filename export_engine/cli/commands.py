@@ -8,6 +8,7 @@ import click
 
 from export_engine import __version__
 from export_engine.cli.common import DONE, EPILOG, FAILED, INTERRUPTED, failed
+from export_engine.cli.signals import SIGNALS
 from export_engine.errors import ExportError
 
 __all__ = ["commands", "run"]
@@ -63,7 +64,8 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in self.commands:
             return None
-        command: click.Command = getattr(import_module(f"export_engine.cli.{cmd_name}"), cmd_name)
+        with SIGNALS.held():
+            command: click.Command = getattr(import_module(f"export_engine.cli.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

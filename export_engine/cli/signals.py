@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 
@@ -15,9 +17,9 @@ _PATIENCE = 10
 class Signals:
     """The signals that interrupt, as KeyboardInterrupt.
 
-    Until `raising` is set they are only noted: an interrupt in the midst of loading a library can break it. Another one
-    soon after the first does not interrupt the cleaning up; one that comes later is heeded. A library may swallow an
-    interrupt: `check` raises it again. A signal that is ignored, as under nohup, stays so.
+    Until `raising` is set, and while they are `held`, they are only noted. Another one soon after the first does not
+    interrupt the cleaning up; one that comes later is heeded. A library may swallow an interrupt: `check` raises it
+    again. A signal that is ignored, as under nohup, stays so.
     """
 
     def __init__(self) -> None:
@@ -31,6 +33,16 @@ class Signals:
             number = getattr(signal, name, None)  # not every platform has each
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._interrupt)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For the loading of libraries, which an interrupt in their midst can break: it is raised after that."""
+        raising, self.raising = self.raising, False
+        try:
+            yield
+        finally:
+            self.raising = raising
+        self.check()
 
     def check(self, _: object = None) -> None:
         """Raise KeyboardInterrupt if a signal has come, be it that the first raise was lost."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,6 +96,33 @@ def test_interrupted(tmp_path: Path, long_input: Path, sent: str) -> None:
         process.send_signal(getattr(signal, sent))
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors.strip()) == (130, b"", b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["click", "pyarrow", "export_engine.cli.inputs"])
+def test_interrupted_while_it_loads(tmp_path: Path, module: str, sent: str) -> None:
+    """The library is loaded to its end, then the command ends as it always does."""
+    program = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}:\n"
+        f"            os.kill(os.getpid(), signal.{sent})\n"
+        "            print('loading', flush=True)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['export-engine', *sys.argv[1:]]\n"
+        "from export_engine.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "export", str(NESTED), *JUNE],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, b"loading\n", b"")
     assert list(tmp_path.iterdir()) == []
 
 
