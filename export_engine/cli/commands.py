@@ -96,7 +96,7 @@ _SHORT_HELP = {
     "serve": "Serve the export API over HTTP.",
     "worker": "Run a worker beside the service.",
     "key": "Make, list and revoke API keys.",
-    "database": "Upgrade the jobs database, or change its options.",
+    "database": "Upgrade the jobs database, or change what its processes agree on.",
 }
 
 
