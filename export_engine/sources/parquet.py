@@ -73,14 +73,15 @@ def _row_groups(table: pq.ParquetFile, wanted: list[str], columns: list[str] | N
     """Some columns of those wanted; fewer rows at a time where these are long: decoded rows are all that is held."""
     for at in range(table.num_row_groups):
         group = table.metadata.row_group(at)
-        rows = _rows_within(MAX_BATCH_BYTES, group.num_rows, group.total_byte_size)
-        if rows < MAX_BATCH_ROWS:  # or other columns are long
-            rows = _rows_within(MAX_BATCH_BYTES, group.num_rows, _size(table, at, wanted))
+        rows = _rows_within(group.num_rows, group.total_byte_size)
+        if rows < MAX_BATCH_ROWS and len(wanted) < len(table.schema_arrow):  # or other columns are long
+            rows = _rows_within(group.num_rows, _size(table, at, wanted))
         yield from table.iter_batches(rows, row_groups=[at], columns=columns or wanted, use_threads=False)
 
 
-def _rows_within(limit: int, rows: int, size: int) -> int:
-    return max(1, min(MAX_BATCH_ROWS, limit * rows // max(size, 1)))
+def _rows_within(rows: int, size: int) -> int:
+    """How many rows to read at a time, where some have a size in bytes together."""
+    return max(1, min(MAX_BATCH_ROWS, MAX_BATCH_BYTES * rows // max(size, 1)))
 
 
 def _counted(file: Input, batches: Iterator[pa.RecordBatch], total: int) -> Iterator[pa.RecordBatch]:
