@@ -86,9 +86,9 @@ class SourceContext:
     `ignored_columns` names a table's columns that are not exported, `naive_times` counts message times without an
     offset.
 
-    `refused`, for who wants to know of every bad value, is called with each RowError, and SourceError of a line, that
-    then is not raised: the value is null, an id empty, a line left out, and reading goes on. It returns whether to look
-    for more in that column of the batch; if not, what follows there is null.
+    `refused`, for who wants to know of every bad value, is called with each RowError, and SourceError of a line or of
+    what is no row, that then is not raised: the value is null, an id empty, a line left out, and reading goes on. It
+    returns whether to look for more in that column of the batch; if not, what follows there is null.
 
     `last_whole` is the last conversation of those sources that give whole ones, and where it stands: the next must be
     another (see `sources.whole`), unless rows are sorted afterwards and it may come `in_parts`.
