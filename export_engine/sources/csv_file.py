@@ -25,7 +25,7 @@ from export_engine.sources.csv_rows import BrokenRowError, joined, row_blocks, u
 from export_engine.sources.inputs import FileSource, Given, Input, option_text
 from export_engine.sources.tables import normalised, numbered, wanted_columns
 
-__all__ = ["csv_batches", "csv_columns", "csv_options", "read_csv"]
+__all__ = ["csv_columns", "csv_options", "read_csv"]
 
 #: A row, after empty lines, in text whose quotes are as they should be.
 _HEADER = re.compile(rb'[\r\n]*+((?:"[^"]*+"|[^"\r\n]++)*+)')
@@ -64,7 +64,7 @@ def csv_options(
     encoding: str = "utf-8", delimiter: str = ",", escape: str | None = None
 ) -> Callable[[Input, SourceContext], Iterator[pa.RecordBatch]]:
     """What reads an opened input with these options; OptionError for one that cannot work."""
-    return partial(csv_batches, **_checked(encoding, delimiter, escape))
+    return partial(_csv_batches, **_checked(encoding, delimiter, escape))
 
 
 def csv_columns(
@@ -103,7 +103,7 @@ def _checked(encoding: str, delimiter: str, escape: str | None) -> dict[str, Any
     return {"encoding": None if plain else encoding, "delimiter": delimiter, "escape": escape}
 
 
-def csv_batches(
+def _csv_batches(
     file: Input, context: SourceContext, *, encoding: str | None, delimiter: str, escape: str | None
 ) -> Iterator[pa.RecordBatch]:
     """Read an opened input; see `read_csv`. `encoding` is None for UTF-8."""

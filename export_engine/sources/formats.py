@@ -10,12 +10,14 @@ from export_engine.errors import OptionError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
 from export_engine.sources.inputs import Input, option_text
 
-__all__ = ["Format", "begins_array", "checked_format", "cut_short"]
+__all__ = ["IPC_FILE", "IPC_STREAM", "Format", "begins_array", "checked_format", "cut_short"]
 
 Format = Literal["parquet", "ipc", "csv", "jsonl"]
 
-#: How formats begin that are no text. An Arrow IPC stream begins with a message, each of which begins so.
-_BEGINNINGS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "ipc", b"\xff\xff\xff\xff": "ipc"}
+#: How an Arrow IPC file begins, and a stream's messages, of which the first is its beginning.
+IPC_FILE, IPC_STREAM = b"ARROW1", b"\xff\xff\xff\xff"
+#: How formats begin that are no text.
+_BEGINNINGS: dict[bytes, Format] = {b"PAR1": "parquet", IPC_FILE: "ipc", IPC_STREAM: "ipc"}
 #: What else people have, what it is called, and what to do with it.
 _OTHERS = {
     b"PK\x03\x04": ("a ZIP or an Excel workbook", "unpack it, or save the sheet as CSV"),

@@ -8,13 +8,12 @@ import pyarrow as pa
 
 from export_engine.errors import SourceError
 from export_engine.sources import Source, SourceContext
+from export_engine.sources.formats import IPC_FILE, IPC_STREAM
 from export_engine.sources.inputs import FileSource, Given, Input, reading, told
 from export_engine.sources.tables import normalised, numbered, wanted_columns
 
-__all__ = ["FILE_MAGIC", "STREAM_MAGIC", "ipc_batches", "read_ipc"]
+__all__ = ["ipc_batches", "read_ipc"]
 
-FILE_MAGIC = b"ARROW1"
-STREAM_MAGIC = b"\xff\xff\xff\xff"
 _LARGEST_SCHEMA = 64 << 20
 _KIND = "an Arrow IPC file or stream"
 
@@ -30,7 +29,7 @@ def read_ipc(given: Given) -> Source:
 
 def ipc_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch]:
     """Read an opened input; see `read_ipc`."""
-    if file.peek(len(FILE_MAGIC)) == FILE_MAGIC:
+    if file.peek(len(IPC_FILE)) == IPC_FILE:
         yield from _file_batches(file, context)
     else:
         yield from _stream_batches(file, context)
@@ -71,7 +70,7 @@ def _stream_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBa
 def _schema_size(file: Input) -> int:
     """Bytes of a stream's first message, its schema: a mark (none before Arrow 0.15), its length, and that many."""
     head = file.peek(8)
-    mark = 4 if head.startswith(STREAM_MAGIC) else 0
+    mark = 4 if head.startswith(IPC_STREAM) else 0
     size = int.from_bytes(head[mark : mark + 4], "little")
     if not 0 < size <= _LARGEST_SCHEMA:
         raise pa.ArrowInvalid(f"it begins with {head!r}, and not with a schema")

@@ -31,7 +31,6 @@ __all__ = [
     "damaged",
     "first_failing",
     "id_text",
-    "is_sound_utf8",
     "is_text",
     "is_uuid",
     "text",
@@ -220,7 +219,7 @@ def _whole(column: pa.Array) -> pa.StringArray:
 
 def _not_utf8(strings: pa.Array) -> int | None:
     """Where the first value that is not UTF-8 stands; raises SourceError for damaged data."""
-    if is_sound_utf8(strings):
+    if _is_sound_utf8(strings):
         return None
     failing = first_failing(strings, lambda part: part.validate(full=True))
     if failing is None:
@@ -342,7 +341,7 @@ def uuid_text(column: pa.Array) -> pa.StringArray:
     return pa.array(text.to_numpy(zero_copy_only=False), _TEXT, mask=column.is_null().to_numpy(zero_copy_only=False))
 
 
-def is_sound_utf8(text: pa.Array) -> bool:
+def _is_sound_utf8(text: pa.Array) -> bool:
     """Whether a string array's offsets rise and all its bytes are UTF-8, also between values; False where not sure.
 
     The bytes are looked at as a whole, and then whether a value begins inside a character: several times faster than
@@ -358,11 +357,11 @@ def is_sound_utf8(text: pa.Array) -> bool:
     try:
         from export_engine._native import are_utf8  # noqa: PLC0415  # optional: built where there is a compiler
     except ImportError:
-        return _is_sound_utf8(text.type, bounds, data)
+        return _is_sound_by_numpy(text.type, bounds, data)
     return are_utf8(bounds.data, bounds.itemsize, data)
 
 
-def _is_sound_utf8(type_: pa.DataType, bounds: NDArray[Any], data: pa.Buffer) -> bool:
+def _is_sound_by_numpy(type_: pa.DataType, bounds: NDArray[Any], data: pa.Buffer) -> bool:
     """The same without the package's kernel."""
     first, last = int(bounds[0]), int(bounds[-1])
     if first < 0 or last > data.size or (bounds[1:] < bounds[:-1]).any():

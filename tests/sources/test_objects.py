@@ -111,7 +111,7 @@ def one_conversation(draw: st.DrawFn) -> Conversation:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(one_conversation(), max_size=6), st.data())
 def test_rows_equal_the_reference_however_batches_are_cut(
     conversations: list[Conversation], data: st.DataObject
