@@ -27,8 +27,8 @@ from export_engine.report import ExportReport, MemberRecord, Progress
 
 if TYPE_CHECKING:
     from export_engine.check import CheckReport, check_source
-    from export_engine.engine import Export, OptionKeywords, export_conversations
-    from export_engine.options import EXCEL, Compression, CsvDialect, ExportOptions, RangeBy
+    from export_engine.engine import Export, export_conversations
+    from export_engine.options import EXCEL, Compression, CsvDialect, ExportOptions, OptionKeywords, RangeBy
     from export_engine.sources.open import open_source
     from export_engine.verify import Verification, verify_archive
 
@@ -77,7 +77,7 @@ _LOADED_WHEN_USED = {
     "CsvDialect": "options",
     "Export": "engine",
     "ExportOptions": "options",
-    "OptionKeywords": "engine",
+    "OptionKeywords": "options",
     "RangeBy": "options",
     "Verification": "verify",
     "check_source": "check",

@@ -12,24 +12,22 @@ raised. What it had handed out by then has no central directory: no ZIP reader t
 from __future__ import annotations
 
 import contextvars
-import difflib
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields, replace
-from datetime import tzinfo
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
 from time import perf_counter
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
+from typing import IO, TYPE_CHECKING, Any, Self, Unpack, cast
 
 from export_engine.errors import OptionError, StateError
 from export_engine.model import Channel, Conversation, DateRange
-from export_engine.options import Compression, CsvDialect, Epoch, ExportOptions, RangeBy
+from export_engine.options import ExportOptions, OptionKeywords, check_kind, chosen_options
 from export_engine.pipeline.deflate import backend
 from export_engine.pipeline.flow import Pipeline
 from export_engine.pipeline.members import MemberSpec, member_spec
@@ -46,23 +44,7 @@ from export_engine.times import instant
 if TYPE_CHECKING:  # obstore has it for type checkers alone
     from obstore.store import ObjectStore
 
-__all__ = ["Export", "OptionKeywords", "backend_name", "check_kind", "chosen_options", "export_conversations"]
-
-
-class OptionKeywords(TypedDict, total=False):
-    """The fields of `ExportOptions`, as keyword arguments of `export_conversations`."""
-
-    timezone: str | tzinfo
-    epoch: Epoch | None
-    range_by: RangeBy
-    compression: Compression
-    dialect: CsvDialect
-    name_budget: int
-    spool_limit: int
-    strict: bool
-    max_archive_size: int | str | None
-    threads: int | None
-    sha256: bool
+__all__ = ["Export", "backend_name", "export_conversations"]
 
 
 def export_conversations(
@@ -106,25 +88,6 @@ def export_conversations(
         chosen,
         on_progress,
     )
-
-
-def check_kind(name: str, given: object, kind: type) -> None:
-    """Raise OptionError for an argument that is none of a kind."""
-    if not isinstance(given, kind):
-        raise OptionError(f"{name} is {given!r}: it must be of the type {kind.__name__} of export_engine", option=name)
-
-
-def chosen_options(options: ExportOptions | None, keywords: OptionKeywords) -> ExportOptions:
-    """The options with the keywords in place of their own. Raises OptionError for what is none, and for a keyword."""
-    known = [field.name for field in fields(ExportOptions)]
-    for name in keywords:
-        if name not in known:
-            like = difflib.get_close_matches(name, known, 1)
-            meant = f"did you mean {like[0]}?" if like else f"the options are {', '.join(known)}"
-            raise OptionError(f"there is no option {name}: {meant}", option=name)
-    options = ExportOptions() if options is None else options
-    check_kind("options", options, ExportOptions)
-    return replace(options, **keywords)
 
 
 def _processors() -> int:

@@ -6,13 +6,14 @@ or machine can carry it. What belongs to one archive alone (its channel, its dat
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import tzinfo
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from export_engine.errors import OptionError
 from export_engine.times import time_zone, zone_name
@@ -29,8 +30,11 @@ __all__ = [
     "CsvDialect",
     "Epoch",
     "ExportOptions",
+    "OptionKeywords",
     "RangeBy",
     "byte_count",
+    "check_kind",
+    "chosen_options",
 ]
 
 #: Raised whenever names or any preset's bytes change: archives of another number are other bytes for the same options.
@@ -241,3 +245,38 @@ class ExportOptions:
         if self.max_archive_size is None:  # what it always was, for one archive
             del said["max_archive_size"]
         return said | {"timezone": zone_name(self.tzinfo), "dialect": asdict(self.dialect)}
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The fields of `ExportOptions`, as keyword arguments of `export_conversations`."""
+
+    timezone: str | tzinfo
+    epoch: Epoch | None
+    range_by: RangeBy
+    compression: Compression
+    dialect: CsvDialect
+    name_budget: int
+    spool_limit: int
+    strict: bool
+    max_archive_size: int | str | None
+    threads: int | None
+    sha256: bool
+
+
+def check_kind(name: str, given: object, kind: type) -> None:
+    """Raise OptionError for an argument that is none of a kind."""
+    if not isinstance(given, kind):
+        raise OptionError(f"{name} is {given!r}: it must be of the type {kind.__name__} of export_engine", option=name)
+
+
+def chosen_options(options: ExportOptions | None, keywords: OptionKeywords) -> ExportOptions:
+    """The options with the keywords in place of their own. Raises OptionError for what is none, and for a keyword."""
+    known = [field.name for field in fields(ExportOptions)]
+    for name in keywords:
+        if name not in known:
+            like = difflib.get_close_matches(name, known, 1)
+            meant = f"did you mean {like[0]}?" if like else f"the options are {', '.join(known)}"
+            raise OptionError(f"there is no option {name}: {meant}", option=name)
+    options = ExportOptions() if options is None else options
+    check_kind("options", options, ExportOptions)
+    return replace(options, **keywords)

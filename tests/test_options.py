@@ -14,9 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from export_engine import EXCEL, Channel, CsvDialect, DateRange, ExportOptions, export_conversations
-from export_engine.engine import OptionKeywords
 from export_engine.errors import OptionError
-from export_engine.options import BYTES_FORMAT
+from export_engine.options import BYTES_FORMAT, OptionKeywords
 from tests import reference
 
 JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))

@@ -17,10 +17,9 @@ from typing import Any, Unpack
 from export_engine.check.findings import Findings
 from export_engine.check.look import Look
 from export_engine.check.report import CheckReport, Example, Problem
-from export_engine.engine import OptionKeywords, check_kind, chosen_options
 from export_engine.errors import ArchiveError, GroupingError, RowError
 from export_engine.model import Channel, DateRange
-from export_engine.options import ExportOptions
+from export_engine.options import ExportOptions, OptionKeywords, check_kind, chosen_options
 from export_engine.pipeline.flow import Pipeline
 from export_engine.pipeline.grouping import groups
 from export_engine.pipeline.members import member_spec

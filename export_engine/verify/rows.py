@@ -150,19 +150,18 @@ _ODD = 0x1E3779B97F4A7C15
 
 def _known_words(rows: Table) -> bool:
     """Whether each direction and speaker type is one there is, and no account is anybody's but an agent's."""
-    agent = None
     for column, words in _WORDS.items():
         starts, lengths = rows.starts[:, column], rows.lengths[:, column]
         text = rows.bytes_at(starts, 8).view("<u8").reshape(-1)
         known = np.zeros(len(rows), np.bool_)
         for word in words:
             bits = 8 * len(word)
-            agent = (lengths == len(word)) & (
+            said = (lengths == len(word)) & (
                 text & np.uint64((1 << bits) - 1) == np.uint64(int.from_bytes(word.encode(), "little"))
             )
-            known |= agent
+            known |= said
             if column == _SPEAKER and word == "agent":
-                by_agent = agent
+                by_agent = said
         if not known.all():
             return False
     return not ((rows.lengths[:, _ACCOUNT] > 0) & ~by_agent).any()
