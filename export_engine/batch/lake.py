@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from export_engine.batch.core import export_partition
 from export_engine.batch.counted import CountedLake, LakeCounts
+from export_engine.batch.kinds import check_flat
 from export_engine.batch.nested import conversations_query
 from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, warned
@@ -77,7 +78,8 @@ class Lake:
 
         `columns` and `where` are SQL over the files' own columns, as for `export_engine.sources.read_mapped`;
         `more` are the fields of a lake. The files are looked into for their columns. Raises OptionError (`map`,
-        `where`), SchemaError, and SourceError for files that cannot be read.
+        `where`), SchemaError, and SourceError for files that cannot be read, or JSON whose values are of another kind
+        than a single export takes.
         """
         paths = [os.fspath(file) for file in files]
         if format == "jsonl":
@@ -90,6 +92,8 @@ class Lake:
                 connection, lake.parameters, format, delimiter=delimiter, encoding=encoding, escape=escape
             )
             query = select_text(connection, table, own, lake.parameters, columns=said, where=where, names=LAKE_COLUMNS)
+            if format == "jsonl":
+                check_flat(connection, lake.parameters, [name for name in own if name not in said])
         used = " ".join([*said.values(), where or ""])
         ignored = tuple(name for name in own if name not in LAKE_COLUMNS and name not in used)
         return replace(lake, query=query, ignored_columns=ignored)

@@ -9,8 +9,9 @@ messages, which rows cannot tell of.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from export_engine.batch.kinds import of_other_kinds, refuse
 from export_engine.errors import SchemaError, SourceError
 from export_engine.sources.duck import query_errors
 from export_engine.sources.jsonl_columns import MESSAGE_KEYS
@@ -25,33 +26,6 @@ _CONTACT = {"name": "contact_name", "phone": "contact_phone"}
 _NEEDED = {"id": "conversation_id", "channel_id": "channel_id"}
 _WANTED = {name: name for name in ("channel_name", "channel_phone", "created_at")}
 _KNOWN = (*_NEEDED, *_WANTED, "contact", "messages")
-
-#: Characters of a value that an error shows.
-_LONGEST = 160
-
-
-class _Kind(NamedTuple):
-    """What kind of JSON a key's value may be: the words for another, and a condition on the value; null is of each."""
-
-    words: str
-    holds: str
-
-    def unlike(self, name: str, value: str) -> tuple[str, tuple[str, str]]:
-        """What is said of a value of another kind, and the condition under which it is one, with the value."""
-        return f"a value of {name} that is {self.words}", (f"NOT {self.holds.format(value)}", value)
-
-
-_TEXT = _Kind("no text", "json_type({0}) IN ('VARCHAR', 'NULL')")
-_WHOLE = _Kind(
-    "neither text nor a whole number",
-    "(json_type({0}) IN ('VARCHAR', 'BIGINT', 'UBIGINT', 'NULL') OR regexp_full_match({0} ->> '$', '-?[0-9]+'))",
-)
-_LIST = _Kind("neither text nor a list", "json_type({0}) IN ('VARCHAR', 'ARRAY', 'NULL')")
-#: What the values of keys may be, as those of a single export: on their way through SQL all would pass for text. Times
-#: are told by what reads them.
-_KINDS = {"id": _WHOLE, "channel_id": _WHOLE, "channel_name": _TEXT, "channel_phone": _WHOLE}
-_CONTACT_KINDS = {"name": _TEXT, "phone": _WHOLE}
-_MESSAGE_KINDS = {key: _TEXT for key in MESSAGE_KEYS if key != "time"} | {"id": _WHOLE, "media_urls": _LIST}
 
 _READ = (
     "read_json($files, format='newline_delimited', union_by_name=true, maximum_depth=1, sample_size=-1, "
@@ -96,14 +70,12 @@ def _check_conversations(
         "a contact that is no object": ("json_type(contact) IS DISTINCT FROM 'OBJECT'", "contact"),
         "messages that are no list": ("coalesce(json_type(messages), 'NULL') NOT IN ('ARRAY', 'NULL')", "messages"),
         "no messages, and rows cannot tell of them": ("coalesce(json_array_length(messages), 0) = 0", "NULL"),
-        **dict(kind.unlike(repr(key), key) for key, kind in _KINDS.items() if key in keys),
-        **dict(
-            kind.unlike(f"the contact's {key!r}", f"(contact -> '$.{key}')") for key, kind in _CONTACT_KINDS.items()
-        ),
+        **of_other_kinds((name, repr(key), key) for key, name in (_NEEDED | _WANTED).items() if key in keys),
+        **of_other_kinds((name, f"the contact's {key!r}", f"(contact -> '$.{key}')") for key, name in _CONTACT.items()),
     }
-    _refuse(connection, bound, conversations, "conversations", wrong)
-    wrong = dict(kind.unlike(repr(key), f"(message -> '$.{key}')") for key, kind in _MESSAGE_KINDS.items())
-    _refuse(connection, bound, messages, "messages", wrong)
+    refuse(connection, bound, conversations, "conversations", wrong)
+    wrong = of_other_kinds((name, repr(key), f"(message -> '$.{key}')") for key, name in MESSAGE_KEYS.items())
+    refuse(connection, bound, messages, "messages", wrong)
     for what, known, objects in (
         ("a contact", _CONTACT, f"SELECT contact AS object FROM {_READ}"),  # noqa: S608  # the same
         ("a message", MESSAGE_KEYS, f"SELECT message AS object FROM {messages}"),  # noqa: S608  # the same
@@ -116,33 +88,6 @@ def _check_conversations(
         _check_keys(what, sorted({key for key, _ in found}), tuple(known))
         if any(twice for _, twice in found):
             raise SourceError(f"{what} has a key twice: keep one of them")
-
-
-def _refuse(
-    connection: duckdb.DuckDBPyConnection,
-    bound: Mapping[str, object],
-    table: str,
-    what: str,
-    wrong: Mapping[str, tuple[str, str]],
-) -> None:
-    """Raise SourceError for the first thing that is wrong anywhere: how often, and where first, with the value.
-
-    `wrong` are conditions, and values to be shown, by what is said of them.
-    """
-    columns = ", ".join(
-        f"count(*) FILTER ({condition}), "
-        f"min(ROW(id ->> '$', message ->> '$.id', {value}::VARCHAR)) FILTER ({condition})"
-        for condition, value in wrong.values()
-    )
-    found = connection.execute(f"SELECT {columns} FROM {table}", dict(bound)).fetchone() or ()  # noqa: S608  # texts of ours
-    for said, count, first in zip(wrong, found[::2], found[1::2], strict=True):
-        if count:
-            conversation, message, value = first
-            place = f"conversation {conversation!r}" + ("" if message is None else f", message {message!r}")
-            shown = "" if value is None else f" ({value[:_LONGEST]}{'…' if len(value) > _LONGEST else ''})"
-            raise SourceError(
-                f"{count} {what} have {said}, the first {place}{shown}: mend them, or take them out of the files"
-            )
 
 
 def _check_keys(what: str, keys: Sequence[str], known: Sequence[str]) -> None:

@@ -302,6 +302,11 @@ def _advice(error: Exception) -> str:
         return f"{_first_line(error)}; no extension is loaded here"
     if "extension" in text and ("INSTALL" in text or "not found" in text):
         return f"{_first_line(error)}; no extension is loaded here: read that file with another tool first"
+    if "surrogate in string" in text:
+        return (
+            f"{_first_line(error)} DuckDB reads no half of a character (\\ud800 without its other): write \\ufffd "
+            "in its place"
+        )
     # To guess more, or to leave rows out, is no advice.
     return " ".join(text.split()).partition(" Try setting 'auto_detect'")[0].removesuffix(" ^")
 

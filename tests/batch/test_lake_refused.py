@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,43 @@ def test_ids_that_may_have_lost_digits(name: str, plan: BatchPlan) -> None:
     table = generated(10).append_column("channel_phone", pa.array(["+12025550100"] * 10))
     with pytest.raises(SchemaError, match=f"column '{name}' is double"):
         exported(with_column(table, name, pa.array(np.arange(10.0))), plan)
+
+
+def json_lake(folder: Path, **keys: Any) -> Path:
+    """Two messages as JSON Lines, one of them with other values."""
+    row = {"message_id": "m", "conversation_id": "c", "channel_id": "7", "direction": "inbound", "message_text": None}
+    row |= {"speaker_type": "customer", "message_time": "2026-05-01T00:00:00Z", "media_url": ["https://a/b,c"]}
+    path = folder / "lake.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in (row | {"message_id": 10**24}, row | keys)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            {"message_text": True},
+            "1 messages have a value of 'message_text' that is no text, the first conversation 'c', ",
+        ),
+        ({"message_text": {"a": 1}}, "message 'm' ({\"a\":1}): mend them, or take their text as it is, with --map"),
+        ({"message_text": 5.5}, "'message_text' that is no text"),
+        ({"message_id": 1.5}, "'message_id' that is neither text nor a whole number"),
+        ({"channel_id": [7]}, "'channel_id' that is neither text nor a whole number"),
+        ({"contact_phone": 1.2025550100e10}, "'contact_phone' that is neither text nor a whole number"),
+        ({"media_url": {"a": 1}}, "'media_url' that is neither text nor a list"),
+        ({"message_text": "\ud83d"}, "DuckDB reads no half of a character (\\ud800 without its other): write \\ufffd"),
+    ],
+    ids=repr,
+)
+def test_json_of_another_kind(keys: dict[str, Any], said: str, plan: BatchPlan, tmp_path: Path) -> None:
+    """Is refused as by a single export: SQL would make text of it. Mapped, it is the caller's own."""
+    path = json_lake(tmp_path, **keys)
+    with pytest.raises(SourceError) as caught:
+        Lake.of_files([path], "jsonl")
+    assert said in str(caught.value)
+    if "message_text" in keys and "ud83d" not in repr(keys):
+        lake = Lake.of_files([path], "jsonl", columns={"message_text": "message_text"})
+        assert [(result.status, result.rows) for result in export_lake(lake, plan)] == [("done", 2)]
 
 
 @pytest.mark.parametrize(
