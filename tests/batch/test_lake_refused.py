@@ -74,7 +74,13 @@ def test_ids_that_may_have_lost_digits(name: str, plan: BatchPlan) -> None:
 
 def json_lake(folder: Path, **keys: Any) -> Path:
     """Two messages as JSON Lines, one of them with other values."""
-    row = {"message_id": "m", "conversation_id": "c", "channel_id": "7", "direction": "inbound", "message_text": None}
+    row: dict[str, Any] = {
+        "message_id": "m",
+        "conversation_id": "c",
+        "channel_id": "7",
+        "direction": "inbound",
+        "message_text": None,
+    }
     row |= {"speaker_type": "customer", "message_time": "2026-05-01T00:00:00Z", "media_url": ["https://a/b,c"]}
     path = folder / "lake.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in (row | {"message_id": 10**24}, row | keys)))
