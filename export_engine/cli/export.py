@@ -112,6 +112,8 @@ def _check_target(target: str, manifest: str | None, max_archive_size: str | Non
         raise click.UsageError("--output is empty: say where, or leave it out for the folder you are in")
     if target != "-":
         return
+    if sys.__stdout__ is None:
+        raise click.UsageError("standard output is closed: give --output a path")
     if manifest:
         raise click.UsageError("--manifest needs an archive in a file: give --output a path")
     if max_archive_size:

@@ -166,12 +166,12 @@ class Inputs:
             from export_engine.sources.sql import read_sql  # noqa: PLC0415  # the same
 
             return self._filtered(read_sql(self.query, self.parameters, **self._bounds()))
-        opened = open_source(
+        plain = open_source(
             *self.inputs, format=self.format, encoding=self.encoding, delimiter=self.delimiter, escape=self.escape
         )  # its checks are those of every input
         if not (self.columns or self.where):
-            return opened
-        return self._mapped() or self._filtered(opened)
+            return plain
+        return self._mapped() or self._filtered(plain)
 
     def _filtered(self, source: Source) -> Source:
         if self.where is None:

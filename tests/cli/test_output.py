@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import obstore
 import pytest
 
 from tests import s3
-from tests.cli.command import ENVIRONMENT, JUNE, NAME, NESTED, needs_posix, run
+from tests.cli.command import COMMAND, ENVIRONMENT, JUNE, NAME, NESTED, needs_posix, run
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,32 @@ def test_an_archive_that_is_not_called_so(tmp_path: Path, name: str) -> None:
     assert errors.startswith(f"warning: {name} is a ZIP archive, whatever it is called: ")
     with ZipFile(tmp_path / name) as archive:
         assert archive.testzip() is None
+
+
+@pytest.mark.slow
+@needs_posix
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams(tmp_path: Path, closed: str) -> None:
+    """As of a daemon: the archive is made all the same, and nothing that is told gets into it."""
+    command = shlex.join([*COMMAND, "export", str(NESTED), *JUNE, "--start", "2026-06-29"])
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=tmp_path, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0
+    with ZipFile(tmp_path / NAME) as archive:
+        assert archive.testzip() is None
+    listed = shlex.join([*COMMAND, "inspect", NAME])
+    assert (
+        subprocess.run(["sh", "-c", f"{listed} {closed}"], cwd=tmp_path, env=ENVIRONMENT, check=False).returncode == 0
+    )
+
+
+@pytest.mark.slow
+@needs_posix
+def test_an_archive_to_a_closed_stream(tmp_path: Path) -> None:
+    """It would go nowhere."""
+    command = shlex.join([*COMMAND, "export", str(NESTED), *JUNE, "--output", "-"])
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], cwd=tmp_path, env=ENVIRONMENT, stderr=-1, check=False)
+    assert done.returncode == 2
+    assert b"error: standard output is closed: give --output a path\n" in done.stderr
 
 
 @pytest.mark.slow
