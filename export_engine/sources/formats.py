@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 from export_engine.errors import OptionError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
 from export_engine.sources.inputs import Input, option_text
 
-__all__ = ["IPC_FILE", "IPC_STREAM", "Format", "begins_array", "checked_format", "cut_short"]
+__all__ = ["IPC_FILE", "IPC_STREAM", "Format", "check_arrays", "checked_format"]
 
 Format = Literal["parquet", "ipc", "csv", "jsonl"]
 
@@ -39,6 +42,8 @@ _MARKUP = re.compile(rb"<(?:\?xml|!doctype|html)\b", re.IGNORECASE)
 _MARKUP_ADVICE = "export it as JSON or CSV where it was made, or make rows of it in Python (from_rows)"
 #: How an array of objects begins, on one line or many.
 _ARRAY = re.compile(rb"\[\s*+\{")
+#: Bytes of a file's beginning and end that tell whether it is a whole array.
+_LOOKED_AT = 1 << 12
 #: How an object over many lines begins.
 _SPREAD = re.compile(rb"\{[ \t\r]*+\n")
 
@@ -88,14 +93,20 @@ def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format
     return said or found  # type: ignore[return-value]  # one of them is one
 
 
-def begins_array(head: bytes) -> bool:
-    """Whether data begins like a JSON array of objects."""
-    return _ARRAY.match(head.removeprefix(_BOM).lstrip()) is not None
+def check_arrays(paths: Iterable[str], name: str | None = None) -> None:
+    """Raise SourceError for a file that is a JSON array without its end; `name` is what it is called instead.
 
-
-def cut_short(name: str) -> SourceError:
-    """The error for a JSON array without its end: one that is cut short behind a comma is whole to DuckDB."""
-    return SourceError(f"{name} is a JSON array without its end: it is cut short; make or fetch it again")
+    One that is cut short behind a comma is whole to DuckDB. Compressed files are not looked into, and what is no file
+    on disk is passed over.
+    """
+    for path in filter(Path.is_file, map(Path, paths)):
+        with path.open("rb") as file:
+            if _ARRAY.match(file.read(_LOOKED_AT).removeprefix(_BOM).lstrip()):
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _LOOKED_AT))
+                if not file.read().rstrip().endswith(b"]"):
+                    raise SourceError(
+                        f"{name or path} is a JSON array without its end: it is cut short; make or fetch it again"
+                    )
 
 
 def _found(head: bytes) -> Format | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from codecs import BOM_UTF8
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ from export_engine.schema import CHANNEL_ID, COLUMN_NAMES, CREATED_AT
 from export_engine.sources import SourceContext
 from export_engine.sources.csv_file import csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, streamed, told
-from export_engine.sources.formats import cut_short
-from export_engine.sources.inputs import Given, Input, checked_inputs, name_of, opened, path_of
+from export_engine.sources.formats import check_arrays
+from export_engine.sources.inputs import Given, checked_inputs, name_of, opened, path_of
 from export_engine.sources.mapping import (
     JSON_THREAD_BYTES,
     MappedFormat,
@@ -188,36 +187,23 @@ def _local(given: Given, at: int, format: MappedFormat, connection: duckdb.DuckD
         return str(given)
     with opened(given) as file:
         array = format == "jsonl" and file.peek(_COPIED).removeprefix(BOM_UTF8).lstrip().startswith(b"[")
-        marked = array and file.peek(len(BOM_UTF8)) == BOM_UTF8
-        if marked:  # DuckDB would see no array
+        if array and file.peek(len(BOM_UTF8)) == BOM_UTF8:  # DuckDB would see no array
             file.read(len(BOM_UTF8))
         elif isinstance(given, str | os.PathLike) and os.path.isfile(given):  # noqa: PTH113  # any kind of path
             path = os.fspath(given)
             plain = format == "parquet" or file.compression is None
-            if plain or (file.compression, path[path.rfind(".") :].lower()) in {("gzip", ".gz"), ("zstd", ".zst")}:
-                if array:
-                    deque(_whole_array(file), maxlen=0)
+            packed = (file.compression, path[path.rfind(".") :].lower())
+            # What is packed cannot be seen to end.
+            if plain or (not array and packed in {("gzip", ".gz"), ("zstd", ".zst")}):
                 return _unpatterned(path)
         (folder,) = connection.execute("SELECT current_setting('temp_directory')").fetchone() or ("",)
         copy = Path(folder) / f"input-{at}"
         with copy.open("wb") as into:
-            into.writelines(_whole_array(file) if array else _pieces(file))
+            while data := file.read(_COPIED):
+                into.write(data)
+        if array:
+            check_arrays([str(copy)], file.name)
         return str(copy)
-
-
-def _pieces(file: Input) -> Iterator[bytes]:
-    while data := file.read(_COPIED):
-        yield data
-
-
-def _whole_array(file: Input) -> Iterator[bytes]:
-    """A JSON array's bytes. Raises SourceError for one that is cut short."""
-    last = b""
-    for data in _pieces(file):
-        last = data.rstrip()[-1:] or last
-        yield data
-    if last != b"]":
-        raise cut_short(file.name)
 
 
 def _unpatterned(path: str) -> str:

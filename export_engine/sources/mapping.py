@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from glob import glob
 from typing import Any, Literal
 
 import duckdb
@@ -20,6 +21,7 @@ import duckdb
 from export_engine.errors import OptionError, SchemaError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT, REQUIRED
 from export_engine.sources.duck import check_expression, query_errors, reach
+from export_engine.sources.formats import check_arrays
 
 __all__ = [
     "JSON_THREAD_BYTES",
@@ -156,8 +158,10 @@ _LONG_NUMBER = (
 def _json_table(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, Any]) -> tuple[str, list[str]]:
     """What reads JSON, the keys of whose objects are columns, be they many or rare, and their values text.
 
-    Raises SchemaError for keys that SQL does not tell apart, SourceError for a number of which digits would be lost.
+    Raises SchemaError for keys that SQL does not tell apart, SourceError for a number of which digits would be lost and
+    for an array that is cut short.
     """
+    check_arrays(path for pattern in bound["files"] for path in glob(pattern, recursive=True))  # noqa: PTH207  # absolute ones too
     query = (
         f"SELECT json_keys(json) AS keys, bool_or(regexp_matches(json, {_literal(_LONG_NUMBER)})) FROM {_OBJECTS} "  # noqa: S608  # no text of a user's
         "GROUP BY keys ORDER BY count(*) DESC, keys"

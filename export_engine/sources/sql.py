@@ -6,20 +6,16 @@ import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from glob import glob
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, told
-from export_engine.sources.formats import begins_array, cut_short
+from export_engine.sources.formats import check_arrays
 from export_engine.sources.tables import normalised, numbered
 
 __all__ = ["read_sql"]
-
-#: Bytes of a file's beginning and end that tell whether it is a whole JSON array.
-_LOOKED_AT = 1 << 12
 
 
 def read_sql(
@@ -49,15 +45,6 @@ def read_sql(
     return _Sql(query, dict(parameters or {}), memory_limit, spill_folder)
 
 
-def _check_array(path: Path) -> None:
-    """Raise SourceError for a file that is a JSON array without its end."""
-    with path.open("rb") as file:
-        if begins_array(file.read(_LOOKED_AT)):
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOOKED_AT))
-            if not file.read().rstrip().endswith(b"]"):
-                raise cut_short(str(path))
-
-
 @dataclass(frozen=True, slots=True)
 class _Sql:
     query: str
@@ -75,8 +62,7 @@ class _Sql:
         return tuple(path for pattern in patterns for path in glob(pattern, recursive=True))  # noqa: PTH207  # absolute ones too
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
-        for path in filter(Path.is_file, map(Path, self.paths)):
-            _check_array(path)
+        check_arrays(self.paths)
         with (
             connected(context.timezone, memory_limit=self.memory_limit, spill_folder=self.spill_folder) as connection,
             selected(connection, self.query, self.parameters) as reader,
