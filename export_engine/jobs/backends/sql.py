@@ -135,7 +135,10 @@ class SqlDirectory:
     def find(
         self, workspace_id: str, *, channel_id: str | None = None, phone_number: str | None = None
     ) -> list[WorkspaceChannel]:
-        """The workspace's channels with that id, or with that phone number, by id; exactly one of the two is given."""
+        """The workspace's channels with that id, or with that phone number, by id; exactly one of the two is given.
+
+        Raises SourceError for a table that has been changed for the worse, and OperationalError.
+        """
         if not (storable(workspace_id) and storable(channel_id or phone_number or "")):
             return []
         wanted = (
@@ -144,8 +147,7 @@ class SqlDirectory:
             else CHANNEL.c.phone_number.endswith(phone_number[-LAST_DIGITS:], autoescape=True)  # and then looked at
         )
         statement = sa.select(CHANNEL).where(_spelled(CHANNEL.c.workspace_id, workspace_id), wanted)
-        with self.engine.connect() as connection:
-            found = [_channel(row) for row in connection.execute(statement)]
+        found = self._read(statement)
         if phone_number is not None:
             found = [each for each in found if each.phone_number and same_number(each.phone_number, phone_number)]
         return sorted(found, key=lambda channel: channel.id)
@@ -153,7 +155,7 @@ class SqlDirectory:
     def page(self, workspace_id: str, *, limit: int, after: ChannelPlace | None = None) -> list[WorkspaceChannel]:
         """The first `limit` of the workspace's channels, of those behind `after`, by name and id.
 
-        None are behind what a database cannot hold.
+        None are behind what a database cannot hold. Raises as `find`.
         """
         if not all(map(storable, (workspace_id, *(after or ())))):
             return []
@@ -166,8 +168,14 @@ class SqlDirectory:
         if after is not None:
             behind = (after.name, after.id.lower().replace("-", ""))
             statement = statement.where(sa.tuple_(name, id_) > sa.tuple_(*behind, types=[sa.Text(), sa.Text()]))
-        with self.engine.connect() as connection:
-            return [_channel(row) for row in connection.execute(statement.order_by(name, id_).limit(limit))]
+        return self._read(statement.order_by(name, id_).limit(limit))
+
+    def _read(self, statement: sa.Select[Any]) -> list[WorkspaceChannel]:
+        try:
+            with self.engine.connect() as connection:
+                return [_channel(row) for row in connection.execute(statement)]
+        except (sa.exc.ProgrammingError, sa.exc.DataError) as error:  # the table is others', who may change it
+            raise SourceError(f"the table channel cannot be read any more: {error.orig}") from error
 
 
 def _channel(row: sa.Row[Any]) -> WorkspaceChannel:

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export_engine import DateRange, ExportOptions, export_conversations
+from export_engine import DateRange, ExportOptions, SourceError, export_conversations
 from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.sql import SqlConversations, SqlDirectory
 from export_engine.jobs.ports import WorkspaceChannel
@@ -58,6 +59,16 @@ def test_an_unknown_channel(directory: SqlDirectory) -> None:
     """No channel, no error."""
     assert directory.find(DEMO_WORKSPACE, channel_id="00000000-0000-0000-0000-000000000000") == []
     assert directory.find(DEMO_WORKSPACE, phone_number="+12025550199") == []
+
+
+def test_a_table_of_channels_that_is_gone(directory: SqlDirectory) -> None:
+    """An error that says so, where SQLite itself says that the database cannot be used: either is a 503."""
+    with directory.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE channel RENAME TO was"))
+    with pytest.raises((SourceError, sa.exc.OperationalError), match="channel"):
+        directory.find(DEMO_WORKSPACE, channel_id=SMS.id)
+    with pytest.raises((SourceError, sa.exc.OperationalError), match="channel"):
+        directory.page(DEMO_WORKSPACE, limit=1)
 
 
 # Changes of clocks about midnight, a day that is left out, and ends of the calendar.
