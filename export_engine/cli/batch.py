@@ -207,9 +207,13 @@ def _check_results(path: Path, lake: Lake) -> None:
         raise click.UsageError(f"--results {path}: there is no folder {path.parent}")
     values = chain.from_iterable([v] if isinstance(v, str) else v for v in lake.parameters.values())
     try:
-        FilePlace(path, overwrite=True, inputs=[*values, *([] if lake.channels is None else [lake.channels])])
+        place = FilePlace(path, overwrite=True, inputs=[*values, *([] if lake.channels is None else [lake.channels])])
+        place.begin()
+        place.abandon(ArchiveError("a look is all"))
     except ArchiveError as error:
         raise click.UsageError(f"--results: {error}") from None
+    except OSError as error:
+        raise click.UsageError(f"--results: {error.filename}: {error.strerror}") from None
 
 
 def _counted(lake: Lake, plan: BatchPlan, *, quiet: bool) -> int:
@@ -253,8 +257,6 @@ def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, 
         for result in export_lake(lake, plan, parallel=parallel, on_counts=on_counts):
             found.append(result)
             tell(len(found), len(told[0].archives))
-    if results is not None:
-        write_results(found, results)
     statuses = Counter(result.status for result in found)
     if not quiet:
         done = [result for result in found if result.status == "done"]
@@ -271,6 +273,8 @@ def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, 
         _tell_outside(told[0])
         _tell_warnings(found)
     _tell_failures(found)
+    if results is not None:  # last, as it can fail, and what was done is to be told then
+        write_results(found, results)
     return SOME_FAILED if statuses["failed"] else DONE
 
 

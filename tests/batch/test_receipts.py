@@ -30,23 +30,17 @@ def test_what_has_a_receipt_is_kept(plan: BatchPlan) -> None:
     assert everything(plan.target) == bytes_before
 
 
-def test_an_archive_that_is_gone_is_made_again(plan: BatchPlan) -> None:
-    """Though its receipt is there: the same bytes."""
+@pytest.mark.parametrize(
+    "spoil",
+    [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1]), lambda path: path.write_bytes(b"")],
+    ids=["gone", "cut off", "empty"],
+)
+def test_an_archive_that_is_not_as_its_receipt_says_is_made_again(spoil: Any, plan: BatchPlan) -> None:
+    """The same bytes; the others are kept."""
     table = ordered(plan)
     first = made(table, plan)
     before = everything(plan.target)
-    Path(plan.target, str(first[3].path)).unlink()
-    assert sorted(r.status for r in made(table, plan)) == ["done"] + ["kept"] * 11
-    assert everything(plan.target) == before
-
-
-def test_an_archive_that_was_cut_off_is_made_again(plan: BatchPlan) -> None:
-    """It is not what its receipt says."""
-    table = ordered(plan)
-    first = made(table, plan)
-    before = everything(plan.target)
-    at = Path(plan.target, str(first[3].path))
-    at.write_bytes(at.read_bytes()[:-1])
+    spoil(Path(plan.target, str(first[3].path)))
     assert sorted(r.status for r in made(table, plan)) == ["done"] + ["kept"] * 11
     assert everything(plan.target) == before
 

@@ -295,6 +295,7 @@ def test_a_dry_run_counts(lake: Path, tmp_path: Path) -> None:
         (["LAKE", "--layout", "{month}"], "--layout: layout '{month}' cannot be filled in"),
         (["LAKE", "--results", "r.txt"], "write a name that ends in .jsonl or .parquet"),
         (["LAKE", "--results", "no/such/r.jsonl"], "there is no folder no/such"),
+        (["LAKE", "--results", "/proc/r.jsonl"], "/proc"),
         (["LAKE", "--results", "INPUT"], "is read by this export"),
         (["LAKE", "--memory-limit", "much"], "--memory-limit: memory_limit 'much' is no size"),
         (["LAKE", "--where", "colour = 1"], "--where: 'colour = 1' cannot be used"),
