@@ -6,6 +6,7 @@ columns' names.
 
 from __future__ import annotations
 
-from export_engine.verify.archive import MAX_PROBLEMS, Verification, verify_archive, verify_archives
+from export_engine.verify.archive import verify_archive, verify_archives
+from export_engine.verify.verification import MAX_PROBLEMS, Verification
 
 __all__ = ["MAX_PROBLEMS", "Verification", "verify_archive", "verify_archives"]

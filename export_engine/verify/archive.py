@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from itertools import pairwise
 from pathlib import Path
@@ -30,41 +29,12 @@ from export_engine.verify.manifest import Manifest
 from export_engine.verify.names import check_names
 from export_engine.verify.rows import Guard, MemberFacts, distinct, plain_facts, read_rows
 from export_engine.verify.uniqueness import Homes
+from export_engine.verify.verification import MAX_PROBLEMS, Listed, Verification
 
-__all__ = ["MAX_PROBLEMS", "Verification", "verify_archive", "verify_archives"]
-
-#: How many problems are listed; the rest is only counted.
-MAX_PROBLEMS = 100
+__all__ = ["verify_archive", "verify_archives"]
 
 _Complain = Callable[[str], object]
 _Progress = Callable[[int, int], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What was read, and every problem found, ready to print.
-
-    `bytes` is the size of the archive, or of all in a set. `dialect` is how its CSVs are written, as far as they tell:
-    the formula guard is seen where cells have it and none lacks it, and so is that of digits; None where no CSV could
-    be read. `formulas` counts the cells that a spreadsheet may take for formulas, as nothing guards them. `warnings`
-    are what the engine writes as it was given but is hardly meant: message ids that a conversation has twice. To find
-    them all would cost an export 3 to 10 % of its time, so they are told here, and by `check_source` beforehand; its
-    report counts those that follow each other.
-    """
-
-    members: int
-    conversations: int
-    rows: int
-    bytes: int
-    problems: tuple[str, ...]
-    dialect: CsvDialect | None = None
-    formulas: int = 0
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether there was no problem; a warning is none."""
-        return not self.problems
 
 
 def verify_archive(
@@ -98,7 +68,7 @@ def verify_archives(
     progress: _Progress | None = None,
 ) -> Verification:
     """Check the archives of one export together, in their order, as `verify_archive` does one."""
-    complain, warn = _Listed("problems"), _Listed("warnings")
+    complain, warn = Listed("problems"), Listed("warnings")
     against = None if manifest is None else Manifest(Path(manifest), complain)
     files = list(map(Path, paths))
     if against is not None and against.archives:
@@ -125,25 +95,6 @@ def verify_archives(
         reading.guard.unsafe,
         warn.told(),
     )
-
-
-class _Listed:
-    """The first things that are told, and how many there are."""
-
-    def __init__(self, what: str) -> None:
-        self.count = 0
-        self._what = what
-        self._first: list[str] = []
-
-    def __call__(self, said: str) -> None:
-        self.count += 1
-        if self.count <= MAX_PROBLEMS:
-            self._first.append(said)
-
-    def told(self) -> tuple[str, ...]:
-        """All that were kept, and how many were not."""
-        more = self.count - len(self._first)
-        return (*self._first, f"and {more} more {self._what}") if more else tuple(self._first)
 
 
 # What one member's CSV says: rows, conversation (empty without rows), earliest and latest time (UTC microseconds,
