@@ -388,7 +388,10 @@ def _unauthorized() -> dict[str, Any]:
 
 
 def _unavailable() -> dict[str, Any]:
-    message = "The database does not answer: try again after Retry-After seconds."
+    message = (
+        "The database, the archives or the list of channels cannot be reached, or the service is being changed: try "
+        "again after Retry-After seconds."
+    )
     return _refusal(message, UnavailableError()) | _headers("Retry-After")
 
 
