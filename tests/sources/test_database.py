@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
@@ -28,8 +25,7 @@ from hypothesis import strategies as st
 from export_engine import Channel, DateRange, OptionError, RowError, SchemaError, SourceError, export_conversations
 from export_engine.sources import Source, SourceContext, from_arrow, read_database
 from tests.cli.command import FLAT, JUNE, NAME, run
-from tests.jobs.postgres import fresh_database, running_cluster
-from tests.sources.mariadb import running_mariadb
+from tests.jobs.postgres import fresh_database
 
 ROW = "'m-1' AS message_id, 'c-1' AS conversation_id, 'inbound' AS direction, 'customer' AS speaker_type"
 TIMED = f"{ROW}, '2026-06-01T10:00:00Z' AS message_time"
@@ -40,32 +36,6 @@ MANY = """
     SELECT i AS message_id, i - i % 7 AS conversation_id, 'inbound' AS direction, 'customer' AS speaker_type,
         '2026-06-01T10:00:00Z' AS message_time FROM n ORDER BY i
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with running_cluster() as url:
-        yield f"{url}/postgres"
-
-
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[str]:
-    with running_mariadb() as url:
-        yield url
-
-
-@pytest.fixture
-def sqlite(tmp_path: Path) -> str:
-    path = tmp_path / "a b%3f.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE t (x)")
-    return sa.URL.create("sqlite", database=path.as_posix()).render_as_string()
-
-
-@pytest.fixture(params=["sqlite", "cluster", "mariadb"])
-def any_database(request: pytest.FixtureRequest) -> str:
-    """The URL of a database of each kind."""
-    return str(request.getfixturevalue(request.param))
 
 
 def rows(source: Source, zone: tzinfo = UTC) -> list[dict[str, Any]]:
@@ -377,24 +347,6 @@ def test_other_columns_are_named(any_database: str) -> None:
     assert context.ignored_columns == ("surprise",)
 
 
-def test_a_file_of_sqlite_must_be_there(tmp_path: Path) -> None:
-    """None is made."""
-    with pytest.raises(FileNotFoundError):
-        read_database(f"sqlite:///{tmp_path / 'none.db'}", "SELECT 1")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_file_of_sqlite_is_what_is_read(sqlite: str) -> None:
-    """No sink writes over it."""
-    source = read_database(sqlite, f"SELECT {TIMED}")
-    (path,) = source.paths  # type: ignore[attr-defined]  # optional in the protocol
-    june = DateRange(date(2026, 6, 1), date(2026, 6, 30))
-    export = export_conversations(source, channel=Channel("X"), date_range=june)
-    with pytest.raises(Exception, match=r"a b%3f\.db"):
-        export.write_to(path, overwrite=True)
-    assert Path(path).read_bytes().startswith(b"SQLite format 3")
-
-
 @pytest.mark.slow
 def test_the_command_reads_a_database(sqlite: str, tmp_path: Path) -> None:
     """With its parameters, conditions and sorting."""
@@ -450,27 +402,3 @@ def test_two_million_rows_in_bounded_memory(cluster: str) -> None:
     count, peak = map(int, done.stdout.split())
     assert count == 2000000
     assert peak < 300 * 1024 * (1024 if sys.platform == "darwin" else 1)
-
-
-def test_sqlite_attaches_nothing(sqlite: str, tmp_path: Path) -> None:
-    """A query that would makes no file."""
-    with pytest.raises(SourceError, match="too many attached databases"):
-        rows(read_database(sqlite, f"ATTACH '{tmp_path / 'other.db'}' AS other"))
-    assert not (tmp_path / "other.db").exists()
-
-
-@pytest.mark.parametrize("column", ["message_id", "conversation_id", "direction", "message_time", "message_text"])
-def test_text_of_sqlite_that_is_not_utf8_is_named(column: str, sqlite: str) -> None:
-    """By conversation, message and row, as in any other source; sqlite3 itself would say none of them."""
-    engine = sa.create_engine(url_of(sa.make_url(sqlite)))
-    values = {"message_id": "'m' || i", "conversation_id": "'c'", "direction": "'inbound'", "message_text": "NULL"}
-    values |= {"speaker_type": "'customer'", "message_time": "'2026-06-01T10:00:00Z'"}
-    values[column] = f"CASE i WHEN 300 THEN CAST(x'636166e9' AS TEXT) ELSE {values[column]} END"
-    selected = ", ".join(f"{value} AS {name}" for name, value in values.items())
-    with engine.begin() as connection:
-        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)"
-        connection.execute(sa.text(f"CREATE TABLE made AS {numbers} SELECT {selected} FROM n"))  # noqa: S608  # ours
-    engine.dispose()
-    with pytest.raises(RowError, match=r"; ") as caught:
-        rows(read_database(sqlite, "SELECT * FROM made"))
-    assert (caught.value.row, caught.value.column, caught.value.value) == (300, column, b"caf\xe9")
