@@ -45,6 +45,8 @@ __all__ = ["CountedLake", "LakeCounts"]
 _IDS = ("channel_id", "conversation_id", "message_id")
 #: What a row gets from its channel, its conversation and its message, as text, and when it was sent.
 _SORT = ("channel", "period", "conversation", "sent", "message")
+#: Those that no row may lack, by what they are called in a lake.
+_TYPED = {"channel_id": "channel", "conversation_id": "conversation", "message_id": "message", "message_time": "sent"}
 _EPOCH = date(1970, 1, 1)
 #: Microseconds in a unit of a number that is a time.
 _UNITS = {"s": "1000000", "ms": "1000", "us": "1", "ns": "0.001"}
@@ -174,8 +176,10 @@ class CountedLake:
             f"SELECT count(*) - count(own), count(created_at) - count(own) FROM ({self._typed}) AS typed"  # noqa: S608  # see above
         ) or (0, 0)
         if unread:
+            first = self._first("created_at", "created_at IS NOT NULL AND own IS NULL")
             raise SourceError(
-                f"{unread} rows have a created_at that cannot be read: mend them, or have it null where it is not known"
+                f"{unread} rows have a created_at that cannot be read, the first {first}: mend them, or have it null "
+                "where it is not known"
             )
         if not missing:
             return "own"
@@ -188,6 +192,18 @@ class CountedLake:
             f"SELECT channel, conversation, {columns} FROM ({self._typed}) AS typed "  # noqa: S608  # see above
             f"GROUP BY channel, conversation HAVING {having}"
         )
+
+    def _first(self, name: str, condition: str) -> str:
+        """Where the first row stands that is wrong in a column, and what it has there."""
+        row = self._query(
+            f"SELECT channel, conversation, message, {name}::VARCHAR FROM ({self._typed}) AS typed "  # noqa: S608  # see above
+            f"WHERE {condition} ORDER BY ALL LIMIT 1"
+        )
+        *ids, value = row or (None,) * 4
+        place = [
+            f"{what} {id_!r}" for what, id_ in zip(("channel", "conversation", "message"), ids, strict=True) if id_
+        ]
+        return f"in {', '.join(place) or 'a row without ids'} ({'null' if value is None else repr(value)})"
 
     def _query(self, query: str) -> tuple[Any, ...] | None:
         """The first row of what a query gives."""
@@ -218,11 +234,12 @@ class CountedLake:
         )
         with query_errors():
             found = self._connection.execute(query, self._parameters).fetchall()
-        for at, name in enumerate((*_IDS, "message_time"), 3):
+        for at, (name, key) in enumerate(_TYPED.items(), 3):
             if count := sum(row[2] - row[at] for row in found):
+                first = self._first(name, f"{key} IS NULL" if key == "sent" else f"nullif({key}, '') IS NULL")
                 raise SourceError(
-                    f"{count} rows have no {name}, or none that can be read, and would be in no archive: mend them, or "
-                    f"leave them out (--where '{name} IS NOT NULL', or in the query)"
+                    f"{count} rows have no {name}, or none that can be read, and would be in no archive, the first "
+                    f"{first}: mend them, or leave them out (--where '{name} IS NOT NULL', or in the query)"
                 )
         inside = [row for row in found if row[1] >= 0]
         warnings = self._named(
@@ -355,9 +372,12 @@ def _period(when: str, breaks: Sequence[tuple[int, int]], before: int = -1) -> s
 def _duck_time(column: str) -> str:
     """A time's text, written as DuckDB reads it, which knows fewer ways than this package's own sources.
 
-    They take small letters, a comma before the fraction, hours alone, and a blank, or none, before any kind of offset.
+    They take small letters, a comma before the fraction, hours alone, a leap second, and a blank, or none, before any
+    kind of offset. What does not begin with a year, which DuckDB may know, is none.
     """
     text = f"replace(upper({column}), ',', '.')"
+    text = f"CASE WHEN regexp_matches({text}, '^[0-9]{{4}}-') THEN {text} END"
+    text = f"regexp_replace({text}, '^([^T ]+[T ][0-9]{{2}}:[0-9]{{2}}):60([.][0-9]+)?', '\\1:59.999999')"
     text = f"regexp_replace({text}, ' ?(Z|UTC|GMT)$', '+00')"
     text = f"regexp_replace({text}, ' ([+-][0-9:]+)$', '\\1')"
     return f"regexp_replace({text}, '^([^T ]+[T ][0-9]{{2}})([+-][0-9:]+)?$', '\\1:00\\2')"

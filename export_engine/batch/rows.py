@@ -55,7 +55,7 @@ class RunRows:
                 yield batch
         except RowError as error:
             with suppress(UnicodeDecodeError):  # what else is wrong must not hide what was found first
-                error.time = self._time_of(error)
+                error.time = None if error.column == "message_time" else self._time_of(error)
             raise
 
     def _of_one_channel(self, first: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -37,13 +37,19 @@ def test_rows_that_would_vanish_are_counted(name: str, plan: BatchPlan) -> None:
     assert {result.status for result in exported(table, plan, where=f"{name} IS NOT NULL")} == {"done"}
 
 
-@pytest.mark.parametrize("text", ["", "soon", "infinity", "2026-13-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "infinity", "epoch", "-2026-05-01T00:00:00Z", "12026-05-01T00:00:00Z", "2026-13-01T00:00:00Z"]
+)
 def test_what_is_no_time_is_counted(text: str, plan: BatchPlan) -> None:
-    """Text that says nothing of when."""
+    """Text that says nothing of when, or what DuckDB alone knows, is no message out of the range; its place is told."""
     table = generated(100, 2)
     times = [time.isoformat() for time in table["message_time"].to_pylist()]
     times[5] = text
-    with pytest.raises(SourceError, match="1 rows have no message_time, or none that can be read"):
+    ids = (f"{name} '{table[f'{name}_id'][5].as_py()}'" for name in ("channel", "conversation", "message"))
+    said = (
+        f"1 rows have no message_time, or none that can be read, .* the first in {', '.join(ids)} \\('{text}'\\): mend"
+    )
+    with pytest.raises(SourceError, match=said):
         exported(with_column(table, "message_time", pa.array(times)), plan)
 
 

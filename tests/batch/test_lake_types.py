@@ -173,3 +173,15 @@ def test_many_files_of_json(
     results = list(export_lake(Lake.of_files(files, "jsonl", where=where, memory_limit="256MB"), plan))
     assert [result.error for result in results if result.error] == []
     assert archives(plan.target) == expected(table, plan)
+
+
+@pytest.mark.slow
+def test_a_leap_second_is_the_last_microsecond_before_it(plan: BatchPlan) -> None:
+    """Of its month too; any other sixtieth second fails its archive."""
+    plan = replace(plan, options=ExportOptions())
+    times = ["2026-04-30T23:59:60Z", "2026-05-01T07:59:60+08:00", "2026-04-30 23:59:60.5 UTC"]
+    table = pa.concat_tables([one_row(time, number) for number, time in enumerate(times)])
+    assert [(result.status, result.period, result.rows) for result in exported(table, plan)] == [("done", "2026-04", 3)]
+    assert [result.status for result in exported(table, plan)] == ["kept"]
+    (result,) = exported(one_row("2026-05-01T10:10:60Z"), plan)
+    assert "'2026-05-01T10:10:60Z' is not a time" in str(result.error)
