@@ -31,15 +31,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    create_engine,
-    event,
-    func,
-    make_url,
-    select,
-)
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
@@ -185,8 +177,8 @@ class _Turns:
                     self._queue[0].set()
 
 
-def _milliseconds(time: timedelta) -> int:
-    return time // timedelta(milliseconds=1)
+def _milliseconds(length: timedelta) -> int:
+    return length // timedelta(milliseconds=1)
 
 
 def storable(value: str) -> bool:
@@ -215,7 +207,7 @@ def _engine(url: str, patience: timedelta | None = None) -> Engine:
                 connect_args=_STAY_IN_TOUCH | {"connect_timeout": max(2, math.ceil(waits))},
             )
             if patience is not None:
-                event.listen(engine, "connect", partial(_limit_waiting, milliseconds=int(waits * 1000)))
+                event.listen(engine, "connect", partial(_limit_waiting, milliseconds=_milliseconds(patience)))
             return engine
         engine = create_engine(
             parsed,
