@@ -24,6 +24,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, NoReturn
@@ -78,8 +79,8 @@ def write_object(
     Raises ArchiveError if the object exists, OSError or one of `obstore.exceptions` from the store, and whatever the
     export raises.
     """
-    places = _ObjectPlaces(store, path, overwrite=overwrite, attributes=lambda _: attributes, part_size=part_size)
-    write_whole(export, places)
+    target = _Target(store, overwrite, lambda _: attributes, part_size)
+    write_whole(export, _ObjectPlaces(target, path))
 
 
 def upload_archive(
@@ -166,37 +167,38 @@ def _places(
             option=option,
         )
     has_headers = isinstance(store, Cloud) and option == "target"
-    return _ObjectPlaces(
+    where = _Target(
         store,
-        path,
-        overwrite=overwrite,
-        attributes=lambda path: download_headers(path.rpartition("/")[2]) if has_headers else None,
+        overwrite,
+        lambda path: download_headers(path.rpartition("/")[2]) if has_headers else None,
         bucket=bucket or "the store",
     )
+    return _ObjectPlaces(where, path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What the objects of one export have in common; their `attributes` by their paths.
+
+    With `bucket`, a name for where they lie, the store's errors arrive as ArchiveError with advice, else as they are.
+    """
+
+    store: ObjectStore
+    overwrite: bool
+    attributes: Callable[[str], Attributes | None]
+    part_size: int = PART_SIZE
+    bucket: str | None = None
 
 
 class _ObjectPlaces:
-    """Objects beside each other, see `export_engine.sinks.whole.Places`; their `attributes` by their paths."""
+    """Objects beside each other, see `export_engine.sinks.whole.Places`."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        path: str,
-        *,
-        overwrite: bool,
-        attributes: Callable[[str], Attributes | None],
-        part_size: int = PART_SIZE,
-        bucket: str | None = None,
-    ) -> None:
+    def __init__(self, target: _Target, path: str) -> None:
         self.file_name = path.rpartition("/")[2]
-        self._store = store
+        self._target = target
         self._path = path
-        self._overwrite = overwrite
-        self._attributes = attributes
-        self._part_size = part_size
-        self._bucket = bucket
         self._listed: _ObjectPlace | None = None
-        self._older = overwrite
+        self._older = target.overwrite
 
     def keep_from(self, listed: _ObjectPlace) -> None:
         """Refuse the manifest's place as an archive's."""
@@ -205,16 +207,8 @@ class _ObjectPlaces:
 
     def place(self, number: int) -> _ObjectPlace:
         """The object of a number; another's is not replaced."""
-        path = archive_name(self._path, number)
-        place = _ObjectPlace(
-            self._store,
-            path,
-            overwrite=self._overwrite,
-            attributes=self._attributes(path),
-            part_size=self._part_size,
-            bucket=self._bucket,
-            end_older=self._end_older if number > 1 else None,
-        )
+        end_older = self._end_older if number > 1 else None
+        place = _ObjectPlace(self._target, archive_name(self._path, number), end_older)
         if self._listed is not None and self._listed.shown == place.shown:
             raise ArchiveError(f"{place.shown} is to be the archive and the manifest: give each a name of its own")
         return place
@@ -239,28 +233,15 @@ class _ObjectPlace:
     One that has a number appears when it is complete: an upload that is held open holds its last part in memory, and
     a set has any number of them. Because it belongs to nothing without the first, it is deleted if that fails. It has
     `end_older`, to be called before it replaces one of an older set; see `_ObjectPlaces`.
-
-    With `bucket`, a name for where it lies, the store's errors arrive as ArchiveError with advice, else as they are.
     """
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        path: str,
-        *,
-        overwrite: bool,
-        attributes: Attributes | None = None,
-        part_size: int = PART_SIZE,
-        bucket: str | None = None,
-        end_older: Callable[[], bool] | None = None,
-    ) -> None:
+    def __init__(self, target: _Target, path: str, end_older: Callable[[], bool] | None = None) -> None:
+        bucket = target.bucket
         self.shown = f"{bucket}/{path}" if bucket and "://" in bucket else path
-        self._store = store
+        self._target = target
+        self._store = target.store
         self._path = path
-        self._overwrite = overwrite
-        self._attributes = attributes
-        self._part_size = part_size
-        self._bucket = bucket
+        self._overwrite = target.overwrite
         self._end_older = end_older
         self._replaces = False
         self._ended_older = False
@@ -276,8 +257,8 @@ class _ObjectPlace:
             self._writer = obstore.open_writer(
                 self._store,
                 self._path,
-                attributes=self._attributes,
-                buffer_size=self._part_size,
+                attributes=self._target.attributes(self._path),
+                buffer_size=self._target.part_size,
                 max_concurrency=_PARTS_IN_FLIGHT,
             )
 
@@ -383,9 +364,9 @@ class _ObjectPlace:
 
     def _told(self, error: Exception) -> NoReturn:
         """Raise a store's error as it is, or as what its caller can do about it."""
-        if self._bucket is None:
+        if self._target.bucket is None:
             raise error
-        raise ArchiveError(_advice(error, self._bucket, self.shown)) from error
+        raise ArchiveError(_advice(error, self._target.bucket, self.shown)) from error
 
 
 class _Removal:
