@@ -256,5 +256,5 @@ def test_interrupted_while_it_waits_for_a_pipe() -> None:
 def test_help_is_readable() -> None:
     """What INPUT may be is said, and no line is longer than a terminal of 80 columns."""
     done = subprocess.run([*COMMAND, "--help"], env=ENVIRONMENT, capture_output=True, check=True, text=True)
-    assert "INPUT is a file, or - for standard input" in done.stdout
+    assert "INPUT is a file, a folder, a pattern" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
