@@ -38,7 +38,7 @@ except ModuleNotFoundError:  # pragma: no cover - the tests have it
         "SQLAlchemy is missing, which databases need: pip install 'export-engine[database]'", name="sqlalchemy"
     ) from None
 
-__all__ = ["parameter_names", "query_columns", "read_database", "streamed"]
+__all__ = ["parameter_names", "query_columns", "read_database", "streamed", "text_or_bytes"]
 
 #: Rows fetched at first: few, as they may be huge, and so that the first bytes of an archive leave soon.
 _FIRST_ROWS = 256
@@ -216,11 +216,11 @@ def _sqlite(address: str) -> sqlite3.Connection:
     """Open a file; ATTACH would make one where there is none, whatever the first was opened for."""
     connection = sqlite3.connect(address, uri=True, check_same_thread=False)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    connection.text_factory = _text_or_bytes
+    connection.text_factory = text_or_bytes
     return connection
 
 
-def _text_or_bytes(octets: bytes) -> str | bytes:
+def text_or_bytes(octets: bytes) -> str | bytes:
     """SQLite's text; its bytes where they are not UTF-8, which the rules on values refuse with their row.
 
     It costs 5 % of an export. sqlite3's own reading, which costs nothing, knows neither row nor what to do.

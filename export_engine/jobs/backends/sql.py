@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -37,7 +38,7 @@ from export_engine.jobs.ports import ChannelPlace, WorkspaceChannel
 from export_engine.model import DateRange
 from export_engine.options import ExportOptions
 from export_engine.schema import CREATED_AT, ROW_SCHEMA
-from export_engine.sources.database import streamed
+from export_engine.sources.database import streamed, text_or_bytes
 
 __all__ = ["SqlConversations", "SqlDirectory", "open_engine", "open_sql", "span", "spelling"]
 
@@ -80,7 +81,14 @@ def open_engine(url: str, tables: Sequence[sa.Table]) -> sa.Engine:
 
 
 def _connect_to(url: sa.URL) -> sa.Engine:
-    return sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _on_connect)
+    return engine
+
+
+def _on_connect(connection: sqlite3.Connection, _: object) -> None:
+    connection.text_factory = text_or_bytes
 
 
 def _unusable() -> OptionError:

@@ -141,6 +141,7 @@ def test_text_for_a_moment(loose: SqlConversations) -> None:
     [
         ("message", "message_text", 5, "5 (int) is not text"),
         ("conversation", "contact_name", 1.5, "1.5 (float) is not text"),
+        ("message", "message_text", b"A\xff", "b'A\\xff' (bytes) is not text"),
         ("conversation", "created_at", "noon", "'noon' (str) is not an integer, the microseconds since"),
     ],
 )
@@ -149,8 +150,10 @@ def test_a_value_of_the_wrong_type(loose: SqlConversations, table: str, column: 
     fill(loose.engine, [conversation("c"), conversation("d")], [message("m1", "c"), message("m2", "d")])
     loose_table = sa.table(table, sa.column("id"), sa.column(column))
     change = loose_table.update().where(loose_table.c.id == ("d" if table == "conversation" else "m2"))
+    # Text that is not UTF-8 is put in as SQLite's tools do.
+    stored = sa.text(f"CAST(x'{value.hex()}' AS TEXT)") if isinstance(value, bytes) else value
     with loose.engine.begin() as connection:
-        connection.execute(change.values({column: value}))
+        connection.execute(change.values({column: stored}))
     with pytest.raises(RowError) as caught:
         b"".join(export(loose.conversations(SMS, JUNE, ExportOptions())))
     assert str(caught.value).startswith(f"conversation 'd', message 'm2', row 2, column '{column}': {told}")
