@@ -1,4 +1,4 @@
-"""The README's examples run, and what it says of the format is so."""
+"""The README's examples run, those of the pages it leads to also, and what it says of the format is so."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 
-from export_engine import Channel, Contact, Conversation, DateRange, Message, export_conversations, open_source
+from export_engine import Channel, Contact, Conversation, DateRange, Message, export_conversations, jobs, open_source
 from export_engine.schema import COLUMN_NAMES, REQUIRED
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from tests import reference
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EMBEDDING = Path(jobs.__file__).with_name("README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README + EMBEDDING, re.DOTALL)
 JUNE = DateRange(date(2026, 6, 1), date(2026, 6, 30))
 
 
@@ -317,6 +318,6 @@ def read_by_duckdb(path: Path) -> list[str | None]:
     ],
 )
 def test_csvs_are_read_without_loss(read: Callable[[Path], list[str | None]], all_of_it: bool, csv_file: Path) -> None:
-    """As the README's table says: every text comes back, and null too where it says so."""
+    """As the table in the archive's page says: every text comes back, and null too where it says so."""
     expected = TEXTS if all_of_it else [text or "" for text in TEXTS]
     assert read(csv_file) == expected
