@@ -27,7 +27,7 @@ _NAMES = ",".join(COLUMN_NAMES).encode()
 HEADERS = {bom + _NAMES + line_end: line_end for bom in (b"", BOM) for line_end in (b"\r\n", b"\n")}
 
 #: A longer row is not held whole.
-LONGEST_ROW = 16 << 20
+LONGEST_ROW = 8 << 20
 #: What is kept of a long cell of such a row.
 _KEPT = 1 << 16
 #: After so many searches for a row's end one by one they are all looked up at once.
