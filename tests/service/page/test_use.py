@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Locator, Page, expect
+from playwright.sync_api import Browser, Error, Locator, Page, Route, expect
 
 from export_engine.service.demo import DEMO_WORKSPACE
 from export_engine.verify import verify_archive
@@ -204,8 +204,14 @@ def test_a_key_that_is_revoked_meanwhile(tab: Open, working: Serve) -> None:
     page = tab().page
     go_to(page, working)
     sign_in(page, key)
-    working.revoke(key)
     fill(page, SMS, "2026-06-04", "2026-06-04")
+
+    def revoke(route: Route) -> None:
+        # Not before: until then the page asks for other things as well, and any of them would lead back to the form.
+        working.revoke(key)
+        route.continue_()
+
+    page.route("**/export-conversations", revoke)
     press_start(page)
     expect(page.get_by_role("alert")).to_contain_text("You were signed out")
     expect(cards(page)).to_have_count(0)
