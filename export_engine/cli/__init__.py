@@ -10,9 +10,12 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from export_engine.cli.signals import SIGNALS
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 __all__ = ["main"]
 
@@ -31,6 +34,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no failure
+    _name_standard_output()
     sys.exit(run())
 
 
@@ -43,3 +47,40 @@ def _fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # it stays open
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # the same
+
+
+class _Named(io.FileIO):
+    """Standard output, whose error says that it is it: a full disk is of no use without which file is on it.
+
+    It is told once. What comes behind the gap goes nowhere: Python tries again as it ends, and has but a traceback.
+    """
+
+    _torn = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        size = memoryview(data).nbytes
+        if self._torn or not size:  # click finds out what it has by writing nothing
+            return size
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._torn = True
+            error.filename = "standard output"
+            raise
+
+
+def _name_standard_output() -> None:
+    old = sys.stdout
+    if not isinstance(old, io.TextIOWrapper):
+        return
+    raw = getattr(old.buffer, "raw", old.buffer)  # without a buffer where PYTHONUNBUFFERED says so
+    if type(raw) is not io.FileIO:  # a console of Windows
+        return
+    named = _Named(1, "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        named if raw is old.buffer else io.BufferedWriter(named),
+        encoding=old.encoding,
+        errors=old.errors,
+        line_buffering=old.line_buffering,
+        write_through=old.write_through,
+    )

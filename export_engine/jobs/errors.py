@@ -14,6 +14,7 @@ ExportError
 │   └── OutdatedError           503    what all processes agreed on has been changed since this one began
 ├── TransitionError (RuntimeError)     a move that a job's life cycle does not have
 ├── LeaseLostError                     a job that another worker has taken over meanwhile
+├── DirectoryError                     a list of channels that cannot be read
 ├── LimitError                         an export that took too long, or was silent for too long
 ├── RunLostError                       an export whose process has ended
 └── RevisionError                      a database that another release made; has `revision`
@@ -34,6 +35,7 @@ from export_engine.errors import ExportError
 __all__ = [
     "ActiveExportError",
     "AmbiguousChannelError",
+    "DirectoryError",
     "FutureStartError",
     "IdempotencyError",
     "InvalidRequestError",
@@ -174,6 +176,10 @@ class TransitionError(ExportError, RuntimeError):
 
 class LeaseLostError(ExportError):
     """The job was taken over by another worker, or ended, while this one was at it: what was made of it is void."""
+
+
+class DirectoryError(ExportError):
+    """The list of channels cannot be read; it could when the job was made, so somebody is at it just now."""
 
 
 class LimitError(ExportError):

@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from export_engine.engine import Export, export_conversations
-from export_engine.jobs.errors import NotFoundError
+from export_engine.errors import SourceError
+from export_engine.jobs.errors import DirectoryError, NotFoundError
 from export_engine.jobs.ports import ArchiveStore, ChannelDirectory, ConversationSource
 from export_engine.model import Conversation, DateRange
 from export_engine.options import ExportOptions
@@ -69,9 +70,13 @@ class Made:
 def make_archive(parts: Parts, attempt: Attempt, heard: Heard) -> Made:
     """Make the archive. `heard` is called all along; what it raises ends the export.
 
-    Raises NotFoundError for a channel that is gone, and whatever the parts and the export raise.
+    Raises NotFoundError for a channel that is gone, DirectoryError if the list of channels cannot be read, and whatever
+    the parts and the export raise.
     """
-    found = parts.directory.find(attempt.workspace_id, channel_id=attempt.channel_id)
+    try:
+        found = parts.directory.find(attempt.workspace_id, channel_id=attempt.channel_id)
+    except SourceError as error:
+        raise DirectoryError(str(error)) from error
     heard(None)
     if not found:
         raise NotFoundError("The channel is not there any more.")

@@ -14,7 +14,7 @@ from reprlib import Repr
 from typing import Any
 
 from export_engine.errors import ExportError, GroupingError, RowError, SchemaError, SourceError
-from export_engine.jobs.errors import LimitError, NotFoundError, RunLostError, spoken
+from export_engine.jobs.errors import DirectoryError, LimitError, NotFoundError, RunLostError, spoken
 
 __all__ = ["LONGEST_MESSAGE", "ForeignError", "failure_message", "is_transient"]
 
@@ -57,7 +57,7 @@ def is_transient(error: BaseException) -> bool:
         return error.transient
     if isinstance(error, LimitError):  # a connection that went silent is made anew; what is long stays long
         return error.limit == "max_silence"
-    if isinstance(error, RunLostError):
+    if isinstance(error, RunLostError | DirectoryError):
         return True
     if isinstance(error, ExportError):
         # Readers wrap what a file or a server said, if they add where it was.
@@ -76,16 +76,8 @@ def failure_message(error: Exception, job_id: str) -> str:
         text = error.message
     elif isinstance(error, LimitError):
         text = _of_limit(error, job_id)
-    elif isinstance(error, RunLostError):
-        text = (
-            "The export was interrupted, and trying again did not help. This may pass: trigger the export again later; "
-            f"when asking for help, name the job: {job_id}."
-        )
     elif is_transient(error):
-        text = (
-            "The channel's data or the place for archives could not be reached, and trying again did not help. This is "
-            f"a fault that passes: trigger the export again later; when asking for help, name the job: {job_id}."
-        )
+        text = _of_passing(error, job_id)
     elif isinstance(error, NotFoundError):
         text = str(error)
     elif isinstance(error, GroupingError):
@@ -107,6 +99,20 @@ def failure_message(error: Exception, job_id: str) -> str:
             f"name the job: {job_id}."
         )
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 3]}..."
+
+
+def _of_passing(error: Exception, job_id: str) -> str:
+    if isinstance(error, RunLostError):
+        what, passes = "export was interrupted", "This may pass"
+    elif isinstance(error, DirectoryError):
+        what, passes = "list of channels could not be read", "This is a fault that passes"
+    else:
+        what = "channel's data or the place for archives could not be reached"
+        passes = "This is a fault that passes"
+    return (
+        f"The {what}, and trying again did not help. {passes}: trigger the export again later; when asking for help, "
+        f"name the job: {job_id}."
+    )
 
 
 def _of_grouping(error: GroupingError) -> str:

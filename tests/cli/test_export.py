@@ -320,7 +320,7 @@ def test_a_full_disk() -> None:
     """A disk that takes no more is one line, with code 1."""
     with Path("/dev/full").open("wb") as full:
         result = run("export", NESTED, *JUNE, "--output", "-", stdout=full.fileno())
-    assert result == (1, b"", "error: No space left on device\n")
+    assert result == (1, b"", "error: standard output: No space left on device\n")
 
 
 @pytest.mark.slow
