@@ -8,23 +8,40 @@ from concurrent.futures import CancelledError
 import pytest
 
 from export_engine.pipeline.workers import Workers
+from tests.exports import ours, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
-def ours() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("export-engine")}
+class Gate:
+    """A task that holds the thread that runs it until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.inside: list[threading.Thread] = []
+        self._open = threading.Event()
+
+    def __call__(self) -> bool:
+        self.inside.append(threading.current_thread())
+        return self._open.wait(240)
+
+    def open(self) -> None:
+        """Let through."""
+        self._open.set()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_results_belong_to_their_tasks(threads: int) -> None:
     """Results come in the order asked for, whichever task ends first."""
-    workers, gate = Workers(threads), threading.Event()
-    first = workers.submit(lambda: gate.wait(60) and "first") if threads > 1 else workers.submit(str, "first")
+    workers, gate = Workers(threads), Gate()
+    first = workers.submit(gate)
     rest = [workers.submit(pow, number, 2) for number in range(50)]
+    if threads == 1:
+        gate.open()
+    else:
+        until(lambda: gate.inside)  # in a thread of theirs: this one runs what nobody has begun
     assert [task() for task in reversed(rest)] == [number**2 for number in reversed(range(50))]
-    gate.set()
-    assert first() == "first"
+    gate.open()
+    assert first() is True
     workers.close()
 
 
@@ -46,18 +63,20 @@ def test_exceptions_arrive_as_raised(threads: int) -> None:
 
 def test_no_thread_outlives_close() -> None:
     """Closing waits for what runs and forgets what has not begun."""
-    workers, gate, ran = Workers(3), threading.Event(), list[int]()
-    running = [workers.submit(gate.wait, 60) for _ in range(2)]
+    workers, gate, ran = Workers(3), Gate(), list[int]()
+    running = [workers.submit(gate) for _ in range(2)]
     waiting = [workers.submit(ran.append, number) for number in range(20)]
+    until(lambda: len(gate.inside) == 2)
     assert len(ours()) == 2
     closing = threading.Thread(target=workers.close)
     closing.start()
+    until(lambda: all(task.done() for task in waiting))  # asked for earlier, they would be run here
     for task in waiting:
         with pytest.raises(CancelledError):
             task()
     assert closing.is_alive()  # two tasks are still running
-    gate.set()
-    closing.join(60)
+    gate.open()
+    closing.join(120)
     assert not ours()
     assert [task() for task in running] == [True, True]
     assert not ran
@@ -65,14 +84,15 @@ def test_no_thread_outlives_close() -> None:
 
 def test_who_waits_works() -> None:
     """While a result is not there, the thread that asks for it runs what nobody has begun."""
-    workers, gate, ran = Workers(2), threading.Event(), list[threading.Thread]()
-    slow = workers.submit(gate.wait, 60)
+    workers, gate, ran = Workers(2), Gate(), list[threading.Thread]()
+    slow = workers.submit(gate)
 
     def note() -> None:
         ran.append(threading.current_thread())
-        gate.set()
+        gate.open()
 
     others = [workers.submit(note) for _ in range(3)]
+    until(lambda: gate.inside)
     assert slow()
     for other in others:
         other()
@@ -82,27 +102,27 @@ def test_who_waits_works() -> None:
 
 def test_an_interrupt_reaches_whoever_waits() -> None:
     """It is not kept for the one that will ask for the result of the task it fell into."""
-    workers, gate = Workers(2), threading.Event()
-    slow = workers.submit(gate.wait, 60)
+    workers, gate = Workers(2), Gate()
+    slow = workers.submit(gate)
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     for _ in range(3):
         workers.submit(interrupted)
+    until(lambda: gate.inside)
     with pytest.raises(KeyboardInterrupt):
         slow()
-    gate.set()
+    gate.open()
     workers.close()
 
 
 def test_one_thread_is_none() -> None:
     """With one thread a task runs in the caller's, when its result is asked for."""
     workers, ran = Workers(1), list[threading.Thread]()
-    before = threading.active_count()
     task = workers.submit(lambda: ran.append(threading.current_thread()))
     assert not ran
     task()
     assert ran == [threading.current_thread()]
-    assert threading.active_count() == before
+    assert not ours()
     workers.close()
