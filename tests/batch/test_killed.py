@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,7 +19,7 @@ from export_engine.batch import BatchPlan
 from export_engine.batch.target import open_target
 from tests import s3
 from tests.batch.lakes import archives, everything, expected, generated, write_lake
-from tests.cli.command import COMMAND, ENVIRONMENT, run
+from tests.cli.command import ENVIRONMENT, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="SIGKILL")]
 
@@ -36,23 +37,38 @@ def temporary(tmp_path: Path) -> Path:
     return folder
 
 
-def kill_at(arguments: list[str], environment: Mapping[str, str], count: Callable[[], int], enough: int) -> None:
-    """Run the command until there are enough receipts, and kill it as the kernel does."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    with process:
-        deadline = time.monotonic() + 120
-        while count() < enough and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-        assert process.returncode == -signal.SIGKILL, errors
+#: The command, killed as the kernel does it: when a thread is about to write the last of so many receipts, whatever
+#: the other threads are doing.
+KILLED = """
+import os, signal, sys
+from itertools import count
+from export_engine.batch.target import open_target
+from export_engine.cli import main
+
+target, last = type(open_target(sys.argv[1])), int(sys.argv[2])
+put, receipts = target.put, count(1)
+
+def killed(*arguments):
+    if next(receipts) >= last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    put(*arguments)
+
+target.put = killed
+sys.argv = ["export-engine", *sys.argv[3:]]
+main()
+"""
+
+
+def run_and_kill(arguments: list[str], environment: Mapping[str, str], place: str, receipts: int) -> None:
+    """Run the command, which dies before it has written so many more receipts."""
+    command = [sys.executable, "-c", KILLED, place, str(receipts), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def settled(folder: Path) -> list[Path]:
     """What is left in a folder once those that tidy up after the dead have done so."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while list(folder.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return list(folder.iterdir())
@@ -66,20 +82,20 @@ def test_a_folder(limit: str | None, temporary: Path, tmp_path: Path) -> None:
     arguments += [] if limit is None else ["--max-archive-size", limit]
     options = replace(OPTIONS, max_archive_size=limit)
     environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
-    for enough in (5, 30, 60):
-        kill_at(arguments, environment, lambda: len(list((out / "receipts").glob("*.json"))), enough)
+    for receipts in (5, 25, 30):
+        run_and_kill(arguments, environment, str(out), receipts)
     killed = archives(out)
+    assert killed
     code, told, errors = run(*arguments, environment=environment)
     assert (code, errors) == (0, "")
     assert b" 0 failed" in told
     plan = BatchPlan(target=str(out), date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=options)
     wanted = expected(TABLE, plan)
-    receipts = list((out / "receipts").iterdir())
-    assert len(receipts) == 90
+    assert len(list((out / "receipts").iterdir())) == 90
     assert (len(wanted) > 2 * 90) is (limit is not None)
     assert killed.items() <= wanted.items()
     assert archives(out) == wanted
-    assert len(everything(out)) == len(wanted) + len(receipts)
+    assert len(everything(out)) == len(wanted) + 90
     assert run("batch", "verify", out, "--deep")[0] == 0
     assert settled(temporary) == []
 
@@ -101,18 +117,13 @@ def test_a_bucket(
     arguments += [] if limit is None else ["--max-archive-size", limit]
     options = replace(OPTIONS, max_archive_size=limit)
     environment = {**ENVIRONMENT, **bucket.environment, "TMPDIR": str(temporary)}
-
-    def count() -> int:
-        return sum(line.startswith("PUT ") and "/receipts/" in line for line in server.requests)
-
-    for enough in (2, 7, 7):
-        server.requests.clear()
-        kill_at(arguments, environment, count, enough)
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    for receipts in (2, 7, 7):
+        run_and_kill(arguments, environment, place, receipts)
     code, told, errors = run(*arguments, environment=environment)
     assert (code, errors) == (0, "")
     assert b" 0 failed" in told
-    for name, value in bucket.environment.items():
-        monkeypatch.setenv(name, value)
     plan = BatchPlan(target=place, date_range=DateRange(date(2026, 4, 1), date(2026, 6, 30)), options=options)
     wanted = expected(FEWER, plan)
     assert (len(wanted) > 2 * 24) is (limit is not None)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,20 +28,15 @@ def running_mariadb() -> Iterator[str]:
     user = "mysql" if os.geteuid() == 0 else None
     if user:
         shutil.chown(folder, user)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
     try:
         how = ["--no-defaults", f"--datadir={folder / 'data'}", "--auth-root-authentication-method=normal"]
-        subprocess.run([install, *how], user=user, cwd="/", capture_output=True, check=True, timeout=120)
+        subprocess.run([install, *how], user=user, cwd="/", capture_output=True, check=True, timeout=240)
         options = [
-            *("--no-defaults", f"--datadir={folder / 'data'}", f"--socket={folder / 'socket'}", f"--port={port}"),
-            *("--bind-address=127.0.0.1", f"--pid-file={folder / 'pid'}", "--default-time-zone=+05:30"),
+            *("--no-defaults", f"--datadir={folder / 'data'}", f"--pid-file={folder / 'pid'}"),
+            *("--bind-address=127.0.0.1", "--default-time-zone=+05:30"),
         ]
-        process = subprocess.Popen(
-            [server, *options], user=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process, port = _started([server, *options], user, folder)
         try:
-            _wait(port)
             yield f"mysql://root@127.0.0.1:{port}/made"
         finally:
             process.kill()
@@ -50,19 +45,42 @@ def running_mariadb() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def _wait(port: int) -> None:
-    """Make the database as soon as the server answers."""
-    end = time.monotonic() + 60
-    while True:
+def _started(command: Sequence[str], user: str | None, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """The server and its port. One that was free a moment ago may be taken: then the server ends, and gets another."""
+    for _ in range(5):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, f"--port={port}", f"--socket={folder / 'socket'}"],
+                user=user,
+                cwd="/",
+                stdout=log,
+                stderr=log,
+            )
+        if _answers(process, folder / "socket"):
+            return process, port
+    raise AssertionError((folder / "log").read_text(errors="replace"))
+
+
+def _answers(process: subprocess.Popen[bytes], path: Path) -> bool:
+    """Make the database as soon as the server answers: by its socket, where none but this one is. False if it ends."""
+    end = time.monotonic() + 240
+    while process.poll() is None:
         try:
-            with pymysql.connect(host="127.0.0.1", port=port, user="root") as connection, connection.cursor() as cursor:
-                cursor.execute("CREATE DATABASE IF NOT EXISTS made CHARACTER SET utf8mb4")
-        except pymysql.err.OperationalError:
+            with socket.socket(socket.AF_UNIX) as probe:  # which PyMySQL would leave open
+                probe.connect(str(path))
+        except OSError:
             if time.monotonic() > end:
+                process.kill()
+                process.wait()
                 raise
             time.sleep(0.1)
         else:
-            return
+            with pymysql.connect(unix_socket=str(path), user="root") as connection, connection.cursor() as cursor:
+                cursor.execute("CREATE DATABASE made CHARACTER SET utf8mb4")
+            return True
+    return False
 
 
 def _sbin(name: str) -> str | None:
