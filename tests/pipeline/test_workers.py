@@ -14,13 +14,14 @@ pytestmark = pytest.mark.timeout(300)
 
 
 class Gate:
-    """A task that holds the thread that runs it until the gate is opened."""
+    """A task: it holds the thread that runs it until the gate is opened."""
 
     def __init__(self) -> None:
         self.inside: list[threading.Thread] = []
         self._open = threading.Event()
 
     def __call__(self) -> bool:
+        """Wait; whether it was opened."""
         self.inside.append(threading.current_thread())
         return self._open.wait(240)
 
