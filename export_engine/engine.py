@@ -354,14 +354,19 @@ class Export:
         hashed = options.sha256 or self._hashed
         digests = [sha256()]
         threads = options.threads or _processors()
-        context = SourceContext(options.tzinfo, strict=options.strict, epoch=options.epoch)
+        workers = Workers(threads)
+        context = SourceContext(
+            options.tzinfo,
+            strict=options.strict,
+            epoch=options.epoch,
+            submit=workers.submit if threads > 1 else None,
+        )
         writer = Writer(
             spec,
             archives=archives,
             on_member=self._tell if self._listeners else None,
             on_progress=self._telling(context),
         )
-        workers = Workers(threads)
         batches = self._source.batches(context)
         try:
             for chunk in Pipeline(spec, workers, writer, threads).chunks(batches):

@@ -11,9 +11,9 @@ sink writes over one of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
@@ -96,6 +96,10 @@ class SourceContext:
     `channel` is the one that rows said first, and where: no other may follow (see `sources.channels`).
 
     A source that knows how much it has to read sets `share`, which tells how much of it has been read, from 0 to 1.
+
+    `submit`, where there are more threads than the one that reads, starts a task (a function and its arguments) in one
+    of them and returns what waits for its result, which whoever waits may have to work out. What was started and not
+    waited for is dropped with the export.
     """
 
     timezone: tzinfo
@@ -109,6 +113,7 @@ class SourceContext:
     last_whole: tuple[str, str] | None = None
     in_parts: bool = False
     channel: tuple[str, str] | None = None
+    submit: Callable[..., Callable[[], Any]] | None = None
 
     def counts(self) -> tuple[int, int]:
         """What has been counted, to go back to by `recount` where values are read again."""
@@ -117,6 +122,15 @@ class SourceContext:
     def recount(self, counts: tuple[int, int]) -> None:
         """Go back to what had been counted."""
         self.replaced_surrogates, self.naive_times = counts
+
+    def apart(self) -> SourceContext:
+        """The same for a task that may run in another thread: it counts for itself, and bad values are raised."""
+        return replace(self, refused=None, replaced_surrogates=0, naive_times=0)
+
+    def add(self, apart: SourceContext) -> None:
+        """Add what a task has counted."""
+        self.replaced_surrogates += apart.replaced_surrogates
+        self.naive_times += apart.naive_times
 
     def note_naive(self, count: int) -> None:
         """Count message times without an offset."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from export_engine.sources.jsonl_lines import INTEGER, NUMBER, Lines, in_columns
 from export_engine.sources.values import BadValue, batch_of_columns, column
 from export_engine.sources.whole import each_once, line_place
 
-__all__ = ["MESSAGE_KEYS", "columnar"]
+__all__ = ["MESSAGE_KEYS", "Columnar", "columnar", "in_order"]
 
 #: A message's keys, and the columns that they are.
 MESSAGE_KEYS = {
@@ -35,27 +35,33 @@ MESSAGE_KEYS = {
 _TEXT = pa.string()
 
 
-def columnar(lines: Lines, name: str, context: SourceContext) -> list[pa.RecordBatch] | None:
-    """The rows of whole lines of the file `name`, in `ROW_SCHEMA` and bounded; None where another road is taken.
+class Columnar(NamedTuple):
+    """The ids of conversations, and one row a message."""
 
-    Raises GroupingError for a conversation that the line before has, too.
-    """
+    ids: pa.StringArray
+    rows: pa.RecordBatch
+
+
+def columnar(lines: Lines, context: SourceContext) -> Columnar | None:
+    """What whole lines hold, in `ROW_SCHEMA`; None where another road is taken, and counts its own."""
     usual = dict.fromkeys(("conversation_id", "contact_phone", "message_id", "message_time", CREATED_AT), _TEXT)
     found = in_columns(lines, _options(**usual))
     if found is None:
         kinds = usual | _kinds(lines)
         found = in_columns(lines, _options(**kinds)) if kinds != usual else None
-    counts = context.counts()
     try:
-        made = None if found is None else _rows(found, context)
+        return None if found is None else _rows(found, context)
     except BadValue:
-        made = None
-    if made is None:
-        context.recount(counts)  # the other road counts them again
         return None
-    ids, rows = made
-    each_once(ids, lambda at: line_place(lines.number + at, name), context)  # no line is blank here
-    return list(_bounded(rows))
+
+
+def in_order(lines: Lines, made: Columnar, name: str, context: SourceContext) -> list[pa.RecordBatch]:
+    """The rows of lines of the file `name`, behind those before them, bounded.
+
+    Raises GroupingError for a conversation that the line before has, too.
+    """
+    each_once(made.ids, lambda at: line_place(lines.number + at, name), context)  # no line is blank here
+    return list(_bounded(made.rows))
 
 
 @lru_cache
@@ -97,8 +103,8 @@ def _kinds(lines: Lines) -> dict[str, pa.DataType]:
     }
 
 
-def _rows(conversations: pa.RecordBatch, context: SourceContext) -> tuple[pa.StringArray, pa.RecordBatch] | None:
-    """The conversations' ids, and one row a message; None at the least doubt, BadValue for what breaks a rule."""
+def _rows(conversations: pa.RecordBatch, context: SourceContext) -> Columnar | None:
+    """What conversations hold; None at the least doubt, BadValue for what breaks a rule."""
     lists, contact = conversations.column("messages"), conversations.column("contact")
     lengths = pc.list_value_length(lists)
     if lists.null_count or contact.null_count or pc.min(lengths).as_py() == 0:
@@ -117,7 +123,7 @@ def _rows(conversations: pa.RecordBatch, context: SourceContext) -> tuple[pa.Str
     columns = {name: column(name, given, context, sound=True) for name, given in found.items()}
     shared = {name: column(name, given, context, sound=True) for name, given in of_conversation.items()}
     columns |= {name: given.take(of_row) for name, given in shared.items()}
-    return shared["conversation_id"], batch_of_columns(columns)
+    return Columnar(shared["conversation_id"], batch_of_columns(columns))
 
 
 def _bounded(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

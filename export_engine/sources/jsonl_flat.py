@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.json as pajson
@@ -59,12 +58,20 @@ def flat_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBatch
     def careful(lines: Lines) -> Iterator[pa.RecordBatch]:
         yield from _careful(lines, file.name, context)
 
-    begun = False
-    for lines in line_blocks(file, _BLOCK):
-        if not begun:
-            _check_keys(lines, file.name, context)
-            begun = True
-        yield from by_two_roads(lines, lambda lines: _fast(lines, context), careful)
+    def taken(lines: Lines, made: _Fast) -> pa.RecordBatch | None:
+        return _taken(lines, made, context)
+
+    blocks = _checked(line_blocks(file, _BLOCK), file.name, context)
+    yield from by_two_roads(blocks, _fast, taken, careful, context)
+
+
+def _checked(blocks: Iterator[Lines], name: str, context: SourceContext) -> Iterator[Lines]:
+    """The same blocks, the keys of the first line held against the columns."""
+    for lines in blocks:
+        _check_keys(lines, name, context)
+        yield lines
+        break
+    yield from blocks
 
 
 class _Object(dict[str, Any]):
@@ -133,7 +140,14 @@ def _refusal(
 # --- the fast road -------------------------------------------------------------------------------------------------
 
 
-def _fast(lines: Lines, context: SourceContext) -> pa.RecordBatch | None:
+class _Fast(NamedTuple):
+    """Rows as they were read, and what was made of them."""
+
+    found: pa.RecordBatch
+    made: pa.RecordBatch
+
+
+def _fast(lines: Lines, context: SourceContext) -> _Fast | None:
     """The rows of lines; None where another road is taken."""
     found = in_columns(lines, _options())
     if found is None:
@@ -141,16 +155,26 @@ def _fast(lines: Lines, context: SourceContext) -> pa.RecordBatch | None:
         found = in_columns(lines, _options(**kinds)) if kinds else None
     if found is None:
         return None
-    own = replace(context, refused=None)  # what the other road makes of a bad value counts
-    numbers = range(lines.number, lines.number + found.num_rows)
     try:
-        check_channel(found.column(CHANNEL_ID), found, numbers, own)
-        made = rows(found, numbers, own, sound=True)
+        return _Fast(found, rows(found, _numbers(lines), context, sound=True))
     except RowError:
         return None
-    context.recount(own.counts())
-    context.channel = own.channel
-    return made
+
+
+def _taken(lines: Lines, fast: _Fast, context: SourceContext) -> pa.RecordBatch | None:
+    """The rows, where they are of the channel of those before; None where another road says what is wrong."""
+    apart = context.apart()
+    try:
+        check_channel(fast.found.column(CHANNEL_ID), fast.found, _numbers(lines), apart)
+    except RowError:
+        return None
+    context.channel = apart.channel
+    return fast.made
+
+
+def _numbers(lines: Lines) -> range:
+    """The numbers of lines of which none is blank."""
+    return range(lines.number, lines.number + len(lines.starts))
 
 
 @lru_cache

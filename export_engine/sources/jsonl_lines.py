@@ -13,12 +13,15 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
+from numpy.typing import NDArray
 
 from export_engine.errors import SourceError
 from export_engine.schema import MAX_BATCH_BYTES
@@ -28,6 +31,7 @@ from export_engine.sources.inputs import Input
 __all__ = ["INTEGER", "NUMBER", "Lines", "by_two_roads", "decoded", "in_columns", "line_blocks", "read_lines"]
 
 _T = TypeVar("_T")
+_Made = TypeVar("_Made")
 
 #: What numbers are to the fast road: integers, or times with a fraction, which keep their digits.
 INTEGER, NUMBER = pa.int64(), pa.decimal128(38, 9)
@@ -35,6 +39,8 @@ INTEGER, NUMBER = pa.int64(), pa.decimal128(38, 9)
 _BOM = b"\xef\xbb\xbf"
 #: How often a block is halved: an eighth of one with a single odd line takes the careful road.
 _HALVINGS = 3
+#: How many blocks are begun before the one that is asked for, where there is a thread for them.
+_AHEAD = 2
 
 
 class Lines:
@@ -42,7 +48,7 @@ class Lines:
 
     __slots__ = ("block", "number", "starts")
 
-    def __init__(self, number: int, block: bytes, starts: list[int] | None = None) -> None:
+    def __init__(self, number: int, block: bytes, starts: NDArray[np.int64] | None = None) -> None:
         self.number = number
         self.block = block
         #: Where they begin.
@@ -57,11 +63,10 @@ class Lines:
     def halves(self) -> tuple[Lines, Lines]:
         """The first half of two lines or more, and the second."""
         half = len(self.starts) // 2
-        at = self.starts[half]
-        rest = [start - at for start in self.starts[half:]]
+        at = int(self.starts[half])
         return (
             Lines(self.number, self.block[:at], self.starts[:half]),
-            Lines(self.number + half, self.block[at:], rest),
+            Lines(self.number + half, self.block[at:], self.starts[half:] - at),
         )
 
 
@@ -78,31 +83,68 @@ def line_blocks(file: Input, size: int) -> Iterator[Lines]:
         number += len(lines.starts)
 
 
-def _line_starts(block: bytes) -> list[int]:
+def _line_starts(block: bytes) -> NDArray[np.int64]:
     """Where the lines of a block begin; none in an empty one."""
-    starts = [0]
-    while end := block.find(b"\n", starts[-1]) + 1:
-        starts.append(end)
-    if starts[-1] == len(block):
-        starts.pop()
-    return starts
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    starts = np.concatenate((np.zeros(1, np.int64), ends))
+    return starts[:-1] if starts[-1] == len(block) else starts
 
 
 def by_two_roads(
-    lines: Lines,
-    fast: Callable[[Lines], _T | None],
+    blocks: Iterator[Lines],
+    fast: Callable[[Lines, SourceContext], _Made | None],
+    taken: Callable[[Lines, _Made], _T | None],
     careful: Callable[[Lines], Iterator[_T]],
-    halvings: int = _HALVINGS,
+    context: SourceContext,
 ) -> Iterator[_T]:
-    """What is made of lines: by the fast road where it is open, in order."""
-    made = fast(lines)
-    if made is not None:
-        yield made
-    elif halvings and len(lines.starts) > 1:
-        for half in lines.halves():
-            yield from by_two_roads(half, fast, careful, halvings - 1)
-    else:
-        yield from careful(lines)
+    """What is made of blocks of lines, in order: by the fast road where it is open.
+
+    `fast` makes something of a block, in whichever thread and perhaps before the blocks in front of it are asked for;
+    it gets a context of its own. `taken` is called in order, with what was made: there is what one block has to know of
+    another. Either gives None where the careful road is to be taken.
+    """
+
+    def made(lines: Lines, apart: SourceContext, result: _Made | None, halvings: int) -> Iterator[_T]:
+        found = None if result is None else taken(lines, result)
+        if found is not None:
+            context.add(apart)
+            yield found
+        elif halvings and len(lines.starts) > 1:
+            for half in lines.halves():
+                apart = context.apart()
+                yield from made(half, apart, fast(half, apart), halvings - 1)
+        else:
+            yield from careful(lines)
+
+    for lines, apart, result in _begun(blocks, fast, context):
+        yield from made(lines, apart, result(), _HALVINGS)
+
+
+def _begun(
+    blocks: Iterator[Lines], fast: Callable[[Lines, SourceContext], _Made | None], context: SourceContext
+) -> Iterator[tuple[Lines, SourceContext, Callable[[], _Made | None]]]:
+    """Each block, and what gives what is made of it: begun ahead where there is a thread for it.
+
+    What is wrong with reading is raised when all that was read before it has been taken.
+    """
+    submit, ahead = (partial, 0) if context.submit is None else (context.submit, _AHEAD)
+    begun: deque[tuple[Lines, SourceContext, Callable[[], _Made | None]]] = deque()
+    failure: Exception | None = None
+    more = True
+    while more or begun:
+        while more and len(begun) <= ahead:
+            try:
+                lines = next(blocks, None)
+            except Exception as error:  # noqa: BLE001  # it is raised below, in its turn
+                lines, failure = None, error
+            more = lines is not None
+            if lines is not None:
+                apart = context.apart()
+                begun.append((lines, apart, submit(fast, lines, apart)))
+        if begun:
+            yield begun.popleft()
+    if failure is not None:
+        raise failure
 
 
 # --- the fast road -------------------------------------------------------------------------------------------------

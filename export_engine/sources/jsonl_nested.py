@@ -17,7 +17,7 @@ import pyarrow as pa
 from export_engine.errors import RowError, SourceError
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.inputs import FileSource, Given, Input
-from export_engine.sources.jsonl_columns import columnar
+from export_engine.sources.jsonl_columns import Columnar, columnar, in_order
 from export_engine.sources.jsonl_lines import Lines, by_two_roads, decoded, line_blocks, read_lines
 from export_engine.sources.objects import gather
 from export_engine.sources.values import row_error
@@ -107,9 +107,11 @@ def nested_batches(file: Input, context: SourceContext) -> Iterator[pa.RecordBat
         for batch in gather(conversations, context, _line_of, file.name):
             yield [batch]
 
-    for lines in line_blocks(file, _BLOCK):
-        for batches in by_two_roads(lines, lambda lines: columnar(lines, file.name, context), careful):
-            yield from batches
+    def taken(lines: Lines, made: Columnar) -> list[pa.RecordBatch]:
+        return in_order(lines, made, file.name, context)
+
+    for batches in by_two_roads(line_blocks(file, _BLOCK), columnar, taken, careful, context):
+        yield from batches
 
 
 def _line_of(conversation: Any) -> int:
