@@ -22,6 +22,7 @@ from export_engine.batch.receipts import ArchiveResult, warned
 from export_engine.batch.runs import LAKE_COLUMNS
 from export_engine.sources.duck import THREAD_BYTES, check_expression, check_query, connected
 from export_engine.sources.mapping import JSON_THREAD_BYTES, MappedFormat, check_names, file_table, select_text
+from export_engine.sources.misread import check_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -71,7 +72,7 @@ class Lake:
         where: str | None = None,
         delimiter: str = ",",
         encoding: str = "utf-8",
-        escape: str = '"',
+        escape: str | None = None,
         **more: Any,
     ) -> Lake:
         """The rows of files of one format, whose columns are matched by name.
@@ -87,14 +88,14 @@ class Lake:
         lake = cls(query="", parameters={"files": paths}, **more)
         said = columns or {}
         check_names(said, LAKE_COLUMNS)
+        used = " ".join([*said.values(), where or ""])
         with lake.connected(UTC) as connection:
             table, own = file_table(
-                connection, lake.parameters, format, delimiter=delimiter, encoding=encoding, escape=escape
+                connection, lake.parameters, format, used, delimiter=delimiter, encoding=encoding, escape=escape
             )
             query = select_text(connection, table, own, lake.parameters, columns=said, where=where, names=LAKE_COLUMNS)
             if format == "jsonl":
                 check_flat(connection, lake.parameters, [name for name in own if name not in said])
-        used = " ".join([*said.values(), where or ""])
         ignored = tuple(name for name in own if name not in LAKE_COLUMNS and name not in used)
         return replace(lake, query=query, ignored_columns=ignored)
 
@@ -119,7 +120,11 @@ class Lake:
 
         Raises OptionError (`where`) for a condition that cannot be used, and as a query's reading does.
         """
-        return cls(query=query, parameters=parameters, **more).filtered(where)
+        lake = cls(query=query, parameters=parameters, **more)
+        with lake.connected(UTC) as connection:
+            check_query(connection, query, parameters)
+            check_files(connection, query, parameters)
+        return lake.filtered(where)
 
     def filtered(self, where: str | None) -> Lake:
         """Those of the rows for which a condition is true. Raises as `of_query` does."""

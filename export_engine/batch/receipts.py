@@ -272,7 +272,7 @@ def warned(result: ArchiveResult, warning: str | None) -> ArchiveResult:
 def write_results(results: Iterable[ArchiveResult], path: str | os.PathLike[str]) -> None:
     """Write a table of results, in the place of a file that is there: `.parquet`, or JSON Lines."""
     rows = [asdict(one) for one in results]
-    if os.fspath(path).endswith(".parquet"):
+    if os.fspath(path).lower().endswith(".parquet"):
         import pyarrow as pa  # noqa: PLC0415  # for this alone
         import pyarrow.parquet as pq  # noqa: PLC0415  # the same
 

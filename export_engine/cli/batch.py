@@ -19,7 +19,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Display
 
 from export_engine.batch.plan import BatchPlan, PeriodKind
-from export_engine.cli.common import DAY, DONE, EPILOG, FILE, PROBLEMS, SOME_FAILED, Command, counted, failed, size_text
+from export_engine.cli.common import (
+    DAY,
+    DONE,
+    EPILOG,
+    FILE,
+    PROBLEMS,
+    SOME_FAILED,
+    Command,
+    check_listing,
+    counted,
+    failed,
+    size_text,
+)
 from export_engine.cli.inputs import Inputs, lake_options
 from export_engine.cli.options import environment_option, export_options, max_archive_size_option
 from export_engine.engine import backend_name
@@ -201,8 +213,7 @@ def batch(
 
 def _check_results(path: Path, lake: Lake) -> None:
     """Refuse, before hours of work, a place that the table of results could not go to."""
-    if path.suffix not in {".jsonl", ".parquet"}:
-        raise click.UsageError(f"--results {path}: write a name that ends in .jsonl or .parquet")
+    check_listing("--results", str(path))
     if not path.parent.is_dir():
         raise click.UsageError(f"--results {path}: there is no folder {path.parent}")
     values = chain.from_iterable([v] if isinstance(v, str) else v for v in lake.parameters.values())

@@ -6,7 +6,7 @@ import re
 from calendar import month_name, monthrange
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import click
@@ -26,6 +26,7 @@ __all__ = [
     "SOME_FAILED",
     "USAGE",
     "Command",
+    "check_listing",
     "counted",
     "failed",
     "minute_text",
@@ -118,6 +119,12 @@ def _flag(command: click.Command, option: str) -> str:
                 parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name.strip("[.]")
             )
     return f"--{option.replace('_', '-')}"
+
+
+def check_listing(flag: str, place: str) -> None:
+    """Raise UsageError for a file of records whose name does not say what it is to be."""
+    if PurePath(place).suffix.lower() not in {".jsonl", ".parquet"}:
+        raise click.UsageError(f"{flag} {place}: write a name that ends in .jsonl or .parquet")
 
 
 def failed(message: str, code: int) -> int:

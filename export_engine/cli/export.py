@@ -15,7 +15,7 @@ from rich.progress import Progress as Display
 from rich.progress import SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from export_engine.cli.common import DAY, EPILOG, Command, counted, minute_text, size_text
+from export_engine.cli.common import DAY, EPILOG, Command, check_listing, counted, minute_text, size_text
 from export_engine.cli.inputs import Inputs, input_options
 from export_engine.cli.options import export_options, max_archive_size_option
 from export_engine.cli.signals import SIGNALS
@@ -111,6 +111,8 @@ def _check_target(target: str, manifest: str | None, max_archive_size: str | Non
     if not target:  # a variable of a script that was not set
         raise click.UsageError("--output is empty: say where, or leave it out for the folder you are in")
     if target != "-":
+        if manifest:
+            check_listing("--manifest", manifest)
         return
     if sys.__stdout__ is None:
         raise click.UsageError("standard output is closed: give --output a path")

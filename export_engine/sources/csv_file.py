@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -25,7 +25,7 @@ from export_engine.sources.csv_rows import BrokenRowError, joined, row_blocks, u
 from export_engine.sources.inputs import FileSource, Given, Input, option_text
 from export_engine.sources.tables import normalised, numbered, wanted_columns
 
-__all__ = ["csv_columns", "csv_options", "read_csv"]
+__all__ = ["check_header", "check_once", "csv_columns", "csv_options", "read_csv"]
 
 #: A row, after empty lines, in text whose quotes are as they should be.
 _HEADER = re.compile(rb'[\r\n]*+((?:"[^"]*+"|[^"\r\n]++)*+)')
@@ -79,6 +79,7 @@ def csv_columns(
         _check_encoding(file)
     rows = _Rows(file, **checked)
     names = rows.header()
+    check_header(file.name, names, delimiter)
     return names, rows.batches(_strings(names), range(len(names)))
 
 
@@ -139,19 +140,40 @@ def _wanted(name: str, names: list[str], delimiter: str, context: SourceContext)
     try:
         return wanted_columns(names, context)
     except SchemaError as error:
-        if re.fullmatch("sep=.", line := delimiter.join(names)):
-            raise SchemaError(
-                f"{name}: its first line, {line}, is for a spreadsheet and names no columns: take it away",
-                column=error.column,
-            ) from None
-        for other, said in _SEPARATORS.items():
-            cells = next(csv.reader([delimiter.join(names)], delimiter=other), [])
-            if other != delimiter and len(known & set(cells)) > len(known & set(names)):
-                raise SchemaError(
-                    f"{name}: the columns are separated by {said}: read it with {option_text('delimiter', said)}",
-                    column=error.column,
-                ) from None
+        check_header(name, names, delimiter, known)
         raise SchemaError(f"{name}: {error}", column=error.column, missing=error.missing, given=error.given) from error
+
+
+def check_header(name: str, names: list[str], delimiter: str, known: Container[str] = ()) -> None:
+    """Raise SchemaError for a header that is none: a spreadsheet's `sep=`, or names that another delimiter parts.
+
+    It does if there is one name alone, or if it makes more that are `known`.
+    """
+    line = delimiter.join(names)
+    if re.fullmatch("sep=.", line):
+        raise SchemaError(
+            f"{name}: its first line, {line}, is for a spreadsheet and names no columns: take it away",
+            column="message_id",
+        )
+    for other, said in _SEPARATORS.items():
+        cells = next(csv.reader([line], delimiter=other), [])
+        more = sum(cell in known for cell in cells) > sum(cell in known for cell in names)
+        if other != delimiter and len(cells) > 1 and (more or len(names) == 1):
+            raise SchemaError(
+                f"{name}: the columns are separated by {said}: read it with {option_text('delimiter', said)}",
+                column="message_id",
+            )
+
+
+def check_once(name: str, names: list[str], is_wanted: Callable[[str], bool]) -> None:
+    """Raise SchemaError for a column that is wanted and there twice, which a query would tell apart by a number."""
+    for column in dict.fromkeys(names):
+        if names.count(column) > 1 and is_wanted(column):
+            raise SchemaError(
+                f"{name}: column {column!r} is there {names.count(column)} times: keep one",
+                column=column,
+                given=tuple(names),
+            )
 
 
 class _Text:
@@ -227,7 +249,8 @@ class _Rows:
             yield from blocks
         except BrokenRowError as fault:
             if not self._names or fault.cell is None:
-                raise SourceError(f"{self._place()}: {fault}; {fault.advice}") from None
+                other = "" if self._names else ", or say what separates the cells (--delimiter, delimiter= in Python)"
+                raise SourceError(f"{self._place()}: {fault}; {fault.advice}{other}") from None
             raise RowError(
                 f"{fault}, in {self._name}",
                 column=self._names[fault.cell] if fault.cell < len(self._names) else str(fault.cell + 1),

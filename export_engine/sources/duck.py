@@ -308,7 +308,10 @@ def _advice(error: Exception) -> str:
             "in its place"
         )
     # To guess more, or to leave rows out, is no advice.
-    return " ".join(text.split()).partition(" Try setting 'auto_detect'")[0].removesuffix(" ^")
+    text = " ".join(text.split())
+    for guess in (" Try setting 'auto_detect'", " The search space used was", " Possible fixes:"):
+        text = text.partition(guess)[0]
+    return text.removesuffix(" ^")
 
 
 def _first_line(error: Exception) -> str:

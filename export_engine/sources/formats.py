@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import codecs
-import os
 import re
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 from export_engine.errors import OptionError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
 from export_engine.sources.inputs import Input, option_text
 
-__all__ = ["IPC_FILE", "IPC_STREAM", "Format", "check_arrays", "checked_format"]
+__all__ = ["ARRAY", "IPC_FILE", "IPC_STREAM", "Format", "checked_format"]
 
 Format = Literal["parquet", "ipc", "csv", "jsonl"]
 
@@ -41,9 +38,7 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # that 
 _MARKUP = re.compile(rb"<(?:\?xml|!doctype|html)\b", re.IGNORECASE)
 _MARKUP_ADVICE = "export it as JSON or CSV where it was made, or make rows of it in Python (from_rows)"
 #: How an array of objects begins, on one line or many.
-_ARRAY = re.compile(rb"\[\s*+\{")
-#: Bytes of a file's beginning and end that tell whether it is a whole array.
-_LOOKED_AT = 1 << 12
+ARRAY = re.compile(rb"\[\s*+\{")
 #: How an object over many lines begins.
 _SPREAD = re.compile(rb"\{[ \t\r]*+\n")
 
@@ -80,7 +75,7 @@ def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format
             f"{file.name} is to be read as {said}, but begins like {found}: read it with "
             f"{option_text('format', found)}, or rename it"
         )
-    if (said or found) == "jsonl" and _ARRAY.match(text):
+    if (said or found) == "jsonl" and ARRAY.match(text):
         raise SourceError(
             f"{file.name} is one JSON array: write an object a line instead, for example with jq -c '.[]' {file.name}, "
             "or say with --map (read_mapped in Python) what its columns are"
@@ -93,28 +88,12 @@ def checked_format(file: Input, said: Format | None, *, is_text: bool) -> Format
     return said or found  # type: ignore[return-value]  # one of them is one
 
 
-def check_arrays(paths: Iterable[str], name: str | None = None) -> None:
-    """Raise SourceError for a file that is a JSON array without its end; `name` is what it is called instead.
-
-    One that is cut short behind a comma is whole to DuckDB. Compressed files are not looked into, and what is no file
-    on disk is passed over.
-    """
-    for path in filter(Path.is_file, map(Path, paths)):
-        with path.open("rb") as file:
-            if _ARRAY.match(file.read(_LOOKED_AT).removeprefix(_BOM).lstrip()):
-                file.seek(max(0, os.fstat(file.fileno()).st_size - _LOOKED_AT))
-                if not file.read().rstrip().endswith(b"]"):
-                    raise SourceError(
-                        f"{name or path} is a JSON array without its end: it is cut short; make or fetch it again"
-                    )
-
-
 def _found(head: bytes) -> Format | None:
     for beginning, format_ in _BEGINNINGS.items():
         if head.startswith(beginning):
             return format_
     text = head.removeprefix(_BOM).lstrip()
-    if text.startswith(b"{") or _ARRAY.match(text):
+    if text.startswith(b"{") or ARRAY.match(text):
         return "jsonl"
     line = re.split(rb"[\r\n]", text, maxsplit=1)[0].replace(b"\0", b"")
     cells = {cell.strip(b' "').decode("utf-8", "replace") for cell in re.split(rb"[,;\t|]", line)}

@@ -22,9 +22,8 @@ import pyarrow as pa
 from export_engine.errors import OptionError, RowError
 from export_engine.schema import CHANNEL_ID, COLUMN_NAMES, CREATED_AT
 from export_engine.sources import SourceContext
-from export_engine.sources.csv_file import csv_columns
+from export_engine.sources.csv_file import check_once, csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, streamed, told
-from export_engine.sources.formats import check_arrays
 from export_engine.sources.inputs import Given, checked_inputs, name_of, opened, path_of
 from export_engine.sources.mapping import (
     JSON_THREAD_BYTES,
@@ -34,6 +33,7 @@ from export_engine.sources.mapping import (
     file_table,
     select_text,
 )
+from export_engine.sources.misread import check_arrays
 from export_engine.sources.open import expanded
 from export_engine.sources.tables import normalised, numbered
 from export_engine.sources.text import text
@@ -48,6 +48,7 @@ __all__ = ["Mapped", "read_mapped"]
 #: What the CSV's rows are called in a query.
 _ROWS = "input"
 _COPIED = 1 << 20
+_KNOWN = {*COLUMN_NAMES, CREATED_AT, CHANNEL_ID}
 
 
 def read_mapped(
@@ -140,6 +141,11 @@ class Mapped:
             yield from normalised(found.schema, numbered(told(iter(found))), context)
 
     @property
+    def _said(self) -> str:
+        """The text of all expressions."""
+        return " ".join([*self.columns.values(), self.where or ""])
+
+    @property
     def _wanted(self) -> dict[str, Any]:
         # Whoever makes a column of the channel has seen that there are several.
         made = any(re.search(rf"\b{CHANNEL_ID}\b", said, re.IGNORECASE) for said in self.columns.values())
@@ -158,7 +164,7 @@ class Mapped:
     def _table(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, list[str], dict[str, Any]]:
         """What reads the files, the columns that they have, and the paths that are to be bound."""
         bound = {"files": [_local(given, at, self.format, connection) for at, given in enumerate(self.inputs)]}
-        return *file_table(connection, bound, self.format), bound
+        return *file_table(connection, bound, self.format, self._said), bound
 
     # --- CSV: rows that were read already ---
 
@@ -167,8 +173,16 @@ class Mapped:
         if len(self.inputs) == 1:
             file = stack.enter_context(opened(self.inputs[0]))
             names, batches = csv_columns(file, **self.csv)
-            return [_Csv(_distinct(names), lambda: batches)]
-        return [_Csv(_distinct(self._header(given)), partial(_again, given, self.csv)) for given in self.inputs]
+            return [_Csv(self._distinct(file.name, names), lambda: batches)]
+        return [
+            _Csv(self._distinct(name_of(given), self._header(given)), partial(_again, given, self.csv))
+            for given in self.inputs
+        ]
+
+    def _distinct(self, name: str, names: list[str]) -> list[str]:
+        """Names that are all different; SchemaError for one of this package's that is there twice and not mapped."""
+        check_once(name, names, lambda column: column in _KNOWN and column not in self.columns)
+        return _distinct(names)
 
     def _header(self, given: Given) -> list[str]:
         if not (is_url(given) or (isinstance(given, str | os.PathLike) and os.path.isfile(given))):  # noqa: PTH113

@@ -11,17 +11,19 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
-from glob import glob
 from typing import Any, Literal
 
 import duckdb
 
 from export_engine.errors import OptionError, SchemaError, SourceError
-from export_engine.schema import COLUMN_NAMES, CREATED_AT, REQUIRED
+from export_engine.schema import CHANNEL_ID, COLUMN_NAMES, CREATED_AT, REQUIRED
+from export_engine.sources.csv_file import check_once, csv_columns
 from export_engine.sources.duck import check_expression, query_errors, reach
-from export_engine.sources.formats import check_arrays
+from export_engine.sources.inputs import opened
+from export_engine.sources.misread import check_arrays, check_decimals, meant, names
 
 __all__ = [
     "JSON_THREAD_BYTES",
@@ -37,6 +39,7 @@ __all__ = [
 MappedFormat = Literal["csv", "jsonl", "parquet"]
 
 _NAMES = (*COLUMN_NAMES, CREATED_AT)
+_KNOWN = {*_NAMES, CHANNEL_ID, "channel_name", "channel_phone"}
 _REQUIRED = tuple(name for name in COLUMN_NAMES if name in REQUIRED)
 
 
@@ -49,7 +52,7 @@ def mapped_query(
     where: str | None = None,
     delimiter: str = ",",
     encoding: str = "utf-8",
-    escape: str = '"',
+    escape: str | None = None,
     more: Sequence[str] = (),
 ) -> str:
     """The SELECT that reads `files`, bound as `$files`, with `columns` and the rows for which `where` is true.
@@ -62,7 +65,8 @@ def mapped_query(
     names = (*_NAMES, *more)
     check_names(columns, names)
     bound = {"files": [*files]}
-    table, own = file_table(connection, bound, format, delimiter=delimiter, encoding=encoding, escape=escape)
+    said = " ".join([*columns.values(), where or ""])
+    table, own = file_table(connection, bound, format, said, delimiter=delimiter, encoding=encoding, escape=escape)
     return select_text(connection, table, own, bound, columns=columns, where=where, names=names)
 
 
@@ -123,20 +127,56 @@ def file_table(
     connection: duckdb.DuckDBPyConnection,
     bound: Mapping[str, Any],
     format: MappedFormat,  # noqa: A002  # the word for it
+    said: str,
     **options: Any,
 ) -> tuple[str, list[str]]:
-    """What reads `$files` in a query, and the names of their columns; `options` are those of `csv_table`."""
+    """What reads `$files` in a query, and the names of their columns; `options` are those of `csv_table`.
+
+    `said` is the text of all expressions over them. Raises SchemaError for a column that it names, or that is one of
+    this package's, and is there twice, SourceError for one that DuckDB reads as something else.
+    """
+
+    def is_used(name: str) -> bool:
+        return name in _KNOWN or names(said, name)
+
     reach(connection, "", bound)
     if format == "jsonl":
         return _json_table(connection, bound)
+    if format == "csv":
+        _csv_names(bound["files"][0], options)  # what is wrong with it is said as a single export says it
     table = csv_table(**options) if format == "csv" else _PARQUET
-    with query_errors():
+    with query_errors(), _csv_errors(bound["files"] if format == "csv" else (), options):
         described = connection.execute(f"DESCRIBE SELECT * FROM {table}", dict(bound)).fetchall()  # noqa: S608  # no text of a user's
         own = [name for name, *_ in described]
-        if format == "parquet" and any(_NUMBERED.search(name) for name in own):  # perhaps not the file's own name
-            query = "SELECT DISTINCT name FROM parquet_schema($files) ORDER BY name"
-            _tell_apart([name for (name,) in connection.execute(query, dict(bound)).fetchall()], own)
+        if format == "parquet":
+            check_decimals(connection, list(bound["files"]), is_used)
+            if any(_NUMBERED.search(name) for name in own):  # perhaps not the file's own name
+                query = "SELECT DISTINCT name FROM parquet_schema($files) ORDER BY name"
+                _tell_apart([name for (name,) in connection.execute(query, dict(bound)).fetchall()], own)
+    # Perhaps not the file's own name either, or several in one, or a comment's.
+    if format == "csv" and (len({name.rstrip("0123456789_") for name in own}) < len(own) or any(map(_ODD.search, own))):
+        for file in meant(bound["files"]):
+            check_once(file, _csv_names(file, options), is_used)
     return table, own
+
+
+@contextmanager
+def _csv_errors(files: Sequence[str], options: Mapping[str, Any]) -> Iterator[None]:
+    """Say of CSV that DuckDB cannot read what a single export says of it: the file and the row."""
+    try:
+        yield
+    except duckdb.Error:
+        for file in meant(files):
+            with opened(file) as given:
+                for _ in csv_columns(given, **options)[1]:
+                    pass
+        raise
+
+
+def _csv_names(file: str, options: Mapping[str, Any]) -> list[str]:
+    """The names of a CSV file's columns, as they stand there."""
+    with opened(file) as given:
+        return csv_columns(given, **options)[0]
 
 
 #: The table function that reads `$files` of Parquet. What a folder's name says (channel_id=007) is text too.
@@ -145,6 +185,8 @@ _PARQUET = "read_parquet($files, union_by_name=true, hive_types_autocast=false)"
 JSON_THREAD_BYTES = 256_000_000
 #: How DuckDB ends a name that another has but for case.
 _NUMBERED = re.compile("_[0-9]+$")
+#: What parts names elsewhere.
+_ODD = re.compile("[,;\t|]")
 #: The objects of JSON as they are written, and what may be a number of more digits than DuckDB keeps of it: sixteen
 #: with a point among them, or before an exponent. Whole numbers keep all.
 _OBJECTS = "read_json_objects($files, maximum_object_size=67108864)"
@@ -161,7 +203,7 @@ def _json_table(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, Any])
     Raises SchemaError for keys that SQL does not tell apart, SourceError for a number of which digits would be lost and
     for an array that is cut short.
     """
-    check_arrays(path for pattern in bound["files"] for path in glob(pattern, recursive=True))  # noqa: PTH207  # absolute ones too
+    check_arrays(meant(bound["files"]))
     query = (
         f"SELECT json_keys(json) AS keys, bool_or(regexp_matches(json, {_literal(_LONG_NUMBER)})) FROM {_OBJECTS} "  # noqa: S608  # no text of a user's
         "GROUP BY keys ORDER BY count(*) DESC, keys"
@@ -214,7 +256,9 @@ def _check_numbers(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, An
 _ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
 
 
-def csv_table(*, delimiter: str = ",", encoding: str = "utf-8", escape: str = '"', names: Sequence[str] = ()) -> str:
+def csv_table(
+    *, delimiter: str = ",", encoding: str = "utf-8", escape: str | None = None, names: Sequence[str] = ()
+) -> str:
     """The table function that reads CSV, by the `names` instead of those in the file if there are any.
 
     Raises OptionError (`encoding`) for an encoding that DuckDB does not read.
@@ -224,8 +268,8 @@ def csv_table(*, delimiter: str = ",", encoding: str = "utf-8", escape: str = '"
         raise OptionError(f"a query does not read {encoding}: convert the file to UTF-8", option="encoding")
     return (
         f"read_csv($files, header=true, all_varchar=true, union_by_name=true, delim={_literal(delimiter)}, "
-        f"quote='\"', escape={_literal(escape)}, allow_quoted_nulls=false, strict_mode=true, null_padding=false, "
-        f"encoding={_literal(known)}, sample_size=-1, max_line_size=67108864"
+        f"quote='\"', escape={_literal(escape or chr(34))}, comment='', skip=0, allow_quoted_nulls=false, "
+        f"strict_mode=true, null_padding=false, encoding={_literal(known)}, sample_size=-1, max_line_size=67108864"
         + (f", names=[{', '.join(map(_literal, names))}])" if names else ")")
     )
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+import re
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from glob import glob
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
+from export_engine.errors import SchemaError, SourceError
 from export_engine.sources import Source, SourceContext
-from export_engine.sources.duck import MEMORY_LIMIT, connected, selected, told
-from export_engine.sources.formats import check_arrays
+from export_engine.sources.csv_file import csv_columns
+from export_engine.sources.duck import MEMORY_LIMIT, check_query, connected, selected, told
+from export_engine.sources.inputs import opened
+from export_engine.sources.misread import check_files, meant, named_in
 from export_engine.sources.tables import normalised, numbered
+from export_engine.sources.urls import is_url
 
 __all__ = ["read_sql"]
 
@@ -38,9 +44,9 @@ def read_sql(
     `https://` is read through obstore, as in `open_source`; that needs `pip install 'export-engine[cloud]'`.
 
     Errors while reading: OptionError for a query that is not one SELECT, or a parameter without a value; SourceError
-    for a query that fails, and for a file among the parameters that is a JSON array cut short (behind a comma DuckDB
-    takes it for whole; not looked for in compressed files and at URLs); and those of `from_arrow`. `row` in errors is
-    the number of the query's row.
+    for a query that fails, and for a file that DuckDB would read as something else: a JSON array cut short behind a
+    comma, and Parquet's decimals of more than 38 digits where the query names their column; and those of `from_arrow`.
+    `row` in errors is the number of the query's row.
     """
     return _Sql(query, dict(parameters or {}), memory_limit, spill_folder)
 
@@ -54,17 +60,29 @@ class _Sql:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What is read, as far as it is a parameter (a pattern is all it fits), so that nothing is written over it."""
-        given = [
-            v for value in self.parameters.values() for v in (value if isinstance(value, list | tuple) else [value])
-        ]
-        patterns = [os.fspath(value) for value in given if isinstance(value, str | os.PathLike)]
-        return tuple(path for pattern in patterns for path in glob(pattern, recursive=True))  # noqa: PTH207  # absolute ones too
+        """What is read (a pattern is all that it fits), so that nothing is written over it."""
+        with duckdb.connect() as connection:
+            named = named_in(connection, self.query, self.parameters)
+        return tuple(meant(name for name in named if not is_url(name)))
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
-        check_arrays(self.paths)
-        with (
-            connected(context.timezone, memory_limit=self.memory_limit, spill_folder=self.spill_folder) as connection,
-            selected(connection, self.query, self.parameters) as reader,
-        ):
-            yield from normalised(reader.schema, numbered(told(iter(reader))), context)
+        with connected(context.timezone, memory_limit=self.memory_limit, spill_folder=self.spill_folder) as connection:
+            check_query(connection, self.query, self.parameters)
+            check_files(connection, self.query, self.parameters)
+            with _csv_told(), selected(connection, self.query, self.parameters) as reader:
+                yield from normalised(reader.schema, numbered(told(iter(reader))), context)
+
+
+@contextmanager
+def _csv_told() -> Iterator[None]:
+    """Say which row of a CSV file is wrong, where DuckDB says only that none of its guesses reads the file."""
+    try:
+        yield
+    except SourceError as error:
+        found = re.search('when sniffing file "(.+?)"', str(error))
+        if found is None:
+            raise
+        with suppress(SchemaError, OSError), opened(found[1]) as file:  # the first: separated by something else
+            for _ in csv_columns(file)[1]:
+                pass
+        raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,50 @@ def test_queries_that_cannot_be_run(
     """As for a single export."""
     with pytest.raises(error, match=said):
         list(export_lake(Lake(query=query, parameters=parameters), plan))
+
+
+CSV = "channel_id,conversation_id,message_id,direction,speaker_type,message_time,message_text"
+CSV_ROW = "x,c,m,inbound,bot,2026-05-02T08:00:00Z,hi"
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "says"),
+    [
+        (f"{CSV},message_text", f"{CSV_ROW},ho", "column 'message_text' is there 2 times: keep one"),
+        (f"{CSV},Kind,Kind", f"{CSV_ROW},1,2", "column 'Kind' is there 2 times: keep one"),
+        (CSV.replace(",", ";"), CSV_ROW.replace(",", ";"), "separated by ';': read it with --delimiter ';'"),
+        (f"sep=;\n{CSV}", CSV_ROW, "its first line, sep=;, is for a spreadsheet"),
+        (f"{CSV},Kind", CSV_ROW, r"row 1 \(line 2\) has 7 cells, and the header 8"),
+        (f"{CSV},Kind", f"#\n{CSV_ROW},1", r"row 1 \(line 2\) has 1 cells, and the header 8"),
+        (f"# by us\n{CSV},Kind", CSV_ROW, r"row 1 \(line 2\) has 8 cells, and the header 1"),
+    ],
+)
+def test_csv_that_duckdb_would_read_as_something_else(header: str, row: str, says: str, tmp_path: Path) -> None:
+    """It renames columns, takes another line for the header and others for comments: here they are refused, by name."""
+    (tmp_path / "a.csv").write_text(f"{CSV},Kind\n{CSV_ROW},1\n")
+    (tmp_path / "b.csv").write_text(f"{header}\n{row}\n")
+    for files in (["b.csv"], ["a.csv", "b.csv"]):
+        with pytest.raises(SourceError, match=says):
+            Lake.of_files([tmp_path / name for name in files], "csv", columns={"status": "Kind"})
+
+
+def test_a_column_that_is_there_twice_and_of_no_use(tmp_path: Path) -> None:
+    """It is ignored, as in a single export."""
+    (tmp_path / "a.csv").write_text(f"{CSV},Kind,Kind\n{CSV_ROW},1,2\n")
+    assert Lake.of_files([tmp_path / "a.csv"], "csv").ignored_columns == ("Kind", "Kind_1")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_an_array_that_is_cut_short(name: str, tmp_path: Path) -> None:
+    """Behind a comma DuckDB takes it for whole, compressed or not, from files and by a query."""
+    row = json.dumps(dict(zip(CSV.split(","), CSV_ROW.split(","), strict=True)))
+    path = tmp_path / name
+    path.write_bytes((gzip.compress if name.endswith("gz") else bytes)(f"[{row},".encode()))
+    makers: list[Callable[[], Lake]] = [
+        lambda: Lake.of_files([path], "jsonl"),
+        lambda: Lake.of_query("SELECT * FROM read_json($files)", {"files": str(path)}),
+        lambda: Lake.of_query(f"SELECT * FROM read_json('{path}')", {}),  # noqa: S608  # the test's own
+    ]
+    for make in makers:
+        with pytest.raises(SourceError, match=rf"{name} is a JSON array without its end"):
+            make()

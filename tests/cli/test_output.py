@@ -54,7 +54,7 @@ def _device(path: Path) -> None:
 @pytest.mark.parametrize(("kind", "make"), [("pipe", os.mkfifo), ("device", _device)])
 def test_a_device_is_never_replaced(tmp_path: Path, kind: str, make: object, option: str) -> None:
     """As root --overwrite once turned devices into files."""
-    path = tmp_path / "odd"
+    path = tmp_path / "odd.jsonl"
     assert callable(make)
     make(path)
     before = path.lstat()
@@ -63,7 +63,7 @@ def test_a_device_is_never_replaced(tmp_path: Path, kind: str, make: object, opt
     assert (code, output) == (1, b"")
     assert one_line(errors) == f"error: {path} is a {kind}, and only a regular file is replaced: choose another path\n"
     assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
-    assert [found.name for found in tmp_path.iterdir()] == ["odd"]
+    assert [found.name for found in tmp_path.iterdir()] == ["odd.jsonl"]
 
 
 @pytest.mark.slow
@@ -105,14 +105,14 @@ def test_an_archive_to_a_closed_stream(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @needs_posix
-@pytest.mark.parametrize("target", ["in.jsonl", "link", "/dev/stdin"])
+@pytest.mark.parametrize("target", ["in.jsonl", "link.jsonl", "/dev/stdin"])
 @pytest.mark.parametrize("source", ["in.jsonl", "-", "/dev/stdin"])
 @pytest.mark.parametrize("option", ["--output", "--manifest"])
 def test_an_input_is_never_written_over(tmp_path: Path, source: str, target: str, option: str) -> None:
     """Also standard input that is a file."""
     path = tmp_path / "in.jsonl"
     path.write_bytes(NESTED.read_bytes())
-    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "link.jsonl").symlink_to(path)
     places = ["--output", "a.zip"] if option == "--manifest" else []
     with path.open() as file:
         code, output, errors = run(
@@ -127,10 +127,11 @@ def test_an_input_is_never_written_over(tmp_path: Path, source: str, target: str
             cwd=tmp_path,
             stdin=file.fileno(),
         )
-    assert (code, output) == (1, b"")
-    assert "is read by this export" in one_line(errors)
+    nameless = option == "--manifest" and target == "/dev/stdin"  # refused before that
+    assert (code, output) == (2 if nameless else 1, b"")
+    assert ("ends in .jsonl or .parquet" if nameless else "is read by this export") in errors
     assert path.read_bytes() == NESTED.read_bytes()
-    assert sorted(found.name for found in tmp_path.iterdir()) == ["in.jsonl", "link"]
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["in.jsonl", "link.jsonl"]
 
 
 @pytest.mark.slow
@@ -148,7 +149,7 @@ def test_a_link_stays(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_archive_and_manifest_that_are_the_same(tmp_path: Path) -> None:
     """Refused; neither is made."""
-    path = tmp_path / "a.zip"
+    path = tmp_path / "a.jsonl"
     code, _, errors = run("export", NESTED, *JUNE, "--output", path, "--manifest", path, "--overwrite")
     assert code == 1
     assert "is to be the archive and the manifest" in one_line(errors)
@@ -292,3 +293,12 @@ def test_without_obstore(tmp_path: Path) -> None:
     assert "pip install 'export-engine[cloud]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(io.StringIO(done.stderr))[1:]
+
+
+@pytest.mark.parametrize("name", ["m.txt", "m", "m.jsonl.gz", "s3://bucket/m.json"])
+def test_a_manifest_s_name_says_what_it_is(tmp_path: Path, name: str) -> None:
+    """As that of a batch's results does: no other is taken for JSON Lines."""
+    code, output, errors = run("export", NESTED, *JUNE, "--output", tmp_path / "a.zip", "--manifest", name)
+    assert (code, output) == (2, b"")
+    assert f"error: --manifest {name}: write a name that ends in .jsonl or .parquet" in errors
+    assert list(tmp_path.iterdir()) == []

@@ -215,6 +215,41 @@ def test_columns_that_differ_by_case_alone_are_told_apart(tmp_path: Path) -> Non
     assert found["message_id"].to_pylist() == ["y"]
 
 
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """One of this package's, which would be lost under a number; others have theirs, and so have mapped ones."""
+    path = tmp_path / "log.csv"
+    path.write_text("Sid,Body,Body,Who,Dir,Sent,status,status\nx,a,b,c,inbound,2026-06-02T08:00:00Z,sent,read\n")
+    columns = {name: said for name, said in COLUMNS.items() if name != "message_text"}
+    for wanted in (columns, columns | {"message_text": "Body_2"}):
+        with pytest.raises(SchemaError, match=r"log\.csv: column 'status' is there 2 times: keep one"):
+            read(read_mapped(path, columns=wanted, format="csv"))
+    columns |= {"message_text": "Body_2", "status": "status_2"}
+    (row,) = read(read_mapped(path, columns=columns, format="csv")).to_pylist()
+    assert (row["message_text"], row["status"]) == ("b", "read")
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("Sid;Who;Dir;Sent;Body", "the columns are separated by ';': read it with --delimiter ';' "),
+        ("Sid\tWho\tDir\tSent\tBody", r"the columns are separated by '\t': read it with --delimiter '\t' "),
+        (
+            "sep=;\nSid;Who;Dir;Sent;Body",
+            "its first line, sep=;, is for a spreadsheet and names no columns: take it away",
+        ),
+        ('Sid;Who;"Sent, when";Body', "or say what separates the cells (--delimiter, delimiter= in Python)"),
+    ],
+)
+def test_what_would_read_the_columns_is_said(header: str, says: str, tmp_path: Path) -> None:
+    """Rather than that no column is called as the mapping says."""
+    path = tmp_path / "log.csv"
+    path.write_text(f"{header}\nx;c;inbound;2026-06-02T08:00:00Z;Hi\n")
+    for where in (None, "Sid <> ''"):
+        with pytest.raises(SourceError) as caught:
+            read(read_mapped(path, columns={} if where else COLUMNS, where=where, format="csv"))
+        assert says in str(caught.value)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
 def test_columns_that_not_all_files_have(format_: Any, tmp_path: Path) -> None:

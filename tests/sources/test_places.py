@@ -162,6 +162,17 @@ def test_objects_are_mapped(stored: str, name: str, kind: Any) -> None:
     assert found["contact_name"].to_pylist() == [name.upper()]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cut.json", "cut.json.gz"])
+def test_a_cut_array_in_a_store_is_refused(bucket: Bucket, url: str, name: str) -> None:
+    """As one on disk: it is whole to DuckDB."""
+    text = b'[{"message_id": "m", "conversation_id": "c", "direction": "inbound", "speaker_type": "bot"},'
+    obstore.put(bucket.store, f"arrays/{name}", gzip.compress(text) if name.endswith("gz") else text)
+    for files in (f"{url}/arrays/{name}", f"{url}/arrays/{name[:3]}*{name[3:]}"):
+        with pytest.raises(SourceError, match=f"{name} is a JSON array without its end"):
+            read(read_sql("SELECT *, '2026-06-02' AS message_time FROM read_json($files)", {"files": files}))
+
+
 def test_what_is_not_there_or_not_allowed(bucket: Bucket, stored: str, url: str) -> None:
     """The error says which and what to do."""
     for source in (open_source(f"{stored}/none.csv"), read_sql(everything(f"{stored}/none.csv"))):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export_engine import Channel, DateRange, OptionError, RowError, SchemaError, SourceError, export_conversations
 from export_engine.sources import SourceContext, duck
+from export_engine.sources.mapped import read_mapped
 from export_engine.sources.open import open_source
 from export_engine.sources.sql import read_sql
 
@@ -174,3 +180,84 @@ def test_a_json_array_that_is_cut_short_is_refused(behind: str, tmp_path: Path) 
     with pytest.raises(SourceError, match=r"day\.json is a JSON array without its end: it is cut short; make or fetch"):
         rows(query, given)
     assert read_sql(query, given).paths == (str(path),)  # type: ignore[attr-defined]  # what no sink writes over
+
+
+@pytest.mark.parametrize("behind", [",", ", \n", ""])
+@pytest.mark.parametrize(
+    ("query", "parameters"),
+    [
+        ("SELECT * FROM read_json($files)", {"files": ["whole.json", "day.json.gz"]}),
+        ("SELECT * FROM read_json('day.json.gz')", {}),
+        ("WITH x AS (SELECT * FROM read_json(['whole.json', 'da?.json'])) SELECT * FROM x", {}),
+        ("SELECT * FROM 'day.json'", {}),
+    ],
+)
+def test_a_cut_array_is_refused_wherever_it_is_named(
+    query: str, parameters: dict[str, Any], behind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compressed, among several, and in the query's own text."""
+    monkeypatch.chdir(tmp_path)
+    row = json.dumps({"message_id": "m1", "conversation_id": "c", "direction": "inbound", "speaker_type": "bot"})
+    row = row[:-1] + ', "message_time": "2026-06-02T08:00:00Z"}'
+    for end, fails in (("]\n", False), (behind, True)):
+        text = f"[{row}{end}".encode()
+        (tmp_path / "whole.json").write_text(f"[{row}]")
+        (tmp_path / "day.json").write_bytes(text)
+        (tmp_path / "day.json.gz").write_bytes(gzip.compress(text))
+        if fails:
+            with pytest.raises(SourceError, match=r"day\.json(\.gz)? is a JSON array without its end"):
+                rows(query, parameters)
+        else:
+            assert rows(query, parameters)
+
+
+def test_files_in_the_query_s_text_are_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those among its parameters."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.json", "b1.csv", "b2.csv", "c.parquet", "none"):
+        (tmp_path / name).touch()
+    query = "SELECT '*' FROM read_json('a.json') JOIN 'c.parquet' ON true JOIN (FROM read_csv(['b*.csv', 'x'])) ON true"
+    assert set(read_sql(query).paths) == {"a.json", "b1.csv", "b2.csv", "c.parquet"}  # type: ignore[attr-defined]  # as above
+    assert read_sql("no query").paths == ()  # type: ignore[attr-defined]  # the same
+
+
+def test_decimals_that_a_query_makes_floats_of_are_refused(tmp_path: Path) -> None:
+    """By name, where they are used: as text the floats of many are one, and so would be their conversations."""
+    path = tmp_path / "a.parquet"
+    ids = pa.array([Decimal(10**45 + at) for at in range(2)], pa.decimal256(50, 0))
+    columns = {"Id": ids, "big": ids, "message_time": ["2026-06-02T08:00:00Z"] * 2}
+    pq.write_table(pa.table(columns | {"conversation_id": ["c"] * 2}), path)
+    others = "message_time, conversation_id, 'inbound' AS direction, 'bot' AS speaker_type"
+    for expression in ("Id", "CAST(Id AS VARCHAR)", "id"):
+        with pytest.raises(
+            SourceError, match="'Id' holds decimals of up to 50 digits, and a query keeps 38: write it as"
+        ):
+            rows(f"SELECT {expression} AS message_id, {others} FROM read_parquet($files)", {"files": str(path)})  # noqa: S608  # the test's own
+        source = read_mapped(
+            path,
+            columns={"message_id": expression, "direction": "'inbound'", "speaker_type": "'bot'"},
+            format="parquet",
+        )
+        with pytest.raises(SourceError, match="'Id' holds decimals of up to 50 digits"):
+            list(source.batches(SourceContext(UTC)))
+    with_others = f"SELECT uuid()::VARCHAR AS message_id, {others} FROM read_parquet($files)"  # noqa: S608  # the same
+    assert len(rows(with_others, {"files": str(path)})) == 2
+    table = pq.read_table(path).rename_columns({"Id": "message_id"})
+    table = table.append_column("direction", pa.array(["inbound"] * 2)).append_column(
+        "speaker_type", pa.array(["bot"] * 2)
+    )
+    pq.write_table(table, path)  # the advice for who needs no query
+    plain = [row for batch in open_source(path).batches(SourceContext(UTC)) for row in batch.to_pylist()]
+    assert [row["message_id"] for row in plain] == [f"1{'0' * 44}{at}" for at in range(2)]
+
+
+@pytest.mark.parametrize("row", ["m2,c,inbound,bot", "m2,c,inbound,bot,2026-06-02T08:00:00Z,x,y", "#,c", '#"'])
+def test_a_row_that_a_query_cannot_read_is_named(row: str, tmp_path: Path) -> None:
+    """Not what DuckDB tried: to leave rows out is no advice."""
+    header = "message_id,conversation_id,direction,speaker_type,message_time,message_text"
+    fine = "m1,c,inbound,bot,2026-06-02T08:00:00Z,hi"
+    (tmp_path / "a.csv").write_text("\n".join([header, *[fine] * 3, row, fine, ""]))
+    query = "SELECT * FROM read_csv($files, header = true, all_varchar = true, delim = ',', quote = '\"', comment = '')"
+    with pytest.raises(SourceError, match=r"a\.csv, row 4 \(line 5\)|row 4, .*a\.csv") as caught:
+        rows(query, {"files": str(tmp_path / "a.csv")})
+    assert "ignore" not in str(caught.value)

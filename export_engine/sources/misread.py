@@ -1,0 +1,144 @@
+"""What a query names to be read, and what of it DuckDB would read as something else, without a word.
+
+A JSON array that is cut short behind a comma is whole to it, and decimals of more than 38 digits are floats.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from export_engine.errors import OptionError, SourceError
+from export_engine.sources.duck import query_errors, reach
+from export_engine.sources.formats import ARRAY
+from export_engine.sources.inputs import Input, opened
+from export_engine.sources.open import ending_format
+from export_engine.sources.urls import is_folder, is_url
+
+__all__ = ["check_arrays", "check_decimals", "check_files", "meant", "named_in", "names"]
+
+_BOM = b"\xef\xbb\xbf"
+#: Bytes of a file's beginning and end that tell whether it is a whole array.
+_LOOKED_AT = 1 << 12
+_READ = 1 << 20
+#: The digits of a decimal that DuckDB keeps.
+_DIGITS = 38
+
+
+def check_files(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> None:
+    """Raise SourceError for a file of a query's that DuckDB would read as something else, and as `meant` does."""
+    files = meant(named_in(connection, query, parameters))
+    parquet = [file for file in files if ending_format(file) == "parquet"]
+    check_arrays(file for file in files if file not in parquet)
+    if parquet:
+        reach(connection, query, parameters)
+        with query_errors():
+            check_decimals(connection, parquet, lambda name: names(query, name))
+
+
+def names(said: str, column: str) -> bool:
+    """Whether a text of SQL has a column's name, as a word of its own and in any case."""
+    return re.search(rf"(?<!\w){re.escape(column)}(?!\w)", said, re.IGNORECASE) is not None
+
+
+def named_in(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> list[str]:
+    """The paths, patterns and URLs that a query may read: all texts among its parameters, and those in its FROMs.
+
+    None of the latter where it is no query; whoever runs it says so.
+    """
+    values = [v for value in parameters.values() for v in (value if isinstance(value, list | tuple) else [value])]
+    ((tree,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    return [*(os.fspath(v) for v in values if isinstance(v, str | os.PathLike)), *_tables(json.loads(tree))]
+
+
+def _tables(node: object) -> Iterator[str]:
+    """The files of a parsed query: what stands for a table, and the texts that a table function is called with."""
+    if isinstance(node, dict):
+        kind = node.get("type")
+        if kind == "BASE_TABLE":
+            yield node["table_name"]
+        elif kind == "TABLE_FUNCTION":
+            yield from _texts(node["function"])
+        node = list(node.values())
+    for child in node if isinstance(node, list) else ():
+        yield from _tables(child)
+
+
+def _texts(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        if (
+            node.get("type") == "VALUE_CONSTANT"
+        ):  # {"literal": {"text": …}}, and before DuckDB 1.5 {"value": {"value": …}}
+            held = node.get("literal") or node.get("value") or {}
+            yield from (text for key in ("text", "value") if isinstance(text := held.get(key), str))
+        node = list(node.values())
+    for child in node if isinstance(node, list) else ():
+        yield from _texts(child)
+
+
+def meant(named: Iterable[str]) -> list[str]:
+    """The files on disk that paths and patterns mean, and the URLs; each once. What means nothing is left out.
+
+    Raises SourceError for an object store that refuses.
+    """
+    found: dict[str, None] = {}
+    for place in named:
+        if is_url(place):
+            if is_folder(place):
+                from export_engine.sources.remote import listed  # noqa: PLC0415  # there with the extra
+
+                try:
+                    found |= dict.fromkeys(listed(place))
+                except OptionError:  # the web lists no files: DuckDB says so, if it reads it
+                    continue
+            else:
+                found[place] = None
+        elif "\0" not in place:
+            found |= dict.fromkeys(path for path in glob(place, recursive=True) if Path(path).is_file())  # noqa: PTH207  # absolute ones too
+    return list(found)
+
+
+def check_arrays(files: Iterable[str], name: str | None = None) -> None:
+    """Raise SourceError for a file or URL that is a JSON array without its end; `name` is what it is called instead.
+
+    An array that is compressed is read to its end for it, and of a URL its beginning and end.
+    """
+    for given in files:
+        with opened(given) as file:
+            if ARRAY.match(file.peek(_LOOKED_AT).removeprefix(_BOM).lstrip()) and not _end(file).endswith(b"]"):
+                raise SourceError(
+                    f"{name or file.name} is a JSON array without its end: it is cut short; make or fetch it again"
+                )
+
+
+def _end(file: Input) -> bytes:
+    """The last of an input's bytes, without blanks."""
+    if file.compression is None:
+        with file.mapped("JSON") as whole:
+            whole.seek(max(0, whole.size() - _LOOKED_AT))
+            end: bytes = whole.read()
+        return end.rstrip()
+    end = b""
+    while data := file.read(_READ):
+        end = (end + data)[-_LOOKED_AT:]
+    return end.rstrip()
+
+
+def check_decimals(connection: duckdb.DuckDBPyConnection, files: list[str], is_used: Callable[[str], bool]) -> None:
+    """Raise SourceError for a column of Parquet that is used, and that DuckDB makes floats of."""
+    query = (
+        "SELECT DISTINCT file_name, name, precision FROM parquet_schema($files) WHERE precision > $most ORDER BY ALL"
+    )
+    for file, name, digits in connection.execute(query, {"files": files, "most": _DIGITS}).fetchall():
+        if is_used(name):
+            raise SourceError(
+                f"{file}: column {name!r} holds decimals of up to {digits} digits, and a query keeps {_DIGITS}: write "
+                "it as text"
+            )
