@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ __all__ = [
     "reach",
     "selected",
     "streamed",
+    "syntax_tree",
     "told",
 ]
 
@@ -250,6 +252,15 @@ def check_query(connection: duckdb.DuckDBPyConnection, query: str, parameters: M
             f"{unused[0]} is not in the query; it has {', '.join(f'${name}' for name in sorted(wanted)) or 'none'}",
             option="param",
         )
+
+
+def syntax_tree(query: str, connection: duckdb.DuckDBPyConnection | None = None) -> object:
+    """A query as DuckDB parses it, as JSON; of what it cannot parse, the error. Nothing is run or opened."""
+    if connection is None:
+        with duckdb.connect() as own:
+            return syntax_tree(query, own)
+    ((tree,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    return json.loads(tree)
 
 
 def check_expression(

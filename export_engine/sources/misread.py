@@ -5,22 +5,22 @@ A JSON array that is cut short behind a comma is whole to it, and decimals of mo
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from glob import glob
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from export_engine.errors import OptionError, SourceError
-from export_engine.sources.duck import query_errors, reach
+from export_engine.sources.duck import query_errors, reach, syntax_tree
 from export_engine.sources.formats import ARRAY
 from export_engine.sources.inputs import Input, opened
 from export_engine.sources.open import ending_format
 from export_engine.sources.urls import is_folder, is_url
+
+if TYPE_CHECKING:
+    import duckdb
 
 __all__ = ["check_arrays", "check_decimals", "check_files", "meant", "named_in", "names"]
 
@@ -34,7 +34,7 @@ _DIGITS = 38
 
 def check_files(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> None:
     """Raise SourceError for a file of a query's that DuckDB would read as something else, and as `meant` does."""
-    files = meant(named_in(connection, query, parameters))
+    files = meant(named_in(query, parameters, connection))
     parquet = [file for file in files if ending_format(file) == "parquet"]
     check_arrays(file for file in files if file not in parquet)
     if parquet:
@@ -48,14 +48,16 @@ def names(said: str, column: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(column)}(?!\w)", said, re.IGNORECASE) is not None
 
 
-def named_in(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any]) -> list[str]:
+def named_in(
+    query: str, parameters: Mapping[str, Any], connection: duckdb.DuckDBPyConnection | None = None
+) -> list[str]:
     """The paths, patterns and URLs that a query may read: all texts among its parameters, and those in its FROMs.
 
     None of the latter where it is no query; whoever runs it says so.
     """
     values = [v for value in parameters.values() for v in (value if isinstance(value, list | tuple) else [value])]
-    ((tree,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
-    return [*(os.fspath(v) for v in values if isinstance(v, str | os.PathLike)), *_tables(json.loads(tree))]
+    tree = syntax_tree(query, connection)
+    return [*(os.fspath(v) for v in values if isinstance(v, str | os.PathLike)), *_tables(tree)]
 
 
 def _tables(node: object) -> Iterator[str]:

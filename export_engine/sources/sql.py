@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from export_engine.errors import SchemaError, SourceError
@@ -61,9 +60,7 @@ class _Sql:
     @property
     def paths(self) -> tuple[str, ...]:
         """What is read (a pattern is all that it fits), so that nothing is written over it."""
-        with duckdb.connect() as connection:
-            named = named_in(connection, self.query, self.parameters)
-        return tuple(meant(name for name in named if not is_url(name)))
+        return tuple(meant(name for name in named_in(self.query, self.parameters) if not is_url(name)))
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         with connected(context.timezone, memory_limit=self.memory_limit, spill_folder=self.spill_folder) as connection:
