@@ -30,7 +30,9 @@ def idempotency_of(header: str, request: ExportRequest) -> Idempotency:
     Requests are the same if they ask for the same, however their JSON is written.
     """
     if _KEY.match(header) is None:
-        message = "must be 1 to 255 characters of printable ASCII, such as a UUID, in quotes or without any"
+        message = (
+            "must be 1 to 255 characters of printable ASCII, such as a UUID; blanks, commas and semicolons in quotes"
+        )
         raise InvalidRequestError([Problem("Idempotency-Key", message, "header")])
     key = re.sub(r"\\(.)", r"\1", header[1:-1]) if header.startswith('"') else header
     text = json.dumps(request.model_dump(mode="json"), sort_keys=True)

@@ -62,6 +62,8 @@ def _answer(request: Request, stored: Stored, name: str, read: Callable[[int, in
         "ETag": stored.etag,
         "Last-Modified": format_datetime(stored.last_modified, usegmt=True),
     }
+    if not names_etag(request.headers.get("if-match", "*"), stored.etag, strong=True):
+        return JSONResponse({"detail": {"message": "The archive is not the one that was meant."}}, 412)
     if names_etag(request.headers.get("if-none-match", ""), stored.etag):
         return Response(status_code=304, headers=headers)
     wanted = _range(request.headers, stored)
@@ -97,6 +99,7 @@ def _range(headers: Headers, stored: Stored) -> range | None:
     return None if last < first else range(first, min(last + 1, stored.size))
 
 
-def names_etag(header: str, etag: str) -> bool:
-    """Whether an If-None-Match header has an ETag, which has no comma."""
-    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in header.split(","))
+def names_etag(header: str, etag: str, *, strong: bool = False) -> bool:
+    """Whether an If-None-Match header has an ETag, which has no comma, or with `strong` an If-Match header."""
+    tags = (tag.strip() for tag in header.split(","))
+    return any((tag if strong else tag.removeprefix("W/")) in (etag, "*") for tag in tags)

@@ -120,6 +120,15 @@ def test_a_download_that_is_there_already(download: Download) -> None:
     assert download.get(If_None_Match='"another"').status_code == 200
 
 
+def test_an_archive_that_is_not_the_one_that_was_meant(download: Download) -> None:
+    """If-Match: 412, as a weak ETag is none that matches; Firefox resumes with it."""
+    etag = download.get().headers["ETag"]
+    for matching in (etag, f'"another", {etag}', "*"):
+        assert download.get(Range="bytes=7-", If_Match=matching).content == download.content[7:]
+    for other in ('"another"', f"W/{etag}", ""):
+        assert download.get(Range="bytes=7-", If_Match=other).status_code == 412
+
+
 def test_curl_resumes(download: Download, tmp_path: Path) -> None:
     """A real client that stopped halfway gets the rest."""
     path = tmp_path / "conversations.zip"
