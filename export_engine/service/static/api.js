@@ -2,6 +2,8 @@
 
 /** Seconds after which a request without an answer counts as lost. */
 const PATIENCE = 30;
+/** Seconds after which it is told that an answer takes its time. */
+const SLOW = 4;
 /** Seconds that are waited at most where the service does not say how long. */
 const LONGEST_WAIT = 60;
 /** The service, or a proxy before it, is busy or away for a while. */
@@ -47,7 +49,7 @@ export function newIdempotencyKey() {
  * `document` and `retryAfter` (seconds, or null), and rejects with `Refused`, or an AbortError once a signal is aborted.
  *
  * While the service is busy or cannot be reached it is asked again, ever later, or when it says; `onWait(why, seconds)`
- * tells of each wait and `onAnswer()` that there was an answer. What changes something may be sent again as well: it is
+ * tells of each wait (seconds are null while an answer takes its time) and `onAnswer()` that there was an answer. What changes something may be sent again as well: it is
  * sent with an idempotency key, or does no more the second time.
  */
 export function connect(workspace, key, signal) {
@@ -83,10 +85,13 @@ export function connect(workspace, key, signal) {
     if (!/^[\x21-\x7e]+$/.test(key)) throw new Refused(401, null);
     for (let attempt = 0; ; attempt += 1) {
       let answer = null;
+      const slow = setTimeout(() => options.onWait?.("Waiting for the service to answer.", null), SLOW * 1000);
       try {
         answer = await once(method, path, options, stop);
       } catch {
         // No answer, or half of one.
+      } finally {
+        clearTimeout(slow);
       }
       stop.throwIfAborted();
       if (answer && !BUSY.has(answer.status)) {

@@ -25,6 +25,8 @@ const list = at("export-list");
 
 /** What is known while somebody is signed in, null otherwise. */
 let session = null;
+/** What was filled in when a key ceased to hold, for who signs in to the same workspace again; null otherwise. */
+let draft = null;
 
 // What is shown
 
@@ -42,7 +44,7 @@ const trouble = {
   waiting: false,
   onWait(why, seconds) {
     trouble.waiting = true;
-    say(at("trouble"), `${why} ${tryingAgain(seconds)}`);
+    say(at("trouble"), waitingWords(why, seconds));
   },
   onAnswer() {
     if (trouble.waiting) say(at("trouble"), "");
@@ -56,9 +58,10 @@ function sayTrouble(words) {
   say(at("trouble"), words);
 }
 
-function tryingAgain(seconds) {
+function waitingWords(why, seconds) {
+  if (seconds === null) return why;
   const whole = Math.ceil(seconds);
-  return `Trying again in ${whole === 1 ? "a second" : `${whole} seconds`}.`;
+  return `${why} Trying again in ${whole === 1 ? "a second" : `${whole} seconds`}.`;
 }
 
 /** Do what a button asks for, once at a time. The button is not `disabled`: that would take the focus away. */
@@ -108,7 +111,7 @@ function showSignIn(words = "") {
 
 async function signIn(workspace, key) {
   const end = new AbortController();
-  session = { end, request: connect(workspace, key, end.signal), jobs: new Map(), cursor: null };
+  session = { workspace, end, request: connect(workspace, key, end.signal), jobs: new Map(), cursor: null };
   const mine = session;
   say(at("sign-in-error"), "");
   const signedIn = async () => {
@@ -119,10 +122,14 @@ async function signIn(workspace, key) {
     at("session-workspace").textContent = workspace;
     history.replaceState(null, "", `#workspace=${encodeURIComponent(workspace)}`);
     for (const id of ["session", "new-export", "exports"]) at(id).hidden = false;
-    showLimits();
     setRange("last-month");
+    const filledIn = draft?.workspace === workspace ? draft.values : null;
+    draft = null;
+    if (filledIn) fillIn(filledIn);
     at("new-export-title").focus();
     await Promise.all([restOfChannels(mine, more), exportsFrom(mine, null)]);
+    // It may have been among the rest.
+    if (filledIn && !fields.channel_id.value) chooseChannel(filledIn.channel_id);
   };
   await attempt(mine, signedIn, (words) => (at("sign-in").hidden ? sayTrouble(words) : say(at("sign-in-error"), words)));
 }
@@ -138,15 +145,17 @@ async function attempt(mine, act, show = sayTrouble) {
       show("Something went wrong on this page. Reload it to go on.", error);
       throw error;
     }
-    if (error.status === 401) showSignIn(wrongKey());
+    if (error.status === 401) showSignIn(wrongKey(mine));
     else show(wordsOf(error), error);
   }
 }
 
-function wrongKey() {
-  return at("sign-in").hidden
-    ? "You were signed out: the key does not hold for this workspace any more."
-    : "This key does not open this workspace. Check both, and that the key has not been revoked.";
+function wrongKey({ workspace }) {
+  if (!at("sign-in").hidden) {
+    return "This key does not open this workspace. Check both, and that the key has not been revoked.";
+  }
+  if (!at("new-export").hidden) draft = { workspace, values: values() };
+  return "You were signed out: the key does not hold for this workspace any more.";
 }
 
 function wordsOf(error) {
@@ -184,6 +193,17 @@ function setRange(name) {
   showLimits();
 }
 
+// What is filled in
+
+function values() {
+  return Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.value.trim()]));
+}
+
+function fillIn(filledIn) {
+  for (const [name, field] of Object.entries(fields)) field.value = filledIn[name];
+  showLimits();
+}
+
 // Starting an export
 
 /** Ask for an export; a second time with the same key if there is no answer, so that there is never a second export. */
@@ -196,7 +216,7 @@ async function start(body) {
     idempotencyKey: newIdempotencyKey(),
     signal: stop.signal,
     onWait(why, seconds) {
-      say(wait, `${why} ${tryingAgain(seconds)}`);
+      say(wait, waitingWords(why, seconds));
       giveUp.hidden = false;
     },
     onAnswer: () => say(wait, ""),
@@ -369,11 +389,14 @@ at("sign-in-form").addEventListener("submit", (event) => {
   whileBusy(at("sign-in-button"), () => signIn(at("workspace").value.trim(), at("key").value.trim()));
 });
 
-at("sign-out").addEventListener("click", () => showSignIn());
+at("sign-out").addEventListener("click", () => {
+  draft = null;
+  showSignIn();
+});
 
 at("export-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const body = Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.value.trim()]));
+  const body = values();
   if (!body.notification_email) delete body.notification_email;
   whileBusy(at("start-button"), () => start(body));
 });
@@ -401,10 +424,22 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && mine && at("sign-in").hidden) attempt(mine, () => exportsFrom(mine, null));
 });
 
+// A link to another workspace, opened in this very tab: the page is not loaded again for it.
+window.addEventListener("hashchange", () => {
+  const named = namedWorkspace();
+  if (!named || named.toLowerCase() === session?.workspace.toLowerCase()) return;
+  at("workspace").value = named;
+  showSignIn();
+});
+
 // How it begins
 
+function namedWorkspace() {
+  return new URLSearchParams(location.hash.slice(1)).get("workspace");
+}
+
 at("days-hint").textContent = `Both days are included. They begin and end in the time zone ${TIMEZONE}.`;
-const named = new URLSearchParams(location.hash.slice(1)).get("workspace");
+const named = namedWorkspace();
 const [workspace, key] = [remembered("workspace"), remembered("key")];
 at("workspace").value = named ?? workspace ?? "";
 if (workspace && key && (named ?? workspace) === workspace) signIn(workspace, key);
