@@ -14,6 +14,7 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from export_engine.service.connections import http_server
 from tests.service.running import until
@@ -134,5 +135,5 @@ def test_a_connection_outlives_its_proxy() -> None:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na")
         assert connection.recv(12) == b"HTTP/1.1 200"
         (protocol,) = server.server_state.connections
-        assert not isinstance(protocol, str)
+        assert isinstance(protocol, H11Protocol)
         assert protocol.timeout_keep_alive > 120
