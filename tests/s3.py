@@ -98,7 +98,7 @@ class Server:
     def new_bucket(self) -> Bucket:
         """A bucket of its own for a test."""
         bucket = Bucket(self, f"bucket-{next(_NUMBERS)}")
-        httpx.put(f"{self.url}/{bucket.name}").raise_for_status()
+        httpx.put(f"{self.url}/{bucket.name}", timeout=90).raise_for_status()
         self.requests.clear()
         return bucket
 
@@ -138,7 +138,7 @@ class Bucket:
         return self._names("uploads", "s3:Upload/s3:Key")
 
     def _names(self, query: str, path: str) -> list[str]:
-        answer = httpx.get(f"{self.server.url}/{self.name}?{query}").raise_for_status()
+        answer = httpx.get(f"{self.server.url}/{self.name}?{query}", timeout=90).raise_for_status()
         tree = ET.fromstring(answer.text)  # noqa: S314  # our own server's answer
         return [found.text or "" for found in tree.iterfind(path, _NAMESPACE)]
 

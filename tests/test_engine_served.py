@@ -66,7 +66,7 @@ def test_a_download(loop: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     with serving(lambda: export(Talks(300)), loop) as port:
-        answer = httpx.get(f"http://127.0.0.1:{port}/")
+        answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=90)
     assert answer.content == b"".join(export(Talks(300)))
     assert answer.headers["content-type"] == "application/zip"
     assert answer.headers["content-disposition"] == 'attachment; filename="SMS_Support_2026-06_1c4639da.zip"'
@@ -120,7 +120,7 @@ def test_a_download_whose_source_fails(loop: str) -> None:
         pytest.importorskip("uvloop")
     talks = Talks(3_000, then=OwnError())
     with serving(lambda: export(talks), loop) as port, pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(f"http://127.0.0.1:{port}/")
+        httpx.get(f"http://127.0.0.1:{port}/", timeout=90)
     assert talks.closed.is_set()
     until(lambda: not ours())
 

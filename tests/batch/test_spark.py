@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from socket import socket
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -25,6 +24,7 @@ import pytest
 from export_engine import SchemaError, SourceError
 from export_engine.batch import ArchiveResult, BatchPlan, Lake, export_lake, export_partition
 from tests.batch.lakes import TIME, archives, everything, expected, generated, renamed, write_lake
+from tests.ports import free_port
 
 if find_spec("pyspark") is None:
     pytest.skip("NOT TESTED: pyspark is missing; pip install 'export-engine[spark]'", allow_module_level=True)
@@ -274,9 +274,7 @@ session.stop()
 def cluster() -> Iterator[str]:
     """A master and two workers on addresses of their own; gives the master's URL."""
     home = Path(str(find_spec("pyspark").origin)).parent  # type: ignore[union-attr]  # it is there
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "SPARK_HOME": str(home),

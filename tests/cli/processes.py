@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from export_engine.cli.commands import commands
 from tests.cli.command import COMMAND, ROOT
 from tests.service.running import until
 
-__all__ = ["ENVIRONMENT", "Process", "free_port", "invoke", "needs_signals", "run", "running", "shown"]
+__all__ = ["ENVIRONMENT", "UNHURRIED", "Process", "invoke", "needs_signals", "run", "running", "shown"]
 
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EXPORT_ENGINE")} | {
@@ -53,19 +52,30 @@ class Process:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Have it end by a signal, or by SIGTERM where that one is ignored, as below nohup; returns its exit code."""
         self.popen.send_signal(signal.SIGTERM if signal.getsignal(number) is signal.SIG_IGN else number)
-        return self.popen.wait(60)
+        return self.popen.wait(120)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Its log; every line of it is JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """Its log, as far as lines of it are whole; every line is JSON."""
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
+
+
+#: The command line, which has time for its answers: see `tests.service.running.unhurried`.
+UNHURRIED = """
+from datetime import timedelta
+from export_engine.cli import main
+from export_engine.service import deadline, metrics
+deadline.ANSWER_TIME = timedelta(minutes=1)
+metrics._COUNTING_TIME = 60.0
+main()
+"""
 
 
 @contextmanager
 def running(
-    folder: Path, name: str, *arguments: str | Path, program: str | None = None, **environment: str
+    folder: Path, name: str, *arguments: str | Path, program: str = UNHURRIED, **environment: str
 ) -> Iterator[Process]:
-    """A command while the block runs, or a program in its place; what it prints and logs is in the folder."""
-    command = COMMAND if program is None else [sys.executable, "-c", program]
+    """A command of the service while the block runs; what it prints and logs is in the folder."""
+    command = [sys.executable, "-c", program]
     out, log = folder / f"{name}.out", folder / f"{name}.log"
     with out.open("wb") as stdout, log.open("wb") as stderr:
         popen = subprocess.Popen(
@@ -87,13 +97,6 @@ def shown(process: Process) -> tuple[str, str]:
     found = re.search(r"Serving demo data at (\S+), .*X-API-Key: (\S+)'", text, re.DOTALL)
     assert found is not None
     return found[1], found[2]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def invoke(*arguments: str | Path) -> Result:

@@ -21,7 +21,8 @@ import pytest
 
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
 from export_engine.verify import verify_archive
-from tests.cli.processes import free_port, invoke, needs_signals, run, running, shown
+from tests.cli.processes import invoke, needs_signals, run, running, shown
+from tests.ports import free_port
 from tests.service.running import BY_CHANNEL, JUNE, SMS, ended, until
 
 pytestmark = needs_signals
@@ -70,7 +71,7 @@ def test_an_export_that_hangs(tmp_path: Path) -> None:
     serve: list[str | Path] = ["serve", "--port", "0", "--data", data]
     with running(tmp_path, "serve", *serve, TMPDIR=str(tmp_path), **environment) as process:
         url, key = shown(process)
-        with httpx.Client(headers={"X-API-Key": key}) as client:
+        with httpx.Client(headers={"X-API-Key": key}, timeout=90) as client:
             path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
             jobs = [client.post(path, json=body).json()["export_job_id"] for body in (JUNE, BY_CHANNEL)]
             hung, done = (ended(partial(client.get, f"{path}/{job_id}")) for job_id in jobs)
@@ -122,7 +123,7 @@ def test_where_it_listens_and_is_reached(tmp_path: Path) -> None:
         assert "'https://exports.example.com/api/v1/workspace/<workspace_id>/channels'" in text
         assert re.search(r"^Listening on http://127\.0\.0\.1:[1-9]\d+\.$", text, re.MULTILINE)
         assert f"Metrics are at http://127.0.0.1:{metrics}/metrics." in text
-        until(lambda: "export_jobs" in httpx.get(f"http://127.0.0.1:{metrics}/metrics").text)
+        until(lambda: "export_jobs" in httpx.get(f"http://127.0.0.1:{metrics}/metrics", timeout=90).text)
         assert process.stop() == 0
 
 
@@ -133,7 +134,7 @@ def test_a_folder_is_kept(tmp_path: Path) -> None:
     with running(tmp_path, "first", "serve", "--port", port, "--data", data, "--grace", "0") as process:
         url, key = shown(process)
         path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
-        with httpx.Client(headers={"X-API-Key": key}) as client:
+        with httpx.Client(headers={"X-API-Key": key}, timeout=90) as client:
             job_id = client.post(path, json=JUNE).json()["export_job_id"]
             document = ended(lambda: client.get(f"{path}/{job_id}"))
             later = client.post(path, json=JUNE).json()["export_job_id"]
@@ -143,7 +144,7 @@ def test_a_folder_is_kept(tmp_path: Path) -> None:
     assert (modes, folders) == ({0o600}, {0o700})
     with (
         running(tmp_path, "second", "serve", "--port", port, "--data", data) as process,
-        httpx.Client(headers={"X-API-Key": key}) as client,
+        httpx.Client(headers={"X-API-Key": key}, timeout=90) as client,
     ):
         shown(process)
         assert client.get(f"{path}/{job_id}").json() == document
@@ -175,7 +176,7 @@ def test_a_terminal_that_goes_is_an_end_in_good_order(tmp_path: Path, command: s
             process = stack.enter_context(running(tmp_path, "worker", "worker", *where, TMPDIR=str(temporary)))
         path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
         body = {"channel_id": pipe.name.split(".")[0], "start_date": "2026-02-01", "end_date": "2026-02-02"}
-        assert httpx.post(path, json=body, headers={"X-API-Key": key}).status_code == 202
+        assert httpx.post(path, json=body, headers={"X-API-Key": key}, timeout=90).status_code == 202
         until(lambda: any(line["message"] == "export job started" for line in process.lines()))
         assert process.stop(number) == 0
         assert not [line for line in process.lines() if line["level"] != "info"]

@@ -15,7 +15,8 @@ from export_engine.jobs.backends.files import open_files
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.service.components import open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
-from tests.cli.processes import free_port, invoke, needs_signals, running, shown
+from tests.cli.processes import invoke, needs_signals, running, shown
+from tests.ports import free_port
 from tests.service.running import JUNE, NOW, SMS, ended, until
 
 pytestmark = needs_signals
@@ -53,7 +54,7 @@ def test_options_shape_the_archives(tmp_path: Path, said: str) -> None:
                 *arguments,
             ]
             stack.enter_context(running(tmp_path, "worker", *work))
-        client = stack.enter_context(httpx.Client(headers={"X-API-Key": key}))
+        client = stack.enter_context(httpx.Client(headers={"X-API-Key": key}, timeout=90))
         path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
         job_id = client.post(path, json=JUNE).json()["export_job_id"]
         document = ended(lambda: client.get(f"{path}/{job_id}"))
@@ -92,7 +93,7 @@ def test_workers_in_other_processes(tmp_path: Path) -> None:
         running(tmp_path, "serve", "serve", "--workers", "0", EXPORT_ENGINE_PORT=str(port), **environment),
         running(tmp_path, "one", "worker", "--metrics-port", str(metrics), **environment) as one,
         running(tmp_path, "two", "worker", **environment) as two,
-        httpx.Client(transport=httpx.HTTPTransport(retries=10), headers={"X-API-Key": key}) as client,
+        httpx.Client(transport=httpx.HTTPTransport(retries=10), headers={"X-API-Key": key}, timeout=90) as client,
     ):
         path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
         until(lambda: answers(client, f"{url}/healthz"))

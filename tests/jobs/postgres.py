@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from tests.ports import free_port
 
 __all__ = ["fresh_database", "restartable_cluster", "running_cluster"]
 
@@ -38,7 +39,7 @@ def restartable_cluster() -> Iterator[tuple[str, Callable[[], None]]]:
         data = folder / "data"
         how = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
         _run(programs / "initdb", "-D", data, *how)
-        port = _free_port()
+        port = free_port()
         options = [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
@@ -47,7 +48,7 @@ def restartable_cluster() -> Iterator[tuple[str, Callable[[], None]]]:
             "fsync=off",
             "timezone=Asia/Kolkata",  # times come back right from a server that is not in UTC
         ]
-        server = (programs / "pg_ctl", "-w", "-D", data, "-l", folder / "log")
+        server = (programs / "pg_ctl", "-w", "-t", "250", "-D", data, "-l", folder / "log")
         _run(*server, "-o", " ".join(f"-c {option}" for option in options), "start")
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}", lambda: _run(*server, "-m", "immediate", "restart")
@@ -74,12 +75,7 @@ def _programs() -> Path | None:
     return max(installed, key=lambda folder: int(folder.parent.name), default=None)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def _run(*command: str | Path) -> None:
     user = "postgres" if os.geteuid() == 0 else None
-    done = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -8,6 +8,14 @@ import pytest
 
 from tests.jobs.smtp import mail_server
 from tests.service.running import Service, serving
+from tests.service.running import unhurried as unhurried_
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unhurried() -> Iterator[None]:
+    """Answers have time; see `production_times` for where they have not."""
+    with unhurried_():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from export_engine.jobs.backends.archives import ObjectArchives
 from export_engine.jobs.ports import KeyStore
+from export_engine.service import components, deadline, metrics
 from export_engine.service.app import GRACE, create_app
 from export_engine.service.components import Components, open_components
 from export_engine.service.connections import http_server
@@ -36,9 +39,15 @@ __all__ = [
     "Service",
     "ended",
     "listening",
+    "production_times",
     "serving",
+    "unhurried",
     "until",
 ]
+
+#: What `unhurried` has changed.
+_TIMES = [(deadline, "ANSWER_TIME"), (components, "PATIENCE"), (metrics, "_COUNTING_TIME")]
+_IN_PRODUCTION = [getattr(module, name) for module, name in _TIMES]
 
 #: When the page's second job was created.
 NOW = datetime(2026, 6, 11, 6, 50, 43, 861185, tzinfo=UTC)
@@ -121,12 +130,34 @@ def ended(poll: Callable[[], httpx.Response]) -> dict[str, Any]:
 
 
 def until(true: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    for _ in range(400):
-        if true():
-            return
+    """Wait until something is so. On a machine that has much else to do, a service takes half a minute to begin."""
+    end = time.monotonic() + 150
+    while not true():
+        if time.monotonic() > end:
+            raise AssertionError("it has not come to pass")
         time.sleep(0.05)
-    raise AssertionError("it has not come to pass")
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Services of this process have time for their answers while the block runs.
+
+    A machine that stands still for two seconds would make a 503 of any of them, which is right, and tested by itself.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), time_ in zip(_TIMES, (timedelta(minutes=1), timedelta(minutes=1), 60.0), strict=True):
+            patch.setattr(module, name, time_)
+        yield
+
+
+@contextmanager
+def production_times(*modules: ModuleType) -> Iterator[None]:
+    """Those of these modules are as they are in production while the block runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), time_ in zip(_TIMES, _IN_PRODUCTION, strict=True):
+            if module in modules:
+                patch.setattr(module, name, time_)
+        yield
 
 
 @contextmanager
@@ -139,7 +170,7 @@ def listening(app: FastAPI, listener: socket.socket) -> Iterator[None]:
         yield
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -165,6 +196,6 @@ def serving(
             app = create_app(used, worker=worker, grace=grace)
             with (
                 listening(app, listener),
-                httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30) as client,
+                httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=90) as client,
             ):
                 yield Service(url, key, opened.keys, used, opened.downloads, clock, client, app.state.metrics)

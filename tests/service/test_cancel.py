@@ -49,9 +49,9 @@ def test_a_finished_job(tmp_path: Path) -> None:
     """Its archive is gone, and its link dead."""
     with serving(tmp_path) as service:
         document = service.ended(service.trigger(JUNE))
-        assert httpx.get(document["presigned_url"]).status_code == 200
+        assert httpx.get(document["presigned_url"], timeout=90).status_code == 200
         assert service.client.delete(service.path(document["export_job_id"])).status_code == 204
-        assert httpx.get(document["presigned_url"]).status_code in (403, 404, 410)
+        assert httpx.get(document["presigned_url"], timeout=90).status_code in (403, 404, 410)
         found = status(service, document["export_job_id"])
         assert (found["status"], found["presigned_url"]) == ("finished", None)
         assert list(service.archives.paths()) == []

@@ -7,14 +7,13 @@ import errno
 import json
 import logging
 import os
-import resource
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,18 +47,17 @@ def the_usual_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def answering(request_time: timedelta) -> Iterator[tuple[uvicorn.Server, socket.socket]]:
-    """A server, and a connection to it."""
+def answering(request_time: timedelta) -> Iterator[tuple[uvicorn.Server, Callable[[], socket.socket]]]:
+    """A server, and what connects to it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = http_server(echo, grace=SOON, request_time=request_time)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            with socket.create_connection(listener.getsockname(), timeout=30) as connection:
-                yield server, connection
+            yield server, lambda: socket.create_connection(listener.getsockname(), timeout=60)
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(120)
             assert not thread.is_alive()
 
 
@@ -71,20 +69,18 @@ def answer(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-@pytest.mark.timeout(60)
 def test_answers_leave_at_once() -> None:
     """Nagle's algorithm is off on each connection, however the listening socket was made."""
-    with answering(timedelta(seconds=30)) as (server, connection):
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert connection.recv(12) == b"HTTP/1.1 200"
-        (protocol,) = server.server_state.connections
-        assert not isinstance(protocol, str)
-        accepted = protocol.transport.get_extra_info("socket")
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with answering(timedelta(minutes=10)) as (server, connect), connect():
+
+        def undelayed() -> bool:
+            accepted = [protocol.transport.get_extra_info("socket") for protocol in server.server_state.connections]
+            return [bool(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) for each in accepted] == [True]
+
+        until(undelayed)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("sent", "answered"),
     [
@@ -97,20 +93,26 @@ def test_answers_leave_at_once() -> None:
 @pytest.mark.parametrize("before", [b"", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1"])
 def test_half_a_request(sent: bytes, answered: bytes, before: bytes) -> None:
     """The connection is closed, also when whole requests came before; 408 if there was half a head."""
-    with answering(SOON) as (_, connection):
-        connection.sendall(before)
-        received = b""
-        while before and not received.endswith(b"\r\n\r\n1"):
-            received += connection.recv(65536)
-        connection.sendall(sent)
-        assert answer(connection)[:12] == answered
+    with answering(SOON) as (_, connect):
+        for _ in range(20):
+            began = time.monotonic()
+            with suppress(OSError), connect() as connection:
+                connection.sendall(before)
+                received = b""
+                while before and not received.endswith(b"\r\n\r\n1") and (piece := connection.recv(65536)):
+                    received += piece
+                connection.sendall(sent)
+                # Where it took longer to send it the server may have closed the connection before: once more then.
+                if time.monotonic() - began < SOON.total_seconds():
+                    assert answer(connection)[:12] == answered
+                    return
+    raise AssertionError("this machine is too slow to send half a request")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_slow_trickle() -> None:
     """Bytes that come one by one do not prolong the time that a request has."""
-    with answering(SOON) as (_, connection):
+    with answering(SOON) as (_, connect), connect() as connection:
         try:
             for _ in range(300):
                 connection.sendall(b"G")
@@ -142,7 +144,6 @@ def test_running_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_out_of_file_descriptors(tmp_path: Path) -> None:
     """The service says so in a line or two, not in thousands, and answers again once there are some."""
@@ -151,21 +152,20 @@ def test_out_of_file_descriptors(tmp_path: Path) -> None:
     program = "import sys; sys.modules['uvloop'] = None; from export_engine.cli import main; main()"
     with log.open("wb") as stderr, (tmp_path / "out").open("wb") as stdout:
         process = subprocess.Popen(
-            [sys.executable, "-c", program, "serve", "--port", "0"],
+            ["sh", "-c", 'ulimit -n 60; exec "$@"', "sh", sys.executable, "-c", program, "serve", "--port", "0"],
             env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
             stdout=stdout,
             stderr=stderr,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)),  # noqa: PLW1509  # no threads yet
         )
     try:
         until(lambda: "curl -o" in (tmp_path / "out").read_text() or process.poll() is not None)
         port = int((tmp_path / "out").read_text().partition("127.0.0.1:")[2].partition(",")[0])
-        crowd = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(120)]
+        crowd = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(120)]
         until(lambda: "cannot be taken" in log.read_text() or "out of system resource" in log.read_text())
         time.sleep(2)  # the loop tries again each second
         for connection in crowd:
             connection.close()
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             assert answer(connection).startswith(b"HTTP/1.1 200")
     finally:

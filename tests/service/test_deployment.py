@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
-import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -26,9 +25,9 @@ from export_engine import service
 from export_engine.cli.commands import commands
 from export_engine.jobs.backends.database import open_database
 from export_engine.jobs.backends.keys import SqlKeys
-from tests.cli.processes import free_port
 from tests.jobs.postgres import running_cluster
-from tests.service.running import NOW, OTHER_WORKSPACE, SMS, Service
+from tests.ports import free_port
+from tests.service.running import NOW, OTHER_WORKSPACE, SMS, Service, until
 
 PAGE = Path(service.__file__).with_name("DEPLOYMENT.md").read_text("utf-8")
 README = Path(service.__file__).with_name("README.md").read_text("utf-8")
@@ -173,17 +172,12 @@ def nginx(folder: Path, port: int, behind: str) -> Iterator[None]:
 @pytest.mark.slow
 def test_nginx(service: Service, tmp_path: Path) -> None:
     """The API, ranges of a download and the limit of a body go through it; its log has no link and no key."""
-    port = free_port()
+    port, headers = free_port(), {"X-API-Key": service.key}
     with (
         nginx(tmp_path, port, urlsplit(service.url).netloc),
-        httpx.Client(base_url=f"https://127.0.0.1:{port}", headers={"X-API-Key": service.key}, verify=False) as client,  # noqa: S501  # its own certificate
+        httpx.Client(base_url=f"https://127.0.0.1:{port}", headers=headers, verify=False, timeout=90) as client,  # noqa: S501  # its own certificate
     ):
-        for _ in range(100):
-            try:
-                assert client.get("/healthz").status_code == 200
-                break
-            except httpx.TransportError:
-                time.sleep(0.05)
+        until(lambda: answers(client))
         body = {"channel_id": SMS, "start_date": "2026-06-03", "end_date": "2026-06-04"}
         document = service.ended(client.post(service.path(), json=body))
         link = urlsplit(document["presigned_url"])
@@ -196,6 +190,14 @@ def test_nginx(service: Service, tmp_path: Path) -> None:
     assert link.path in log
     assert "signature" not in log
     assert service.key not in log
+
+
+def answers(client: httpx.Client) -> bool:
+    """Whether the proxy listens, and passes on what it is asked."""
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def backup_line(program: str) -> list[str]:

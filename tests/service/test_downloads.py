@@ -36,7 +36,7 @@ def download(service: Service) -> Iterator[Download]:
     assert job.archive is not None
     stored = service.archives.head(job.archive)
     content = b"".join(map(bytes, service.archives.read(job.archive, 0, stored.size)))
-    with httpx.Client() as client:
+    with httpx.Client(timeout=90) as client:
         yield Download(document["presigned_url"], content, client)
 
 

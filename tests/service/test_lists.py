@@ -68,7 +68,7 @@ def test_a_finished_job(service: Service) -> None:
     job_id = service.ended(service.trigger({**JUNE, "end_date": "2026-06-09"}))["export_job_id"]
     document = got(service, f"{service.path(job_id)}/details")
     archive = document["archive"]
-    content = httpx.get(archive["presigned_url"]).content
+    content = httpx.get(archive["presigned_url"], timeout=90).content
     with ZipFile(io.BytesIO(content)) as members:
         rows = sum(members.read(name).count(b"\r\n") - 1 for name in members.namelist())
         counts = {"rows": rows, "conversations": len(members.namelist()), "bytes": len(content)}

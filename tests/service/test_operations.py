@@ -63,7 +63,7 @@ def test_an_error_in_the_middle_of_a_download(tmp_path: Path, monkeypatch: pytes
         url = service.ended(service.trigger(JUNE))["presigned_url"]
         monkeypatch.setattr(service.archives, "read", torn)
         with pytest.raises(httpx.RemoteProtocolError):
-            httpx.get(url)
+            httpx.get(url, timeout=90)
 
 
 @pytest.mark.slow
@@ -194,6 +194,9 @@ def test_metrics(tmp_path: Path) -> None:
         service.trigger({**JUNE, "start_date": "2026-06-12", "end_date": "2026-06-12"})
         service.client.get("/nowhere")
         service.client.get("/elsewhere")
+        # Both are counted once they have been told of.
+        told = ['http_requests_total{route="none",status="404"}', 'export_job_events_total{event="finished"}']
+        until(lambda: [metrics(service).get(name) for name in told] == [2, 1])
         found = metrics(service)
     assert found['export_jobs{status="finished"}'] == 1
     assert found['export_jobs{status="queued"}'] == 0

@@ -137,7 +137,7 @@ def test_a_finished_job(service: Service, tmp_path: Path) -> None:
         "error_message": None,
         "created_time": "2026-06-11T06:50:43.861185",
     }
-    answer = httpx.get(url)
+    answer = httpx.get(url, timeout=90)
     assert answer.status_code == 200
     (name,) = re.findall(r'^attachment; filename="(.*)"$', answer.headers["Content-Disposition"])
     assert re.fullmatch(r"SMS_Support_2026-06_[0-9a-f]{8}\.zip", name)
@@ -178,7 +178,7 @@ def test_start_date_in_the_future(idle: Service) -> None:
 def test_a_missing_or_invalid_key(service: Service, key: str | None, job: str | None) -> None:
     """401, the same for every such key, and whatever else is wrong with the request."""
     headers = {} if key is None else {b"X-API-Key": key.encode("latin-1")}
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, timeout=90) as client:
         path = service.path(job)
         answer = client.get(path, headers=headers) if job else client.post(path, headers=headers, content=b"{")
     assert (answer.status_code, answer.json()) == (401, {"detail": {"message": "Missing or invalid X-API-Key."}})
@@ -393,12 +393,12 @@ def test_the_link_dies_after_24_hours(tmp_path: Path) -> None:
         document = service.ended(service.trigger(JUNE))
         job, url = document["export_job_id"], document["presigned_url"]
         service.clock.forward(timedelta(hours=24, seconds=-1))
-        assert httpx.get(url).status_code == 200
-        assert httpx.get(service.client.get(service.path(job)).json()["presigned_url"]).status_code == 200
+        assert httpx.get(url, timeout=90).status_code == 200
+        assert httpx.get(service.client.get(service.path(job)).json()["presigned_url"], timeout=90).status_code == 200
         service.clock.forward(timedelta(milliseconds=500))
         assert service.client.get(service.path(job)).json() == {**document, "presigned_url": None}
         service.clock.forward(timedelta(milliseconds=500))
-        assert httpx.get(url).status_code == 403
+        assert httpx.get(url, timeout=90).status_code == 403
         later = service.client.get(service.path(job)).json()
         assert later == {**document, "presigned_url": None}
 
@@ -416,5 +416,5 @@ def test_the_mail_has_a_link_that_downloads(tmp_path: Path) -> None:
             body = message.get_body(("plain",))
             assert body is not None
             (link,) = re.findall(r"http://\S+", body.get_content())
-            (tmp_path / "mailed.zip").write_bytes(httpx.get(link).content)
+            (tmp_path / "mailed.zip").write_bytes(httpx.get(link, timeout=90).content)
     check_archive(tmp_path / "mailed.zip", "WhatsApp Sales", "2026-02-01", "2026-02-28")

@@ -58,8 +58,8 @@ def test_nothing_is_kept_on_the_way(service: Service) -> None:
     document = service.ended(service.trigger({**JUNE, "end_date": "2026-06-07"}))
     job = service.path(document["export_job_id"])
     answers = [service.client.get(path) for path in (job, f"{job}/details", service.path(), f"{job}x", "/nowhere")]
-    answers += [service.client.post(service.path(), json={}), httpx.get(f"{service.url}{job}")]
-    answers.append(httpx.get(f"{document['presigned_url']}x"))
+    answers += [service.client.post(service.path(), json={}), httpx.get(f"{service.url}{job}", timeout=90)]
+    answers.append(httpx.get(f"{document['presigned_url']}x", timeout=90))
     assert [answer.status_code for answer in answers] == [200, 200, 200, 404, 404, 422, 401, 403]
     assert {answer.headers["Cache-Control"] for answer in answers} == {"no-store"}
 

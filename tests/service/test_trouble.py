@@ -5,28 +5,36 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
 import pytest
 
+from export_engine.service import components, deadline, metrics
 from export_engine.service.deadline import THREADS
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
-from tests.cli.processes import free_port, running, shown
+from tests.cli.processes import running, shown
 from tests.jobs.postgres import fresh_database, running_cluster
-from tests.service.running import BY_CHANNEL, JUNE, Service, serving, until
+from tests.ports import free_port
+from tests.service.running import BY_CHANNEL, JUNE, Service, production_times, serving, until
 
-#: Seconds that a client waits: more than an answer should take on a busy machine, much less than a database may.
-PATIENT = 8.0
+#: Seconds that a client waits: a database that is frozen, or locked by the test, answers nobody ever.
+PATIENT = 60.0
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """The database's locks are waited for as in production."""
+    with production_times(components):
+        yield
 
 
 def unavailable(answer: httpx.Response) -> bool:
@@ -48,8 +56,7 @@ def health(service: Service) -> tuple[int, Any]:
 
 def scraped(service: Service) -> str:
     """The metrics, as a port of their own serves them."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     with service.metrics.served("127.0.0.1", port):
         answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENT)
     assert answer.status_code == 200
@@ -57,7 +64,7 @@ def scraped(service: Service) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("impatient")
 def test_sqlite_locked_by_a_writer(tmp_path: Path) -> None:
     """What writes is 503 with Retry-After, health says so, polls and metrics go on; then all is well again."""
     with serving(tmp_path, worker=False) as service:
@@ -66,7 +73,7 @@ def test_sqlite_locked_by_a_writer(tmp_path: Path) -> None:
             other.execute("BEGIN IMMEDIATE")
             with ThreadPoolExecutor(2 * THREADS) as crowd:
                 waiting = [
-                    crowd.submit(service.client.post, service.path(), json=BY_CHANNEL, timeout=30)
+                    crowd.submit(service.client.post, service.path(), json=BY_CHANNEL, timeout=PATIENT)
                     for _ in range(2 * THREADS)
                 ]
                 poll = service.client.get(service.path(job_id), timeout=PATIENT)
@@ -98,7 +105,6 @@ def _read_only(path: Path) -> sqlite3.Connection:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="what a process may write is limited by Linux")
 def test_sqlite_on_a_full_disk(tmp_path: Path) -> None:
     """Nothing more can be written: what writes is 503, health says so, polls go on; then all is well again."""
@@ -163,7 +169,6 @@ def frozen(cluster: str) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found in /proc")
 def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
     """Everything is answered, with 503 and Retry-After, however many ask; once it wakes all is well again."""
@@ -175,7 +180,7 @@ def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
             gate.wait(60)
             return service.client.get(service.path(job_id), timeout=PATIENT)
 
-        with frozen(cluster), ThreadPoolExecutor(3 * THREADS) as crowd:
+        with frozen(cluster), production_times(deadline, metrics), ThreadPoolExecutor(3 * THREADS) as crowd:
             assert all(unavailable(answer) for answer in crowd.map(poll, range(3 * THREADS)))
             # All else, together: each waits as long as it may.
             paths = (service.path(), f"{service.path(job_id)}/details")
@@ -192,7 +197,7 @@ def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("impatient")
 def test_postgresql_with_a_locked_table(tmp_path: Path, cluster: str) -> None:
     """A lock that is not given in time is a 503, and the statement is ended, so that its thread is free again."""
     url = fresh_database(cluster)
@@ -217,7 +222,6 @@ main()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_the_end_while_postgresql_is_frozen(tmp_path: Path, cluster: str, command: str) -> None:
     """The process ends on SIGTERM all the same, be its threads left waiting; the log tells of it."""
@@ -238,12 +242,23 @@ def test_the_end_while_postgresql_is_frozen(tmp_path: Path, cluster: str, comman
         if command == "serve":
             path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations/{DEMO_WORKSPACE}"
             assert unavailable(httpx.get(path, headers={"X-API-Key": key}, timeout=PATIENT))
-        time.sleep(1.5)  # its worker has asked for a job by then
+        # Its worker, besides that request, has asked for something that nobody reads.
+        until(lambda: unread(cluster) >= (2 if command == "serve" else 1))
         assert process.stop() == 0
         # A thread with a connection waits on it for ever and is left behind; one that has to make a connection gives up
         # after two seconds and ends. Which of its threads has which is chance.
         told = ("does not end", "still wait", "goes on after an error")
         assert any(words in line["message"] for line in process.lines() for words in told), process.log.read_text()
+
+
+def unread(cluster: str) -> int:
+    """How many connections to a server of this machine have something that it has not read."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    port, listening = f":{urlsplit(cluster).port:04X}", "0A"
+    return sum(
+        fields[1].endswith(port) and fields[3] != listening and int(fields[4].partition(":")[2], 16) > 0
+        for fields in lines
+    )
 
 
 def answers(url: str) -> bool:

@@ -285,7 +285,7 @@ def test_the_headers_of_an_object(bucket: s3.Bucket) -> None:
             part_size=PART,
             attributes={"Content-Type": "application/zip", "Content-Disposition": 'attachment; filename="a.zip"'},
         )
-        answer = httpx.get(obstore.sign(bucket.store, "GET", f"{size}", timedelta(hours=1)))
+        answer = httpx.get(obstore.sign(bucket.store, "GET", f"{size}", timedelta(hours=1)), timeout=90)
         assert answer.headers["content-type"] == "application/zip"
         assert answer.headers["content-disposition"] == 'attachment; filename="a.zip"'
 

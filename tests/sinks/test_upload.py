@@ -90,7 +90,7 @@ def test_a_name_that_no_object_can_have(bucket: s3.Bucket, path: str) -> None:
 def test_a_download_gets_the_archives_name(bucket: s3.Bucket) -> None:
     """The object carries the headers that a response of one's own would have."""
     export().upload_to(f"s3://{bucket.name}/x/ü.zip")
-    answer = httpx.get(obstore.sign(bucket.store, "GET", "x/ü.zip", timedelta(hours=1)))
+    answer = httpx.get(obstore.sign(bucket.store, "GET", "x/ü.zip", timedelta(hours=1)), timeout=90)
     assert answer.headers["content-type"] == "application/zip"
     assert answer.headers["content-disposition"] == "attachment; filename=\"_.zip\"; filename*=UTF-8''%C3%BC.zip"
 

@@ -122,13 +122,13 @@ def test_a_link_downloads_without_credentials(archives: ObjectArchives, size: in
     """It gives the archive, says what it is called, and serves ranges."""
     archives.write(PATH, Chunks(bytes(size)))
     link = archives.link(PATH, file_name=NAME, now=NOW, expires_at=NOW + DAY)
-    answer = httpx.get(link)
+    answer = httpx.get(link, timeout=90)
     assert answer.status_code == 200
     assert answer.content == bytes(size)
     assert answer.headers["content-type"] == "application/zip"
     assert answer.headers["content-disposition"] == f'attachment; filename="{NAME}"'
     assert urlsplit(link).path.endswith(f"/{NAME}")
-    assert httpx.get(link, headers={"Range": "bytes=0-0"}).status_code == 206
+    assert httpx.get(link, headers={"Range": "bytes=0-0"}, timeout=90).status_code == 206
 
 
 @pytest.mark.parametrize(("left", "seconds"), [(DAY, 86400), (timedelta(hours=1, seconds=1.9), 3601)])

@@ -20,6 +20,7 @@ from export_engine.errors import OptionError
 from export_engine.jobs.backends.mail import SmtpMailer, mailer_from_url, notice_of
 from export_engine.jobs.job import Job, Status
 from tests.jobs.smtp import Mailbox, mail_server
+from tests.ports import free_port
 
 SENDER = "exports@example.com"
 LINK = (
@@ -186,10 +187,8 @@ def test_a_job_that_cannot_be_told_of(job: Job, link: str | None) -> None:
 
 def test_a_server_that_is_not_there() -> None:
     """An OSError."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
     with pytest.raises(OSError, match="refused"):
-        SmtpMailer("127.0.0.1", port, sender=SENDER).send(FINISHED, link=LINK)
+        SmtpMailer("127.0.0.1", free_port(), sender=SENDER).send(FINISHED, link=LINK)
 
 
 def test_a_server_that_does_not_answer() -> None:

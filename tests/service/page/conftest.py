@@ -8,13 +8,13 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.service.page.harness import Open, chromium, visit
+from tests.service.page.harness import PATIENCE, Open, chromium, visit
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for all; each test has a session of its own."""
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=PATIENCE)
     with chromium() as started:
         yield started
 

@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 from export_engine.jobs.backends.keys import SqlKeys
 from export_engine.service.components import now, open_job_database
 from export_engine.service.demo import DEMO_WORKSPACE, write_demo
+from tests.cli.processes import UNHURRIED
 from tests.service.running import OTHER_WORKSPACE, ended
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "HOSTILE",
     "HOSTILE_NAME",
     "MANY",
+    "PATIENCE",
     "SLOW",
     "Open",
     "Serve",
@@ -45,6 +47,7 @@ __all__ = [
     "sign_in",
     "start",
     "started",
+    "stop_clock",
     "visit",
 ]
 
@@ -54,6 +57,8 @@ HOSTILE, BROKEN, SLOW = (f"c3d4e5f6-0000-4000-8000-{number:012d}" for number in 
 HOSTILE_NAME = "\u202e<img src=x onerror=alert(1)> & \"'</script><script>alert(2)</script>"
 #: How many channels the other workspace has.
 MANY = 1500
+#: Milliseconds after which what is waited for counts as not coming.
+PATIENCE = 90_000
 
 # What a browser that is tested does not need, and what it cannot have in a container.
 _FLAGS = [
@@ -73,7 +78,7 @@ class Serve:
 
     def client(self, key: str | None = None) -> httpx.Client:
         """A client of the API, for what is not done in the page."""
-        return httpx.Client(base_url=self.url, headers={"X-API-Key": key or self.key}, timeout=30)
+        return httpx.Client(base_url=self.url, headers={"X-API-Key": key or self.key}, timeout=90)
 
     def export(self, channel: str, start: str, end: str) -> None:
         """An export that has ended, well or not."""
@@ -103,7 +108,7 @@ class Serve:
             # One that nobody has listened to waits to be opened.
             with suppress(OSError):
                 os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-            teller.join(30)
+            teller.join(60)
         assert not teller.is_alive()
 
     def log(self) -> str:
@@ -151,7 +156,7 @@ def serve(data: Path, *arguments: str, variables: Mapping[str, str] | None = Non
     _write_data(data / "demo")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EXPORT_ENGINE_")}
     environment |= variables or {}
-    command = [sys.executable, "-m", "export_engine", "serve", "--data", str(data), "--port", "0", *arguments]
+    command = [sys.executable, "-c", UNHURRIED, "serve", "--data", str(data), "--port", "0", *arguments]
     with (
         (data / "log").open("wb") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
@@ -166,7 +171,7 @@ def serve(data: Path, *arguments: str, variables: Mapping[str, str] | None = Non
             yield Serve(url[0], _key(data, DEMO_WORKSPACE), _key(data, OTHER_WORKSPACE), data)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
 
 
 def _write_data(folder: Path) -> None:
@@ -223,6 +228,7 @@ class Visit:
 def visit(browser: Browser, **options: Any) -> Iterator[Visit]:
     """A tab of its own session. Anything that the browser complains of fails the test: errors, and what is refused."""
     context = browser.new_context(**({"locale": "en-US", "timezone_id": "UTC"} | options))
+    context.set_default_timeout(PATIENCE)
     visited = Visit(context.new_page())
 
     def heard(message: ConsoleMessage) -> None:
@@ -271,7 +277,7 @@ def press_start(page: Page) -> None:
 
 def started(page: Page, press: Callable[[], None], state: str) -> Locator:
     """The export that is started by pressing something, once it is so."""
-    with page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+    with page.expect_response(lambda answer: answer.request.method == "POST" and answer.status == 202) as answered:
         press()
     card = page.locator(f'[data-job="{answered.value.json()["export_job_id"]}"]')
     expect(card.locator(".state")).to_have_text(state)
@@ -281,6 +287,11 @@ def started(page: Page, press: Callable[[], None], state: str) -> Locator:
 def start(page: Page, state: str) -> Locator:
     """The export that the form asks for, once it is so."""
     return started(page, lambda: press_start(page), state)
+
+
+def stop_clock(page: Page) -> None:
+    """Have the page's clock, which is the test's, stand still, an hour from now."""
+    page.clock.pause_at(page.evaluate("Date.now() / 1000") + 3600)
 
 
 def cards(page: Page) -> Locator:

@@ -62,5 +62,5 @@ def test_the_page_says_in_which_time_zone_days_are(idle: Service, timezone: str,
     """The service's own."""
     app = create_app(replace(idle.components, options=ExportOptions(timezone=timezone)))
     with socket.create_server(("127.0.0.1", 0)) as listener, listening(app, listener):
-        page = httpx.get(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        page = httpx.get(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=90)
     assert f'<html lang="en" data-timezone="{named}">' in page.text
