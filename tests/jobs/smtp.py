@@ -78,6 +78,7 @@ def mail_server(
         options |= {"authenticator": authenticate, "auth_required": True, "auth_require_tls": starttls is not None}
     if starttls is not None:
         options |= {"tls_context": starttls, "require_starttls": True}
+    options["ready_timeout"] = 120  # it is five seconds otherwise
     server = _Controller(
         mailbox, hostname="127.0.0.1", port=0, loop=asyncio.new_event_loop(), ssl_context=tls, **options
     )

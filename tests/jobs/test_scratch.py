@@ -31,7 +31,6 @@ def own(place: Path, told: Connection) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_folder_whose_owner_is_killed(place: Path) -> None:
     """It stays while its owner lives, and is gone once another is made after that; what is not ours stays."""
     (place / "export-engine-other").mkdir()
@@ -45,7 +44,7 @@ def test_a_folder_whose_owner_is_killed(place: Path) -> None:
         private_folder()[1]()
         assert (folder / "spilled").exists()
         process.kill()
-        process.join(30)
+        process.join(120)
         process.close()
     other, remove_other = private_folder()
     assert sorted(place.iterdir()) == sorted([place / "export-engine-other", Path(mine), Path(other)])
@@ -54,7 +53,6 @@ def test_a_folder_whose_owner_is_killed(place: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["export-engine-other"]
 
 
-@pytest.mark.timeout(60)
 def test_many_at_once() -> None:
     """None takes another's for nobody's."""
     folders: list[str] = []
@@ -71,7 +69,7 @@ def test_many_at_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert len(set(folders)) == len(folders) == 160
 
 
