@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,15 +25,36 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]
 
 
-@pytest.fixture(scope="module")
-def long_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An input that takes a good while to export."""
-    talks = [json.loads(line) for line in NESTED.read_bytes().splitlines()]
-    path = tmp_path_factory.mktemp("long") / "long.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for number in range(300):
-            file.writelines(json.dumps(talk | {"id": f"{number}-{talk['id']}"}) + "\n" for talk in talks)
-    return path
+@dataclass
+class Endless:
+    """An input that goes on until it is told to end."""
+
+    path: Path
+    end: threading.Event = field(default_factory=threading.Event)
+
+    def tell(self) -> None:
+        """Write to who reads, as long as it does."""
+        lines = [json.dumps(json.loads(line) | {"id": "?"}) for line in NESTED.read_bytes().splitlines()]
+        with suppress(BrokenPipeError), self.path.open("w", encoding="utf-8") as pipe:
+            for number in count():
+                if self.end.is_set():
+                    return
+                pipe.writelines(line.replace("?", f"{number}-{at}", 1) + "\n" for at, line in enumerate(lines))
+
+
+@pytest.fixture
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endless]:
+    """A pipe: an export of it is under way whenever a signal comes."""
+    told = Endless(tmp_path_factory.mktemp("endless") / "endless.jsonl")
+    os.mkfifo(told.path)
+    teller = threading.Thread(target=told.tell, name="teller")
+    teller.start()
+    yield told
+    told.end.set()
+    with suppress(OSError):  # one that nobody has listened to waits to be opened
+        os.close(os.open(told.path, os.O_RDONLY | os.O_NONBLOCK))
+    teller.join(60)
+    assert not teller.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +90,7 @@ def exporting(
 
 
 def until(ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -79,7 +103,7 @@ def begun(folder: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", SIGNALS)
-def test_interrupted(tmp_path: Path, long_input: Path, sent: str) -> None:
+def test_interrupted(tmp_path: Path, endless: Endless, sent: str) -> None:
     """Ctrl-C, a plain kill, a terminal that goes: code 130, silence, and no file is left behind."""
     places = [
         "--output",
@@ -91,10 +115,10 @@ def test_interrupted(tmp_path: Path, long_input: Path, sent: str) -> None:
         "--threads",
         "1",
     ]
-    with exporting(long_input, *places) as process:
+    with exporting(endless.path, *places) as process:
         until(lambda: begun(tmp_path))
         process.send_signal(getattr(signal, sent))
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
     assert (process.returncode, output, errors.strip()) == (130, b"", b"")
     assert list(tmp_path.iterdir()) == []
 
@@ -128,15 +152,15 @@ def test_interrupted_while_it_loads(tmp_path: Path, module: str, sent: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("then", ["SIGINT", "SIGHUP"])
-def test_interrupted_again_and_again(tmp_path: Path, long_input: Path, then: str) -> None:
+def test_interrupted_again_and_again(tmp_path: Path, endless: Endless, then: str) -> None:
     """Further signals do not stop the cleaning up."""
-    with exporting(long_input, "--output", tmp_path, "--threads", "2") as process:
+    with exporting(endless.path, "--output", tmp_path, "--threads", "2") as process:
         until(lambda: begun(tmp_path))
         process.send_signal(signal.SIGINT)
         while process.poll() is None:
             process.send_signal(getattr(signal, then))
             time.sleep(0.001)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
     assert list(tmp_path.iterdir()) == []
     assert output == b""
     assert b"Traceback" not in errors
@@ -145,29 +169,30 @@ def test_interrupted_again_and_again(tmp_path: Path, long_input: Path, then: str
 
 
 @pytest.mark.slow
-def test_a_terminal_that_has_gone(tmp_path: Path, long_input: Path) -> None:
+def test_a_terminal_that_has_gone(tmp_path: Path, endless: Endless) -> None:
     """Nobody can be told any more, and the end is as clean."""
     here, there = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX
     with exporting(
-        long_input, "--output", tmp_path, stderr=there, environment=ENVIRONMENT | {"TERM": "xterm"}
+        endless.path, "--output", tmp_path, stderr=there, environment=ENVIRONMENT | {"TERM": "xterm"}
     ) as process:
         os.close(there)
         until(lambda: begun(tmp_path))
         os.close(here)
         process.send_signal(signal.SIGHUP)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ignored", ["SIGINT", "SIGHUP"])
-def test_a_signal_that_is_ignored(tmp_path: Path, long_input: Path, ignored: str) -> None:
+def test_a_signal_that_is_ignored(tmp_path: Path, endless: Endless, ignored: str) -> None:
     """As under nohup: the export goes on to its end."""
-    with exporting(long_input, "--output", tmp_path, "--quiet", ignored=ignored) as process:
+    with exporting(endless.path, "--output", tmp_path, "--quiet", ignored=ignored) as process:
         until(lambda: begun(tmp_path))
         process.send_signal(getattr(signal, ignored))
-        _, errors = process.communicate(timeout=60)
+        endless.end.set()
+        _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, b"")
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
@@ -175,17 +200,17 @@ def test_a_signal_that_is_ignored(tmp_path: Path, long_input: Path, ignored: str
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", ["SIGINT", "SIGHUP"])
 @pytest.mark.parametrize("local", [True, False])
-def test_an_interrupted_upload(tmp_path: Path, long_input: Path, server: s3.Server, sent: str, *, local: bool) -> None:
+def test_an_interrupted_upload(tmp_path: Path, endless: Endless, server: s3.Server, sent: str, *, local: bool) -> None:
     """It is aborted: no object, no parts that somebody pays for, no manifest, here or there."""
     bucket = server.new_bucket()
     server.requests.clear()
     url = f"s3://{bucket.name}/x/"
     manifest = str(tmp_path / "m.jsonl") if local else f"{url}m.jsonl"
     places = ["--output", url, "--manifest", manifest, "--compression", "store", "--threads", "1"]
-    with exporting(long_input, *places, environment=ENVIRONMENT | bucket.environment) as process:
+    with exporting(endless.path, *places, environment=ENVIRONMENT | bucket.environment) as process:
         until(lambda: any("partNumber=" in line for line in server.requests))
         process.send_signal(getattr(signal, sent))
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
     assert (process.returncode, output, errors.strip()) == (130, b"", b"")
     assert bucket.keys() == []
     assert bucket.uploads() == []
