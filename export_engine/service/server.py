@@ -114,12 +114,12 @@ def work_until_signal(settings: Settings, *, host: str, metrics_port: int | None
         stack.enter_context(_private())
         components = stack.enter_context(open_components(settings, settings.public_url or _NOWHERE))
         log_to(sys.stderr)
+        stop = _stop_asked_for()  # before anybody can see that there is a worker
         metrics = Metrics(components.store.counts)
         if metrics_port is not None:
             with _port_errors(host, metrics_port):
                 stack.enter_context(metrics.served(host, metrics_port))
         worker = Background(make_worker(components, metrics, grace=grace), grace=grace)
-        stop = _stop_asked_for()
         worker.start()
         while worker.alive and not stop.wait(1):
             pass

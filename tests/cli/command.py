@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"
 CHANNEL = ["--channel-name", "SMS Support", "--channel-phone", "+12025550123"]
 JUNE = [*CHANNEL, "--start", "2026-06-01", "--end", "2026-06-30", "--id", "1c4639da"]
 NAME = "SMS_Support_2026-06_1c4639da.zip"
+
+
+def everything(terminal: int) -> bytes:
+    """What is shown in a terminal until nobody has it any more. It holds only so much that is not read."""
+    shown = b""
+    with suppress(OSError):  # as Linux has it at the end
+        while piece := os.read(terminal, 1 << 16):
+            shown += piece
+    return shown
+
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="terminals and signals of POSIX")
 

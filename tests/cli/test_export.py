@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -17,7 +18,19 @@ from export_engine.cli.export import export as export_command
 from export_engine.engine import backend_name
 from export_engine.options import ExportOptions
 from export_engine.pipeline.deflate import PRESETS
-from tests.cli.command import CHANNEL, COMMAND, ENVIRONMENT, FLAT, JUNE, NAME, NESTED, ROOT, needs_posix, run
+from tests.cli.command import (
+    CHANNEL,
+    COMMAND,
+    ENVIRONMENT,
+    FLAT,
+    JUNE,
+    NAME,
+    NESTED,
+    ROOT,
+    everything,
+    needs_posix,
+    run,
+)
 
 # --- export --------------------------------------------------------------------------------------------------------
 
@@ -349,8 +362,11 @@ def test_progress_is_for_terminals(archive: Path) -> None:
         stderr=end,
     ) as process:
         os.close(end)
-        output, _ = process.communicate()
-        shown = os.read(terminal, 1 << 16).decode()
+        # Read meanwhile: the slower the machine the more is shown.
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(everything, terminal)
+            output, _ = process.communicate()
+            shown = reading.result().decode()
     os.close(terminal)
     assert output == archive.read_bytes()
     assert "30 conversations, 160 messages" in shown

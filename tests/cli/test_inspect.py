@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from export_engine import Channel, Contact, Conversation, DateRange, Message, export_conversations
-from tests.cli.command import COMMAND, ENVIRONMENT, needs_posix, run
+from tests.cli.command import COMMAND, ENVIRONMENT, everything, needs_posix, run
 
 
 @pytest.mark.slow
@@ -64,7 +63,7 @@ def test_inspect_prints_text_as_text(tmp_path: Path, terminal: bool) -> None:
             here, there = os.openpty()  # type: ignore[attr-defined,unused-ignore]  # POSIX
             assert run("inspect", path, *which, stdout=there)[0] == 0
             os.close(there)
-            shown += os.read(here, 1 << 16).decode()
+            shown += everything(here).decode()
             os.close(here)
         else:
             shown += run("inspect", path, *which)[1].decode()
@@ -86,10 +85,7 @@ def on_terminal(width: int, *arguments: str | Path) -> tuple[int, list[str]]:
         [*COMMAND, "inspect", *map(str, arguments)], env=ENVIRONMENT | {"COLUMNS": str(width)}, stdout=there
     ) as process:
         os.close(there)
-        shown = b""
-        with contextlib.suppress(OSError):  # the other end is closed
-            while piece := os.read(here, 1 << 16):
-                shown += piece
+        shown = everything(here)
     os.close(here)
     return process.returncode, shown.decode().splitlines()
 

@@ -78,7 +78,7 @@ def test_options_shape_the_archives(tmp_path: Path, said: str) -> None:
 def test_workers_in_other_processes(tmp_path: Path) -> None:
     """Two of them share the jobs of a service without a worker; each job is done once. The environment sets them up."""
     write_demo(tmp_path / "conversations")
-    port, metrics = free_port(), free_port()
+    port, *metrics = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
         "EXPORT_ENGINE_DATABASE": f"sqlite:///{tmp_path}/jobs.db",
@@ -91,22 +91,51 @@ def test_workers_in_other_processes(tmp_path: Path) -> None:
         key = SqlKeys(engine).create(DEMO_WORKSPACE, now=NOW)
     with (
         running(tmp_path, "serve", "serve", "--workers", "0", EXPORT_ENGINE_PORT=str(port), **environment),
-        running(tmp_path, "one", "worker", "--metrics-port", str(metrics), **environment) as one,
-        running(tmp_path, "two", "worker", **environment) as two,
-        httpx.Client(transport=httpx.HTTPTransport(retries=10), headers={"X-API-Key": key}, timeout=90) as client,
+        running(tmp_path, "one", "worker", "--metrics-port", str(metrics[0]), **environment) as one,
+        running(tmp_path, "two", "worker", "--metrics-port", str(metrics[1]), **environment) as two,
+        httpx.Client(headers={"X-API-Key": key}, timeout=90) as client,
     ):
         path = f"{url}/api/v1/workspace/{DEMO_WORKSPACE}/export-conversations"
         until(lambda: answers(client, f"{url}/healthz"))
+        for each in metrics:
+            until(lambda port=each: answers(client, f"http://127.0.0.1:{port}/metrics"))  # type: ignore[misc]  # as below
         bodies = [
             {"channel_id": SMS, "start_date": f"2026-06-{day:02}", "end_date": "2026-06-10"} for day in range(1, 5)
         ]
         jobs = [client.post(path, json=body).json()["export_job_id"] for body in bodies]
         documents = [ended(lambda job=job: client.get(f"{path}/{job}")) for job in jobs]  # type: ignore[misc]  # mypy has no type for a default of a lambda
         assert {client.get(document["presigned_url"]).status_code for document in documents} == {200}
-        assert 'export_jobs{status="finished"} 4.0' in client.get(f"http://127.0.0.1:{metrics}/metrics").text
+        assert 'export_jobs{status="finished"} 4.0' in client.get(f"http://127.0.0.1:{metrics[0]}/metrics").text
         assert (one.stop(), two.stop(signal.SIGINT)) == (0, 0)
     lines = [line for process in (one, two) for line in process.lines()]
     assert sorted(line["job"] for line in lines if line["message"] == "export job started") == sorted(jobs)
+
+
+#: A worker that is told to end as soon as its metrics are served.
+ENDED_EARLY = """
+import os, signal
+from contextlib import contextmanager
+from export_engine.cli import main
+from export_engine.service.metrics import Metrics
+served = Metrics.served
+@contextmanager
+def then_ended(*arguments):
+    with served(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield
+Metrics.served = then_ended
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_ended_as_it_begins(tmp_path: Path) -> None:
+    """An end in good order, from when it can be seen that it is there."""
+    write_demo(tmp_path / "own")
+    place: list[str | Path] = ["--data", tmp_path, "--conversations", tmp_path / "own"]
+    place += ["--metrics-port", str(free_port())]
+    with running(tmp_path, "worker", "worker", *place, program=ENDED_EARLY) as process:
+        assert process.popen.wait(120) == 0
 
 
 def answers(client: httpx.Client, url: str) -> bool:
