@@ -337,7 +337,7 @@ print("end")
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr

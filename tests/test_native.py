@@ -403,7 +403,6 @@ def test_items_outside_their_column_are_refused(starts: list[int], stops: list[i
         native.interleave(())
 
 
-@pytest.mark.timeout(60)
 def test_threads_do_not_meet() -> None:
     """Calls at the same time give what each gives alone."""
     texts = [csv(random.Random(seed), 30, "abcdef") for seed in range(200)]  # noqa: S311  # nothing secret

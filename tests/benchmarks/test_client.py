@@ -52,7 +52,7 @@ def answering(status: int, *, closes: bool = False) -> Iterator[Any]:
         yield server
     finally:
         server.shutdown()
-        thread.join(30)
+        thread.join(120)
         server.server_close()
 
 

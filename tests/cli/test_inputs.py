@@ -45,7 +45,7 @@ def csv_of(rows: int) -> list[str]:
 SMALL = (HEAD + "".join(csv_of(50))).encode()
 
 
-def run(*arguments: str, data: bytes | None = None, timeout: float = 120) -> tuple[int, bytes, str]:
+def run(*arguments: str, data: bytes | None = None, timeout: float = 240) -> tuple[int, bytes, str]:
     done = subprocess.run(
         [*COMMAND, *arguments, *OPTIONS],
         input=data,
@@ -228,7 +228,7 @@ def test_a_script_that_goes_on_ends_well(how: str, tmp_path: Path) -> None:
                 capture_output=True,
                 env=ENVIRONMENT,
                 check=False,
-                timeout=120,
+                timeout=240,
             )
 
     with ThreadPoolExecutor(PROCESSES) as pool:

@@ -165,7 +165,6 @@ def test_an_object_store_that_cannot_be_reached() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_source_whose_connection_is_killed(source: SqlConversations) -> None:
     """What it raises in the middle of reading may pass."""
     if source.engine.dialect.name == "sqlite":

@@ -81,7 +81,6 @@ def test_an_export_that_fails_leaves_no_archive() -> None:
         archives.read("a/b/c.zip")
 
 
-@pytest.mark.timeout(60)
 def test_many_threads_claim_each_job_once() -> None:
     """The store may be shared between threads."""
     store = MemoryJobStore()

@@ -166,6 +166,8 @@ def test_schemathesis(idle: Service, tmp_path: Path) -> None:
             # given it all the same, by --header.
             *("--exclude-checks", "use_after_free,missing_required_header"),
             *("--header", f"X-API-Key: {idle.key}", "--seed", "20260611", "--max-examples", "10", "--no-color"),
+            # A machine that stands still says nothing of the service.
+            *("--request-timeout", "90", "--suppress-health-check", "too_slow"),
         ],
         env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.service.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,

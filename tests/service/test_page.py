@@ -293,7 +293,7 @@ class Gate:
     def conversations(self, *_: object) -> Iterator[Conversation]:
         """One conversation without messages, once the gate is open."""
         self.reached.set()
-        assert self.open.wait(60)
+        assert self.open.wait(240)
         yield Conversation("1", Contact("Jane Doe"), [], NOW - timedelta(days=5))
 
 
@@ -304,7 +304,7 @@ def test_one_export_at_a_time(tmp_path: Path) -> None:
     with serving(tmp_path, source=gate) as service:
         first = service.trigger(JUNE)
         try:
-            assert gate.reached.wait(60)
+            assert gate.reached.wait(240)
             document = service.client.get(service.path(first.json()["export_job_id"])).json()
             assert (document["status"], document["presigned_url"]) == ("started", None)
             second = service.trigger(JUNE)

@@ -177,7 +177,7 @@ def test_postgresql_frozen(tmp_path: Path, cluster: str) -> None:
         gate = threading.Barrier(3 * THREADS)
 
         def poll(_: int) -> httpx.Response:
-            gate.wait(60)
+            gate.wait(240)
             return service.client.get(service.path(job_id), timeout=PATIENT)
 
         with frozen(cluster), production_times(deadline, metrics), ThreadPoolExecutor(3 * THREADS) as crowd:

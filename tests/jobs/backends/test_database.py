@@ -85,7 +85,7 @@ def test_opened_for_the_first_time_by_many_at_once(database_url: str) -> None:
     gate = threading.Barrier(8)
 
     def opens(_: int) -> set[str]:
-        gate.wait(60)
+        gate.wait(240)
         engine = open_database(database_url)
         try:
             return set(inspect(engine).get_table_names())
@@ -109,7 +109,7 @@ def test_sqlite_is_switched_to_its_log_while_another_writes(tmp_path: Path) -> N
         opened = opener.submit(open_database, f"sqlite:///{file}")
         assert not wait([opened], timeout=0.3).done
         other.execute("COMMIT")
-        opened.result(60).dispose()
+        opened.result(240).dispose()
     with closing(sqlite3.connect(file)) as later:
         assert later.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -135,7 +135,6 @@ def test_a_transaction_that_writes_is_alone_from_its_start(tmp_path: Path) -> No
     engine.dispose()
 
 
-@pytest.mark.timeout(60)
 def test_those_who_write_take_turns(tmp_path: Path) -> None:
     """On SQLite the threads of a process write in the order in which they asked to; who reads waits for none."""
     engine = open_database(f"sqlite:///{tmp_path}/jobs.db")
@@ -156,7 +155,6 @@ def test_those_who_write_take_turns(tmp_path: Path) -> None:
     engine.dispose()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("holder", ["a thread", "another process"])
 def test_who_waits_too_long_to_write(tmp_path: Path, holder: str) -> None:
     """Has the same error, whoever was at it, and holds up nobody; the next one has as much patience as ever."""

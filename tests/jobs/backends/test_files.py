@@ -146,7 +146,7 @@ def test_many_threads_ask_while_the_file_changes(folder: Path) -> None:
         (folder / "_new").rename(folder / "channels.jsonl")
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert wrong == []
     assert directory.channels()[0].name == "Name 49"
 

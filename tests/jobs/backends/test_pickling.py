@@ -28,7 +28,7 @@ def test_a_source_is_carried_to_another_process(source: SqlConversations, direct
     many(source, 30)
     here = archive_in_a_process(source)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        assert pool.submit(archive_in_a_process, source).result(60) == here
+        assert pool.submit(archive_in_a_process, source).result(240) == here
     copied = pickle.loads(pickle.dumps(directory))  # noqa: S301  # our own
     assert copied.engine is not directory.engine
     assert copied.find(DEMO_WORKSPACE, channel_id=SMS.id) == [SMS]
@@ -42,7 +42,7 @@ def test_files_are_carried_to_another_process(tmp_path: Path) -> None:
     directory, source = open_files(tmp_path)
     here = archive_in_a_process(source)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        assert pool.submit(archive_in_a_process, source).result(60) == here
+        assert pool.submit(archive_in_a_process, source).result(240) == here
     copied = pickle.loads(pickle.dumps(directory))  # noqa: S301  # our own
     assert copied.find(DEMO_WORKSPACE, channel_id=SMS.id) == [SMS]
 

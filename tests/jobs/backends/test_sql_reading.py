@@ -166,7 +166,7 @@ def test_300_000_messages(source: SqlConversations, database_url: str) -> None:
         capture_output=True,
         check=True,
         cwd=Path(__file__).parents[3],
-        timeout=120,
+        timeout=240,
     )
     rows, peak = map(int, done.stdout.split())
     assert rows == 300_000

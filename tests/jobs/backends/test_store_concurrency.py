@@ -26,7 +26,7 @@ PROCESSES = 3
 THREADS = 4
 CROWD = PROCESSES * THREADS
 JOBS = 40
-PATIENCE = 60
+PATIENCE = 240
 
 T = TypeVar("T")
 Work = Callable[[SqlJobStore, int], T]
