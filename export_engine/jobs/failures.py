@@ -16,10 +16,14 @@ from typing import Any
 from export_engine.errors import ExportError, GroupingError, RowError, SchemaError, SourceError
 from export_engine.jobs.errors import DirectoryError, LimitError, NotFoundError, RunLostError, spoken
 
-__all__ = ["LONGEST_MESSAGE", "ForeignError", "failure_message", "is_transient"]
+__all__ = ["ENDS", "LONGEST_MESSAGE", "ForeignError", "failure_message", "is_transient"]
 
 #: Characters of a failed job's message.
 LONGEST_MESSAGE = 1000
+
+#: What ends a thread or a process on purpose. All else is an error, be it no `Exception`: what libraries in Rust raise
+#: when they panic is none, and obstore does so where its first use finds no file descriptor left.
+ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 #: Kinds of OSError that are there again the next time.
 _LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)

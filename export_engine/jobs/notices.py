@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from threading import Event
 from typing import Literal
 
+from export_engine.jobs.failures import ENDS
 from export_engine.jobs.job import LINK_LIFE, Job
 from export_engine.jobs.ports import ArchiveStore, JobStore, Mailer, Notice
 
@@ -62,7 +63,9 @@ class Notices:
                     self._store.note_mailer(self._clock())
                 if self.step():
                     continue
-            except Exception:  # noqa: BLE001  # the loop is to outlive whatever the stores raise
+            except ENDS:
+                raise
+            except BaseException:  # noqa: BLE001  # the loop is to outlive whatever the stores raise
                 _log.exception("notices go on after an error")
             stop.wait(poll.total_seconds())
 

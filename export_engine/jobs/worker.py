@@ -31,7 +31,7 @@ from typing import Literal, TypeVar
 from export_engine.errors import ExportError, OptionError
 from export_engine.jobs.errors import LeaseLostError, OutdatedError, RunLostError
 from export_engine.jobs.exporting import Attempt, Made, Parts
-from export_engine.jobs.failures import failure_message, is_transient
+from export_engine.jobs.failures import ENDS, failure_message, is_transient
 from export_engine.jobs.job import KEEP_JOBS, LEASE, MAX_RUN, MAX_SILENCE, Job, Status
 from export_engine.jobs.lease import LeaseKeeper
 from export_engine.jobs.notices import Notices
@@ -302,9 +302,9 @@ class Worker:
         """Do something that must not end the loop; None if it raised. OutdatedError ends it."""
         try:
             return act()
-        except OutdatedError:
+        except (OutdatedError, *ENDS):
             raise
-        except Exception:  # noqa: BLE001  # the loop is to outlive whatever the stores raise
+        except BaseException:  # noqa: BLE001  # the loop is to outlive whatever the stores raise
             _log.exception("a worker goes on after an error")
             return None
 

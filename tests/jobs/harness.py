@@ -132,6 +132,7 @@ class Flaky:
     """A part whose methods fail as often as is said, before they do what they do."""
 
     does_it_first = False
+    error: type[BaseException] = OSError
 
     def __init__(self, part: object, **failures: int) -> None:
         self._part = part
@@ -148,10 +149,20 @@ class Flaky:
                 self.left[name] -= 1
             answer = method(*args, **kwargs) if self.does_it_first or not fails else None
             if fails:
-                raise OSError(f"{name}: the database at db.internal is down")
+                raise self.error(f"{name}: the database at db.internal is down")
             return answer
 
         return call
+
+
+class Panic(BaseException):
+    """What a library in Rust raises when it panics, which is no Exception."""
+
+
+class Panicking(Flaky):
+    """A part whose methods panic as often as is said, before they do what they do."""
+
+    error = Panic
 
 
 class Forgetful(Flaky):

@@ -12,7 +12,8 @@ import pytest
 from export_engine import ExportOptions, export_conversations
 from export_engine.jobs.backends.archives import open_archives
 from export_engine.jobs.job import Status
-from tests.jobs.harness import CHANNEL, DATE_RANGE, LEASE, Flaky, Harness, open_harness, run_until
+from export_engine.jobs.testing import RecordingMailer
+from tests.jobs.harness import CHANNEL, DATE_RANGE, LEASE, Flaky, Harness, Panic, Panicking, open_harness, run_until
 
 
 @pytest.fixture
@@ -157,3 +158,20 @@ def test_the_loop_sweeps_now_and_then(harness: Harness) -> None:
         return store.called.count("expired") > 3
 
     run_until(worker, later)
+
+
+def test_loops_outlive_a_panic(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """Of any of them: a job is done, an archive swept and a notice sent all the same."""
+    expired = harness.trigger()
+    harness.worker().step()
+    harness.clock.now += timedelta(hours=24)
+    job = harness.trigger(day=2, notification_email="agent@example.com")
+    store = Panicking(harness.store, claim=1, expired=1, take_notice=1)
+    mailer = RecordingMailer()
+    sweep_every = timedelta(0)
+    worker = harness.worker(store=store, mailer=mailer, poll=timedelta(milliseconds=1), sweep_every=sweep_every)
+    run_until(worker, lambda: bool(mailer.sent) and harness.current(expired).archive is None)
+    assert [notified.id for notified, _ in mailer.sent] == [job.id]
+    assert harness.current(job).status is Status.FINISHED
+    assert not any(store.left.values())
+    assert sum(isinstance(record.exc_info and record.exc_info[1], Panic) for record in caplog.records) == 3

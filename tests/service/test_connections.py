@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 from starlette.requests import Request
@@ -152,7 +153,20 @@ def test_out_of_file_descriptors(tmp_path: Path) -> None:
     program = "import sys; sys.modules['uvloop'] = None; from export_engine.cli import main; main()"
     with log.open("wb") as stderr, (tmp_path / "out").open("wb") as stdout:
         process = subprocess.Popen(
-            ["sh", "-c", 'ulimit -n 60; exec "$@"', "sh", sys.executable, "-c", program, "serve", "--port", "0"],
+            [
+                "sh",
+                "-c",
+                'ulimit -n 60; exec "$@"',
+                "sh",
+                sys.executable,
+                "-c",
+                program,
+                "serve",
+                "--port",
+                "0",
+                "--workers",
+                "0",
+            ],
             env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
             stdout=stdout,
             stderr=stderr,
@@ -160,6 +174,8 @@ def test_out_of_file_descriptors(tmp_path: Path) -> None:
     try:
         until(lambda: "curl -o" in (tmp_path / "out").read_text() or process.poll() is not None)
         port = int((tmp_path / "out").read_text().partition("127.0.0.1:")[2].partition(",")[0])
+        # One that has begun needs no more for itself: there is no worker, who would open what he works with.
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=90).status_code == 200
         crowd = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(120)]
         until(lambda: "cannot be taken" in log.read_text() or "out of system resource" in log.read_text())
         time.sleep(2)  # the loop tries again each second
