@@ -130,6 +130,8 @@ def test_interrupted_while_it_loads(tmp_path: Path, module: str, sent: str) -> N
     """The library is loaded to its end, then the command ends as it always does."""
     program = (
         "import os, signal, sys\n"
+        # A test run in the background may have it ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Finder:\n"
         "    def find_spec(self, name, path, target=None):\n"
         f"        if name == {module!r}:\n"
