@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import threading
@@ -32,7 +33,10 @@ class Server:
     """The server. `requests` has a line for each request that came, such as `PUT /bucket/key?partNumber=1&uploadId=x`.
 
     A request whose line `refused` matches is answered with 403, one for which `failing` says so with 500; see `holding`
-    for `held`. `stored` is called with a part's size once it is in.
+    for `held`. `stored` is called with the line and the size of a part's request once it is in.
+
+    Requests are answered one after the other, each when all of it is here: moto's state is not made for several threads
+    (it answered 500 to the end of an upload that met a part of it), nor for a client that goes in the middle.
     """
 
     def __init__(self) -> None:
@@ -41,7 +45,8 @@ class Server:
         self.failing: Callable[[], bool] = lambda: False
         self.held: re.Pattern[str] | None = None
         self._go_on = threading.Event()
-        self.stored: Callable[[int], object] = lambda _size: None
+        self.stored: Callable[[str, int], object] = lambda _line, _size: None
+        self._one_by_one = threading.Lock()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.port}"
@@ -54,15 +59,17 @@ class Server:
         size = int(environ.get("CONTENT_LENGTH") or 0)
         if self.held and self.held.search(line):
             self._go_on.wait(300)
+        body = environ["wsgi.input"].read(size)
+        if len(body) < size:
+            return Response("<Error><Code>IncompleteBody</Code></Error>", 400)(environ, start_response)
         if self.refused and self.refused.search(line):
-            environ["wsgi.input"].read(size)
             return Response("<Error><Code>AccessDenied</Code></Error>", 403)(environ, start_response)
         if self.failing():
-            environ["wsgi.input"].read(size)
             return Response("<Error><Code>InternalError</Code></Error>", 500)(environ, start_response)
-        answer: Iterable[bytes] = self._moto(environ, start_response)
+        with self._one_by_one:
+            answer: Iterable[bytes] = self._moto(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
         if "partNumber=" in line:
-            self.stored(size)
+            self.stored(line, size)
         return answer
 
     def start(self) -> None:
@@ -109,7 +116,7 @@ class Bucket:
     def __init__(self, server: Server, name: str) -> None:
         self.server = server
         self.name = name
-        #: What obstore needs to reach it. It retries soon: moto answers 500 to an abort that meets a part coming in.
+        #: What obstore needs to reach it. It retries soon.
         self.config: dict[str, Any] = {
             "endpoint": server.url,
             "region": "us-east-1",
@@ -128,6 +135,11 @@ class Bucket:
     def store(self) -> S3Store:
         """The bucket as obstore has it."""
         return S3Store(self.name, **self.config)
+
+    @property
+    def requests(self) -> list[str]:
+        """The requests that came for it: not those of other tests, which may arrive long after they were given up."""
+        return [line for line in self.server.requests if re.match(rf"\w+ /{self.name}[/?]", line)]
 
     def keys(self) -> list[str]:
         """The objects' names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,11 +56,12 @@ def archives(bucket: s3.Bucket) -> dict[str, bytes]:
 def test_a_bucket_that_is_not_there(lake: Lake, plan: BatchPlan, server: s3.Server) -> None:
     """Is told once, before the lake is counted, with what to do."""
     nowhere = replace(plan, target="s3://nowhere/exports")
-    for begin in (lambda: count_lake(lake, nowhere), lambda: next(export_lake(lake, nowhere))):
-        server.requests.clear()
+    asked = s3.Bucket(server, "nowhere")
+    ways: list[Callable[[], object]] = [lambda: count_lake(lake, nowhere), lambda: next(export_lake(lake, nowhere))]
+    for number, begin in enumerate(ways, 1):
         with pytest.raises(ArchiveError, match=r"^there is no bucket s3://nowhere: make it, or mend its name$"):
             begin()
-        assert len(server.requests) == 1
+        assert len(asked.requests) == number
 
 
 def test_a_bucket_that_may_only_be_read(lake: Lake, plan: BatchPlan, server: s3.Server, bucket: s3.Bucket) -> None:

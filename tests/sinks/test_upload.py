@@ -102,7 +102,7 @@ def test_into_a_store_of_ones_own(bucket: s3.Bucket) -> None:
         assert names(bytes(obstore.get(store, f"a/{NAME}").bytes()))
         lines = bytes(obstore.get(store, "m.jsonl").bytes()).splitlines()
         assert len(lines) == 3
-    assert not [line for line in bucket.server.requests if "uploads" in line]
+    assert not [line for line in bucket.requests if "uploads" in line]
 
 
 def test_a_store_that_is_a_directory(tmp_path: Path) -> None:

@@ -130,9 +130,9 @@ def test_an_object_is_streamed(bucket: Bucket, url: str) -> None:
     """A long CSV by one request, a long Parquet file by parts of what is needed."""
     text = HEADER + "\n" + rows("long", 100_000)
     obstore.put(bucket.store, "long.csv", text.encode())
-    bucket.server.requests.clear()
+    put = len(bucket.requests)
     assert read(open_source(f"{url}/long.csv")).num_rows == 100_000
-    assert [line.split("?")[0] for line in bucket.server.requests] == [f"GET /{bucket.name}/long.csv"]
+    assert [line.split("?")[0] for line in bucket.requests[put:]] == [f"GET /{bucket.name}/long.csv"]
     table = read(open_source(f"{url}/long.csv")).append_column(
         "noise", pa.array(np.random.default_rng(0).random(100_000))
     )
