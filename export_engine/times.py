@@ -26,6 +26,7 @@ __all__ = [
     "SECOND",
     "from_local",
     "instant",
+    "local_offsets",
     "offset_text",
     "time_zone",
     "utc_offsets",
@@ -158,6 +159,17 @@ def utc_offsets(us: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
     if (offsets[first : last + 1] == offsets[first]).all():
         return offsets[first : first + 1]
     return offsets[np.searchsorted(moments, us, side="right") - 1]
+
+
+def local_offsets(zone: tzinfo, years: range) -> tuple[tuple[int, int], ...]:
+    """From which local microsecond on, and how many east of UTC, `from_local` takes naive times of some years to be.
+
+    For engines that cannot call it. The first pair is for all that comes before the second, too.
+    """
+    moments, before, after = _events(np.array([f"{year}" for year in years], "M8[us]").astype(np.int64), zone)
+    wall = moments + np.maximum(before, after)
+    change = np.flatnonzero(np.diff(after, prepend=after[0] - 1))
+    return tuple(zip(wall[change].tolist(), after[change].tolist(), strict=True))
 
 
 def from_local(us: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:

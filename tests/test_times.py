@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_engine.times import MAX_US, MIN_US, from_local, offset_text, utc_offsets
+from export_engine.times import MAX_US, MIN_US, from_local, local_offsets, offset_text, utc_offsets
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LOCAL_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # local times are naive
@@ -120,6 +120,24 @@ def test_stray_years(name: str, data: st.DataObject) -> None:
     us = data.draw(st.lists(times, min_size=1, max_size=6))
     assert offsets_of(us, zone) == [offset_at(at, zone) for at in us]
     assert from_local(np.array(us), zone).tolist() == [utc_of(at, zone) for at in us]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_spans_of_local_times_are_those_of_from_local(name: str) -> None:
+    """The last offset whose beginning is reached is the one, also before the first."""
+    zone, years = ZoneInfo(name), range(2005, 2030)
+    begins, offsets = np.array(local_offsets(zone, years)).T
+    at = [us for us in around(name) if 2004 < (EPOCH + timedelta(microseconds=us)).year < 2030]
+    local = np.array([us + step for us in at for step in (0, -9 * HOUR, 9 * HOUR)])
+    which = np.maximum(np.searchsorted(begins, local, side="right") - 1, 0)
+    assert (local - offsets[which]).tolist() == [utc_of(us, zone) for us in local.tolist()]
+    assert (offsets[1:] != offsets[:-1]).all()
+
+
+def test_spans_where_clocks_never_change() -> None:
+    """Are one."""
+    assert [offset for _, offset in local_offsets(FIXED[1], range(2000, 2010))] == [8 * HOUR]
+    assert [offset for _, offset in local_offsets(UTC, range(2000, 2010))] == [0]
 
 
 @pytest.mark.slow

@@ -216,7 +216,7 @@ class _Work:
             pass
         self.paths.claim(receipt.path, receipt.key.hash)
         now = Counted(receipt.channel_id, receipt.period, rows.count, rows.first, rows.last)
-        return kept(receipt, now, options.tzinfo)
+        return kept(receipt, now)
 
     def _delete(self, paths: Sequence[str]) -> None:
         """The first last: where it is, all were."""

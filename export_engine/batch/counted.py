@@ -6,15 +6,16 @@ conversation was created, another gives each the time of its first message in th
 depend on the period.
 
 DuckDB tells times only to sort and to count by them: the core reads each row's own, by the rules of every source. Where
-the two would disagree about a period, the archive is not made.
+the two would disagree about a period, the archive is not made. Clocks are read by the same zone data in both: DuckDB's
+own may be of another year, and mean the second of an hour that comes twice.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from export_engine.sources import SourceContext
 from export_engine.sources.duck import check_query, query_errors, selected, told
 from export_engine.sources.mapping import MappedFormat, mapped_query
 from export_engine.sources.tables import normalised
-from export_engine.times import DAY, MAX_US, MIN_US, instant, utc_offsets
+from export_engine.times import DAY, MAX_US, MIN_US, instant, local_offsets, utc_offsets
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,6 +51,9 @@ _TYPED = {"channel_id": "channel", "conversation_id": "conversation", "message_i
 _EPOCH = date(1970, 1, 1)
 #: Microseconds in a unit of a number that is a time.
 _UNITS = {"s": "1000000", "ms": "1000", "us": "1", "ns": "0.001"}
+#: Of which the changes of clocks are known to DuckDB; whose messages have times of others has wrong ones.
+_YEARS = range(1970, 2071)
+_NONE = "NULL::BIGINT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,14 @@ class LakeCounts:
         return sum(archive.rows for archive in self.archives)
 
 
+@dataclass(frozen=True, slots=True)
+class _Time:
+    """A column of times as SQL: microseconds since 1970, of those without an offset by their own clocks, else null."""
+
+    utc: str = _NONE
+    local: str = _NONE
+
+
 class CountedLake:
     """A lake that has been counted.
 
@@ -88,13 +100,16 @@ class CountedLake:
         self._channels = lake.channels is not None
         if lake.channels is not None:
             _load_channels(connection, os.fspath(lake.channels))
-        epoch = plan.options.epoch
-        created = self._instant("created_at", epoch) if "created_at" in self._names else "NULL::TIMESTAMPTZ"
+        sent, own = (self._time(name, plan.options.epoch) for name in ("message_time", "created_at"))
         self._typed = (
             'SELECT lake."channel_id"::VARCHAR AS channel, lake."conversation_id"::VARCHAR AS conversation, '  # noqa: S608  # see above
-            f'lake."message_id"::VARCHAR AS message, {self._instant("message_time", epoch)} AS sent, {created} AS own, '
-            f"{', '.join(map(self._given, self._names))} FROM ({lake.query}\n) AS lake"
+            f'lake."message_id"::VARCHAR AS message, {", ".join(map(self._given, self._names))}, '
+            f"{sent.utc} AS sent_utc, {sent.local} AS sent_local, {own.utc} AS own_utc, {own.local} AS own_local "
+            f"FROM ({lake.query}\n) AS lake"
         )
+        # Computed below, and used here: an expression that stands in another a hundred times is not computed as often.
+        instants = ", ".join(_instant(name, time, plan.options.tzinfo) for name, time in (("sent", sent), ("own", own)))
+        self._typed = f"SELECT * EXCLUDE (sent_utc, sent_local, own_utc, own_local), {instants} FROM ({self._typed})"  # noqa: S608  # the same
         born = self._creation()
         when = born if plan.options.range_by == "created_at" else "sent"
         typed = f"({self._typed}) AS typed"
@@ -131,28 +146,30 @@ class CountedLake:
         """A column as it is, but for the channel's name and phone number: text there, and null where it is empty."""
         return f"nullif(lake.{name}::VARCHAR, '') AS {name}" if name in self._said else f"lake.{_quoted(name)}"
 
-    def _instant(self, name: str, epoch: Epoch | None) -> str:
-        """A time column as an instant, in the session's zone where it has none; what is no time is null.
-
-        Cut to microseconds as everywhere: DuckDB would round nanoseconds.
-        """
+    def _time(self, name: str, epoch: Epoch | None) -> _Time:
+        """A time column as microseconds, cut as everywhere: DuckDB would round nanoseconds."""
+        if name not in self._names:
+            return _Time()
         column, type_ = f"lake.{_quoted(name)}", self._schema.field(name).type
         if pa.types.is_timestamp(type_):
-            if type_.unit != "ns":
-                return f"{column}::TIMESTAMPTZ"
-            us = f"(epoch_ns({column}) - (epoch_ns({column}) % 1000 + 1000) % 1000) // 1000"
-            return f"make_timestamptz({us})" if type_.tz else f"make_timestamp({us})::TIMESTAMPTZ"
-        number = "NULL::TIMESTAMPTZ"
+            us = f"epoch_us({column})"
+            if type_.unit == "ns":
+                us = f"(epoch_ns({column}) - (epoch_ns({column}) % 1000 + 1000) % 1000) // 1000"
+            return _Time(utc=us) if type_.tz else _Time(local=us)
+        number = _NONE
         if epoch is not None:
             us = f"floor(TRY_CAST({column} AS DECIMAL(28, 9)) * {_UNITS[epoch]})"
-            number = f"CASE WHEN {us} BETWEEN {MIN_US} AND {MAX_US} THEN make_timestamptz({us}::BIGINT) END"
+            number = f"CASE WHEN {us} BETWEEN {MIN_US} AND {MAX_US} THEN {us}::BIGINT END"
         if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
-            return number
-        if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-            text = f"TRY_CAST({_duck_time(column)} AS TIMESTAMPTZ)"
-        else:
-            text = f"TRY_CAST({column} AS TIMESTAMPTZ)"
-        return f"coalesce(CASE WHEN isfinite({text}) THEN {text} END, {number})"
+            return _Time(utc=number)
+        if not (pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)):
+            return _Time(utc=number, local=f"epoch_us(TRY_CAST({column} AS TIMESTAMP))")
+        text = _duck_time(column)
+        has_offset = f"regexp_matches({text}, ':[0-9.]+[+-][0-9:]+$')"
+        return _Time(
+            utc=f"coalesce(CASE WHEN {has_offset} THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END, {number})",
+            local=f"CASE WHEN NOT {has_offset} THEN epoch_us(TRY_CAST({text} AS TIMESTAMP)) END",
+        )
 
     def _creation(self) -> str:
         """The column that says when a row's conversation was created; where not all say it, a table is made for it.
@@ -205,6 +222,13 @@ class CountedLake:
         ]
         return f"in {', '.join(place) or 'a row without ids'} ({'null' if value is None else repr(value)})"
 
+    def _without(self, name: str, condition: str) -> str:
+        """How rows are left out that have nothing in a column, or what is as good as nothing."""
+        (said,) = self._query(f"SELECT count({name}) FROM ({self._typed}) AS typed WHERE {condition}") or (0,)  # noqa: S608  # see above
+        if not said:
+            return f"--where '{name} IS NOT NULL', or in the query"
+        return "in the query" if name == "message_time" else f"--where \"{name} <> ''\", or in the query"
+
     def _query(self, query: str) -> tuple[Any, ...] | None:
         """The first row of what a query gives."""
         with query_errors():
@@ -236,10 +260,10 @@ class CountedLake:
             found = self._connection.execute(query, self._parameters).fetchall()
         for at, (name, key) in enumerate(_TYPED.items(), 3):
             if count := sum(row[2] - row[at] for row in found):
-                first = self._first(name, f"{key} IS NULL" if key == "sent" else f"nullif({key}, '') IS NULL")
+                condition = f"{key} IS NULL" if key == "sent" else f"nullif({key}, '') IS NULL"
                 raise SourceError(
                     f"{count} rows have no {name}, or none that can be read, and would be in no archive, the first "
-                    f"{first}: mend them, or leave them out (--where '{name} IS NOT NULL', or in the query)"
+                    f"{self._first(name, condition)}: mend them, or leave them out ({self._without(name, condition)})"
                 )
         inside = [row for row in found if row[1] >= 0]
         warnings = self._named(
@@ -357,15 +381,31 @@ def _load_channels(connection: duckdb.DuckDBPyConnection, path: str) -> None:
         raise OptionError(f"{path} has the channel_id {twice[0]!r} more than once: keep one row", option="channels")
 
 
-def _period(when: str, breaks: Sequence[tuple[int, int]], before: int = -1) -> str:
-    """The number of the period that an instant falls in, as an expression: the breaks, halved until none is left."""
+def _period(when: str, breaks: Sequence[tuple[int, int]]) -> str:
+    """The number of the period that an instant falls in, as an expression."""
+    return _halved(breaks, -1, lambda us: f"{when} >= make_timestamptz({us})")
+
+
+def _instant(name: str, time: _Time, zone: tzinfo) -> str:
+    """A time as an instant; null for what is none."""
+    if time.local == _NONE:
+        return f"make_timestamptz({name}_utc) AS {name}"
+    (_, first), *breaks = local_offsets(zone, _YEARS)
+    local = f"least(greatest({name}_local, {MIN_US}), {MAX_US})"  # what is out of bounds stays there
+    east = _halved(breaks, first, lambda us: f"{name}_local >= {us}")
+    placed = f"CASE WHEN {name}_local IS NOT NULL THEN {local} - {east} END"
+    return f"make_timestamptz(coalesce({name}_utc, {placed})) AS {name}"
+
+
+def _halved(breaks: Sequence[tuple[int, int]], before: int, reached: Callable[[int], str]) -> str:
+    """What holds from the last break on that is reached, as an expression: the breaks, halved until none is left."""
     if not breaks:
         return str(before)
     middle = len(breaks) // 2
-    us, number = breaks[middle]
+    at, value = breaks[middle]
     return (
-        f"CASE WHEN {when} >= make_timestamptz({us}) THEN {_period(when, breaks[middle + 1 :], number)} "
-        f"ELSE {_period(when, breaks[:middle], before)} END"
+        f"CASE WHEN {reached(at)} THEN {_halved(breaks[middle + 1 :], value, reached)} "
+        f"ELSE {_halved(breaks[:middle], before, reached)} END"
     )
 
 

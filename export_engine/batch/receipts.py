@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import Literal
 
 from export_engine.batch.plan import BatchPlan, Key
@@ -206,13 +206,10 @@ def is_whole(target: Target, receipt: Receipt) -> bool:
     return all(target.size(at) == one.bytes for at, one in zip(receipt.paths, receipt.archives, strict=True))
 
 
-def kept(receipt: Receipt, now: Counted, zone: tzinfo) -> ArchiveResult:
-    """The result of a key whose receipt is there. Raises ExportError if the lake's rows are others by now.
-
-    Times are compared as clocks in `zone` showed them: of an hour that comes twice, engines mean one or the other.
-    """
-    there = (now.rows, _wall(now.first, zone), _wall(now.last, zone))
-    if there != (receipt.rows_read, *(_wall(_time(text), zone) for text in (receipt.first_time, receipt.last_time))):
+def kept(receipt: Receipt, now: Counted) -> ArchiveResult:
+    """The result of a key whose receipt is there. Raises ExportError if the lake's rows are others by now."""
+    there = (receipt.rows_read, _time(receipt.first_time), _time(receipt.last_time))
+    if there != (now.rows, now.first, now.last):
         raise ExportError(
             f"the lake, or the range, has changed under the label {receipt.label!r}: {receipt.path} is of "
             f"{receipt.rows_read} messages from {receipt.first_time} to {receipt.last_time}, and there are {now.rows} "
@@ -232,7 +229,7 @@ def kept_already(counted: Iterable[Counted], plan: BatchPlan) -> list[ArchiveRes
             receipt = read_receipt(target, key, plan.backend)
             if receipt is None or not is_whole(target, receipt):
                 return None
-            return warned(kept(receipt, now, plan.options.tzinfo), now.warning)
+            return warned(kept(receipt, now), now.warning)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this key's alone
             return failed(key, reason(error))
 
@@ -312,10 +309,6 @@ def _found(error: RowError) -> RowError:
         message_id=error.message_id,
         advice=error.advice,
     )
-
-
-def _wall(time: datetime | None, zone: tzinfo) -> datetime | None:
-    return None if time is None else time.astimezone(zone).replace(tzinfo=None)
 
 
 def _time(text: str) -> datetime | None:

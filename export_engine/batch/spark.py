@@ -156,7 +156,7 @@ def _counted(rows: DataFrame) -> bool:
         if count:
             raise SourceError(
                 f"{count} rows have no {name}, and would be in no archive: mend them, or leave them out "
-                f"(where {name} IS NOT NULL)"
+                f"(where {name} IS NOT NULL{'' if name == 'message_time' else f' AND length({name}) > 0'})"
             )
     return bool(unsaid == 0)
 

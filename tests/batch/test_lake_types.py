@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -97,19 +98,53 @@ def test_nanoseconds_are_cut(zone: str | None, plan: BatchPlan) -> None:
     assert [result.rows for result in exported(with_column(table, "message_time", times), plan)] == [2, 2]
 
 
-@pytest.mark.slow
-def test_an_hour_that_comes_twice_is_kept(plan: BatchPlan) -> None:
-    """Whichever of the two an engine means by a naive time in it, a second run finds nothing changed."""
+def local_times(zone: str) -> list[datetime]:
+    """Naive times, a quarter of an hour apart, around each change of a zone's clocks in 2027, and one in winter."""
+    hours = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(hours=number) for number in range(365 * 24)]
+    east = [hour.astimezone(ZoneInfo(zone)).utcoffset() for hour in hours]
+    changes = [hour for hour, before, after in zip(hours, east, east[1:], strict=False) if before != after]
+    around = [change + timedelta(minutes=minutes) for change in changes for minutes in range(-180, 180, 15)]
+    local = {time.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for time in (*around, hours[24])}
+    return sorted(local)
+
+
+@pytest.mark.parametrize(
+    ("zone", "form"),
+    [
+        ("America/Havana", "timestamp"),
+        ("America/Havana", "nanoseconds"),
+        ("America/Havana", "text"),
+        ("Africa/Casablanca", "timestamp"),
+        ("America/New_York", "text"),
+    ],
+)
+def test_naive_times_around_a_change_of_clocks(zone: str, form: str, plan: BatchPlan) -> None:
+    """The zone data are Python's, of an hour that comes twice the first is meant, and a second run finds no change."""
+    times = local_times(zone)
+    naive = pa.array([time.isoformat() for time in times]) if form == "text" else pa.array(times, pa.timestamp("us"))
+    aware = pa.array([time.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for time in times], TIME)
+    table = generated(len(times), 1)
     plan = replace(
         plan,
-        options=ExportOptions(timezone="America/New_York"),
-        date_range=DateRange(date(2026, 11, 1), date(2026, 11, 1)),
+        options=ExportOptions(timezone=zone),
+        date_range=DateRange(date(2027, 1, 1), date(2027, 12, 31)),
         period="day",
     )
-    times = pa.array([datetime(2026, 11, 1, 1, 10), datetime(2026, 11, 1, 1, 30)], pa.timestamp("us"))  # noqa: DTZ001  # that is what is tested
-    table = with_column(generated(2, 1), "message_time", times)
-    assert [(result.status, result.rows) for result in exported(table, plan)] == [("done", 2)]
-    assert [result.status for result in exported(table, plan)] == ["kept"]
+    lake = with_column(table, "message_time", naive.cast(pa.timestamp("ns")) if form == "nanoseconds" else naive)
+    assert {(result.status, result.error) for result in exported(lake, plan)} == {("done", None)}
+    assert archives(plan.target) == expected(with_column(table, "message_time", aware), plan)
+    assert {result.status for result in exported(lake, plan)} == {"kept"}
+
+
+def test_times_with_and_without_an_offset_stand_in_one_order(plan: BatchPlan) -> None:
+    """Of an hour that comes twice, too: what has none is in the first, before what says that it is in the second."""
+    plan = replace(plan, options=ExportOptions(timezone="America/New_York"), period="range")
+    plan = replace(plan, date_range=DateRange(date(2026, 11, 1), date(2026, 11, 1)))
+    texts = ["2026-11-01T01:10-05:00", "2026-11-01T01:20", "2026-11-01T01:30-04:00", "2026-11-01T01:40"]
+    table = pa.concat_tables([one_row(text, number) for number, text in enumerate(texts)])
+    assert [(result.status, result.rows) for result in exported(table, plan)] == [("done", 4)]
+    aware = pa.array([datetime(2026, 11, 1, 6 if n == 0 else 5, 10 + 10 * n, tzinfo=UTC) for n in range(4)], TIME)
+    assert archives(plan.target) == expected(with_column(table, "message_time", aware), plan)
 
 
 @pytest.mark.slow
