@@ -3,9 +3,8 @@
 Knows nothing of ZIP or conversations. What it promises:
 
 - **Members of up to `PIECE` bytes are deflated together**, each a stream of its own. The preset `fast` is the package's
-  own kernel, `export_engine._native`, for which that is one call, without the interpreter's lock. The libraries take a
-  call for each member; the call makes a gzip member (RFC 1952): a raw deflate stream between a header of fixed size and
-  the CRC-32, so that one call gives all that a ZIP member needs, and costs no more than the deflate stream alone.
+  own kernel, `export_engine._native`, for which that is one call, without the interpreter's lock. The libraries take
+  two calls for each member, one for the stream and one for the CRC-32.
 - **A longer one is cut every `PIECE` bytes of its own**, never where a batch happened to end. Each piece is deflated
   apart, with the 32 KiB before it as its dictionary, and ends in a sync flush, so that the pieces simply stand one
   after another and one giant member keeps every thread busy. The result is about as small as a single stream (RFC
@@ -19,13 +18,11 @@ back to the standard library's zlib. The backend's name, which every report carr
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -54,14 +51,7 @@ STORED = 0
 DEFLATED = 8
 
 _RAW = -15
-_GZIP = 31
 _SMALLEST = 2048
-
-# What stands around the stream in a gzip member without optional fields (RFC 1952 2.3): ten bytes before it, behind
-# it CRC-32 and size of what was deflated, four bytes each.
-_GZIP_HEADER = 10
-_STREAM = itemgetter(slice(_GZIP_HEADER, -8))
-_CRC32 = itemgetter(slice(-8, -4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +85,20 @@ class Backend:
     kernel: bool = False
 
 
-def _one_by_one(gzip: Callable[[bytes], bytes], csv: memoryview, cuts: NDArray[np.int64], header: bytes) -> Deflated:
-    """Members by a function that makes a gzip member without optional header fields of one."""
+def _one_by_one(
+    deflated: Callable[[bytes], bytes | bytearray],
+    crc32: Callable[[bytes], int],
+    csv: memoryview,
+    cuts: NDArray[np.int64],
+    header: bytes,
+) -> Deflated:
+    """Members by functions that take one each."""
     places = cuts.tolist()
     # No bytecode between the calls: each gives the interpreter's lock back, and would have to queue for it again.
     parts = map(csv.__getitem__, map(slice, places, places[1:]))
-    framed = list(map(gzip, map(b"".join, zip(repeat(header), parts, strict=False))))
-    streams = list(map(_STREAM, framed))
-    crc32s = np.frombuffer(b"".join(map(_CRC32, framed)), "<u4")
+    members = list(map(b"".join, zip(repeat(header), parts, strict=False)))
+    streams = list(map(deflated, members))
+    crc32s = np.fromiter(map(crc32, members), np.uint32, len(members))
     return Deflated(b"".join(streams), np.cumsum(list(map(len, streams)), dtype=np.int64), crc32s)
 
 
@@ -119,7 +115,7 @@ def _piece(
 def _zlib(level: int) -> Backend:
     return Backend(
         name=f"zlib {level}",
-        members=partial(_one_by_one, partial(zlib.compress, level=level, wbits=_GZIP)),
+        members=partial(_one_by_one, partial(zlib.compress, level=level, wbits=_RAW), zlib.crc32),
         piece=partial(_piece, zlib.compressobj, level),
         crc32=zlib.crc32,
     )
@@ -154,7 +150,7 @@ def _isal() -> Backend:
         return _zlib(1)
     return Backend(
         name="isal 2",
-        members=partial(_one_by_one, partial(isal_zlib.compress, level=2, wbits=_GZIP)),
+        members=partial(_one_by_one, partial(isal_zlib.compress, level=2, wbits=_RAW), isal_zlib.crc32),
         piece=partial(_piece, isal_zlib.compressobj, 2),
         crc32=isal_zlib.crc32,
     )
@@ -162,33 +158,27 @@ def _isal() -> Backend:
 
 def _balanced() -> Backend:
     try:
-        import deflate  # noqa: F401, PLC0415  # optional: no wheel on some platforms
+        from deflate import deflate_compress  # noqa: PLC0415  # optional: no wheel on some platforms
         from zlib_ng import zlib_ng  # noqa: PLC0415  # optional: the same
     except ImportError:
         return _zlib(6)
     return Backend(
         name="libdeflate 5 + zlib-ng 5",
-        members=partial(_one_by_one, _libdeflate_5),
+        members=partial(_one_by_one, partial(deflate_compress, compresslevel=5), zlib_ng.crc32),
         piece=partial(_piece, zlib_ng.compressobj, 5),
         crc32=zlib_ng.crc32,
     )
 
 
-def _libdeflate_5(data: bytes) -> bytes:
-    from deflate import gzip_compress  # noqa: PLC0415  # whoever calls this has found it there
-
-    return bytes(gzip_compress(data, 5))
-
-
-def _libdeflate_8(data: bytes) -> bytes:
+def _libdeflate_8(data: bytes) -> bytes | bytearray:
     # libdeflate is ahead of zlib 9 from about 2 KiB on; below it chooses its blocks worse.
     if len(data) < _SMALLEST:
         from zlib_ng import zlib_ng  # noqa: PLC0415  # whoever calls this has found it there
 
-        return zlib_ng.compress(data, 9, _GZIP)
-    from deflate import gzip_compress  # noqa: PLC0415  # the same
+        return zlib_ng.compress(data, 9, _RAW)
+    from deflate import deflate_compress  # noqa: PLC0415  # the same
 
-    return bytes(gzip_compress(data, 8))
+    return deflate_compress(data, 8)
 
 
 def _small() -> Backend:
@@ -199,16 +189,11 @@ def _small() -> Backend:
         return _zlib(9)
     return Backend(
         name="libdeflate 8 + zlib-ng 8",
-        members=partial(_one_by_one, _libdeflate_8),
+        members=partial(_one_by_one, _libdeflate_8, zlib_ng.crc32),
         # zlib-ng's level 9 comes out larger than its 8 on this kind of text.
         piece=partial(_piece, zlib_ng.compressobj, 8),
         crc32=zlib_ng.crc32,
     )
-
-
-def _framed(data: bytes) -> bytes:
-    """Data as they are in the place of a gzip member's stream."""
-    return b"".join((bytes(_GZIP_HEADER), data, struct.pack("<2I", zlib.crc32(data), len(data))))
 
 
 def _store() -> Backend:
@@ -216,7 +201,7 @@ def _store() -> Backend:
     # that only follow the data, so the pieces are deflate's own stored blocks.
     return Backend(
         name="store",
-        members=partial(_one_by_one, _framed),
+        members=partial(_one_by_one, bytes, zlib.crc32),
         piece=partial(_piece, zlib.compressobj, 0),
         crc32=zlib.crc32,
         whole_method=STORED,
