@@ -17,7 +17,7 @@ from zipfile import ZipFile
 import psycopg
 import pytest
 
-from export_engine import Channel, DateRange, RowError, export_conversations
+from export_engine import Channel, DateRange, RowError, SourceError, export_conversations
 from export_engine.sources import Source, read_database, read_sql
 from export_engine.verify import verify_archive
 from tests.cli.command import run
@@ -25,9 +25,13 @@ from tests.jobs.postgres import fresh_database, running_cluster
 from tests.shapes import (
     amazon_connect,
     chatwoot,
+    crisp,
     freshchat,
+    genesys,
+    hubspot,
     intercom,
     line,
+    liveperson,
     meta,
     rocket_chat,
     slack,
@@ -57,6 +61,10 @@ SHAPES: dict[str, Callable[[Path], list[Row]]] = {
     "meta-messages": meta.write,
     "line-text": line.write,
     "freshchat": freshchat.write,
+    "crisp": crisp.write,
+    "hubspot": hubspot.write,
+    "liveperson": liveperson.write,
+    "genesys": genesys.write,
     "whatsapp-webhooks": whatsapp.write,
 }
 
@@ -312,6 +320,14 @@ def test_meta_texts_are_mended(text: str, read: str | None, tmp_path: Path) -> N
     (row,) = exported(read_sql(query("meta-messages"), parameters))
     assert (row["contact_name"], row["speaker_name"], row["conversation_id"]) == (contact, contact, "zoe_1")
     assert row["message_text"] == "\n".join([*filter(None, [text]), "https://example.com/?a=1"])
+
+
+def test_liveperson_conversations_that_are_partial(tmp_path: Path) -> None:
+    """They are refused by name: a part would pass for the whole."""
+    info = {"conversationId": "c-1", "startTimeL": 1780617600000, "source": "APP", "isPartial": True}
+    write_json(tmp_path / "1.json", {"conversationHistoryRecords": [{"info": info, "messageRecords": []}]})
+    with pytest.raises(SourceError, match="conversation c-1 is partial in this page: fetch it by its id"):
+        exported(read_sql(query("liveperson"), {"files": str(tmp_path / "1.json"), "source": "APP"}))
 
 
 @pytest.mark.parametrize(
