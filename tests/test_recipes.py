@@ -38,6 +38,7 @@ from tests.shapes import (
     telegram,
     twilio,
     whatsapp,
+    whatsapp_text,
     zendesk_chat,
 )
 from tests.shapes.talks import Row, write_json
@@ -61,6 +62,7 @@ SHAPES: dict[str, Callable[[Path], list[Row]]] = {
     "meta-messages": meta.write,
     "line-text": line.write,
     "freshchat": freshchat.write,
+    "whatsapp-text": whatsapp_text.write,
     "crisp": crisp.write,
     "hubspot": hubspot.write,
     "liveperson": liveperson.write,
@@ -340,6 +342,9 @@ def test_liveperson_conversations_that_are_partial(tmp_path: Path) -> None:
         ("2026/06/11(목)", "오후 3:05", "15:05"),
         ("2026.06.11 Thursday", "12:05AM", "00:05"),
         ("2026/06/11 Thu", "3:05 PM", "15:05"),
+        ("Thu, 11/06/2026", "15:05", "15:05"),
+        ("Thu, 06/11/2026", "3:05 PM", "15:05"),
+        ("11.06.2026 Thursday", "15:05", "15:05"),
     ],
 )
 def test_line_days_and_times(day: str, clock: str, time: str, tmp_path: Path) -> None:
@@ -361,6 +366,95 @@ def test_line_messages_of_several_lines(tmp_path: Path) -> None:
 
 def test_line_days_of_another_form_are_an_error(tmp_path: Path) -> None:
     """A day that is not known is no day: nothing is put on another."""
-    (tmp_path / "a.txt").write_text("[LINE] x\nSaved on: x\n\nThu, 11/06/2026\n09:00\tJane\tHi\n", "utf-8")
+    (tmp_path / "a.txt").write_text("[LINE] x\nSaved on: x\n\nThu, 11 June\n09:00\tJane\tHi\n", "utf-8")
     with pytest.raises(RowError, match="'message_time': is missing"):
         exported(read_sql(query("line-text"), {"files": str(tmp_path / "a.txt"), "me": "us"}))
+
+
+@pytest.mark.parametrize("day_first", [True, False])
+@pytest.mark.parametrize(
+    ("weekdays", "days"),
+    [
+        (("",) * 7, (5, 7, 8, 19)),  # there is no month 19
+        (("จ.", "อ.", "พ.", "พฤ.", "ศ.", "ส.", "อา."), (4, 5, 8, 12)),  # two Fridays
+        (("lun.", "mar.", "mer.", "jeu.", "ven.", "sam.", "dim."), (4, 11, 12)),
+    ],
+)
+def test_line_days_with_the_year_last(
+    weekdays: tuple[str, ...], days: tuple[int, ...], day_first: bool, tmp_path: Path
+) -> None:
+    """What a file's days and weekdays say of the order of day and month, in any language."""
+    text = "[LINE] x\nSaved on: x\n"
+    for day in days:
+        written = f"{day:02}/06/2026" if day_first else f"06/{day:02}/2026"
+        name = weekdays[date(2026, 6, day).weekday()]
+        text += f"\n{name}{', ' if name else ''}{written}\n09:00\tJane\tHi\n\n2026/01/01(Thu)\nis a day in it\n"
+    (tmp_path / "a.txt").write_text(text, "utf-8")
+    rows = exported(read_sql(query("line-text"), {"files": str(tmp_path / "a.txt"), "me": "us"}))
+    assert [row["message_time"] for row in rows] == [f"2026-06-{day:02}T09:00:00.000000Z" for day in days]
+    assert {row["message_text"] for row in rows} == {"Hi\n\n2026/01/01(Thu)\nis a day in it"}
+
+
+def test_line_days_that_may_be_two_are_an_error(tmp_path: Path) -> None:
+    """Nothing is guessed, and year first, as the error says, they are read; other files are none the worse."""
+    text = "[LINE] x\nSaved on: x\n\n05/06/2026\n09:00\tJane\tHi\n"
+    parameters = {"files": str(tmp_path / "*.txt"), "me": "us"}
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(SourceError, match=r"nothing in .*a\.txt says whether day or month is first in its days: write"):
+        exported(read_sql(query("line-text"), parameters))
+    (tmp_path / "a.txt").write_text(text.replace("05/06/2026", "2026/06/05(Fri)"))
+    (tmp_path / "b.txt").write_text(text.replace("05/06/2026", "25/06/2026"))
+    rows = exported(read_sql(query("line-text"), parameters))
+    assert [row["message_time"][:10] for row in rows] == ["2026-06-05", "2026-06-25"]
+
+
+@pytest.mark.parametrize(
+    ("head", "order", "time"),
+    [
+        ("[11/06/2026, 6:50:43\u202fPM] ", "dmy", "18:50:43"),
+        ("\u200e[2026/06/11, 18:50:43] ", "ymd", "18:50:43"),
+        ("[11.06.26, 18:50:43] ", "dmy", "18:50:43"),
+        ("6/11/26, 12:50\u202fAM - ", "mdy", "00:50:00"),
+        ("6/11/26, 12:50 PM - ", "mdy", "12:50:00"),
+        ("11/6/26 18:50 - ", "dmy", "18:50:00"),
+        ("11/6/2026, 6:50\u202fp.\u00a0m. - ", "dmy", "18:50:00"),
+        ("11.6.2026 klo 18.50 - ", "dmy", "18:50:00"),
+        ("2026/6/11 下午6:50 - ", "ymd", "18:50:00"),
+        ("2026. 6. 11. 오후 6:50 - ", "ymd", "18:50:00"),
+        ("2026-06-11 18:50 - ", "ymd", "18:50:00"),
+        ("11-06-2026 18:50 - ", "dmy", "18:50:00"),
+        ("11/06/2026, 18.50 - ", "dmy", "18:50:00"),
+    ],
+)
+def test_whatsapp_days_and_times(head: str, order: str, time: str, tmp_path: Path) -> None:
+    """As telephones of several languages write them."""
+    (tmp_path / "a.txt").write_text(f"{head}Encrypted.\n{head}Jane: Hi: 5\n\nthere\n{head}us: \n", "utf-8")
+    rows = exported(read_sql(query("whatsapp-text"), {"files": str(tmp_path / "a.txt"), "me": "us", "order": order}))
+    found = [(row["message_time"], row["contact_name"], row["direction"], row["message_text"]) for row in rows]
+    at = f"2026-06-11T{time}.000000Z"
+    assert found == [(at, "Jane", "inbound", "Hi: 5\n\nthere"), (at, "Jane", "outbound", "")]
+
+
+def test_a_whatsapp_day_that_is_none_in_its_order(tmp_path: Path) -> None:
+    """Refused, with the message and the file: nothing is put on another day."""
+    (tmp_path / "a.txt").write_text("06/05/2026, 10:00 - Jane: Hi\n25/06/2026, 10:00 - Jane: Hi\n")
+    for order, says in (
+        ("mdy", r"the day of message 2 in .*a\.txt is none .* \(mdy\): give"),
+        ("x", "order is dmy, mdy"),
+    ):
+        with pytest.raises(SourceError, match=says):
+            exported(read_sql(query("whatsapp-text"), {"files": str(tmp_path / "a.txt"), "me": "us", "order": order}))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parameters"), [("whatsapp-text", {"me": "us", "order": "dmy"}), ("line-text", {"me": "us"})]
+)
+def test_a_text_that_is_no_chat(recipe: str, parameters: dict[str, str], tmp_path: Path) -> None:
+    """It is refused by name, beside others that are chats: else all of it would be lost in silence."""
+    chat = "11/06/2026, 10:00 - Jane: Hi\n" if recipe == "whatsapp-text" else "\n2026/06/11(Thu)\n10:00\tJane\tHi\n"
+    (tmp_path / "a.txt").write_text(chat)
+    parameters = {"files": str(tmp_path / "*.txt"), **parameters}
+    assert len(exported(read_sql(query(recipe), parameters))) == 1
+    (tmp_path / "b.txt").write_text("١١/٦/٢٠٢٦، ٦:٥٠ م - Jane: Hi\n", "utf-8")
+    with pytest.raises(SourceError, match=r"no line in .*b\.txt begins with"):
+        exported(read_sql(query(recipe), parameters))
