@@ -41,8 +41,10 @@ def write(folder: Path) -> list[Row]:
                 "originatingEntity": None if inward else "Human" if message.who == "agent" else "Bot",
                 "content": [{"contentType": "Attachment", "attachment": {"url": url}} for url in message.media],
             }
-            document = base | {"textBody": message.text, "status": "received" if inward else "delivery-success"}
-            document |= {"media": files} if number % 2 else {"media": files, "normalizedMessage": normal}
+            document: dict[str, Any] = base | {"textBody": message.text, "media": files}
+            document["status"] = "received" if inward else "delivery-success"
+            if number % 2 == 0:
+                document["normalizedMessage"] = normal
             if message.who == "bot":
                 document["createdBy"] = {"id": "flow", "name": BOT}
                 document["normalizedMessage"] = normal
@@ -68,8 +70,8 @@ def write(folder: Path) -> list[Row]:
             {"id": "p3", "purpose": "acd", "name": "Queue", "messages": []},
             {"id": "p4", "purpose": "agent", "name": AGENT, "user": {"id": "u-7"}, "messages": ids["agent"]},
         ]
-        document = {"id": conversation, "startTime": iso(spoken.began), "participants": participants}
-        write_json(folder / "conversations" / f"{at}.json", document)
+        whole = {"id": conversation, "startTime": iso(spoken.began), "participants": participants}
+        write_json(folder / "conversations" / f"{at}.json", whole)
         for page, some in enumerate((entities[:4], entities[3:]), 1):
             write_json(folder / "messages" / f"{at}-{page}.json", {"entities": some})
     return rows

@@ -47,19 +47,20 @@ def write(folder: Path) -> list[Row]:
             sender: dict[str, Any] = {"actorId": actor, "senderField": "FROM"}
             if message.who == "customer":
                 sender |= {"deliveryIdentifier": identifier} | ({"name": spoken.contact} if named else {})
+            files: list[dict[str, Any]] = [{"type": "FILE", "fileId": "1", "url": url} for url in message.media]
+            if message.who == "bot":
+                files.append({"type": "QUICK_REPLIES", "quickReplies": [{"label": "Yes"}]})
             document = base | {
                 "type": "WELCOME_MESSAGE" if message.who == "bot" else "MESSAGE",
                 "senders": [sender],
                 "recipients": [],
                 "text": message.text or "",
                 "richText": f"<p>{message.text}</p>",
-                "attachments": [{"type": "FILE", "fileId": "1", "url": url} for url in message.media],
+                "attachments": files,
                 "truncationStatus": "NOT_TRUNCATED",
                 "status": {"statusType": "RECEIVED" if message.who == "customer" else "SENT"},
                 "direction": "INCOMING" if message.who == "customer" else "OUTGOING",
             }
-            if message.who == "bot":
-                document["attachments"].append({"type": "QUICK_REPLIES", "quickReplies": [{"label": "Yes"}]})
             comment = base | {"id": f"n{at}-{number}", "type": "COMMENT", "text": "not a message", "attachments": []}
             change = base | {"id": f"s{at}-{number}", "type": "THREAD_STATUS_CHANGE", "newStatus": "CLOSED"}
             messages += [document, comment, change]
