@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
@@ -20,6 +19,7 @@ from export_engine.batch.target import open_target
 from tests import s3
 from tests.batch.lakes import archives, everything, expected, generated, write_lake
 from tests.cli.command import ENVIRONMENT, run
+from tests.exports import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="SIGKILL")]
 
@@ -66,14 +66,6 @@ def run_and_kill(arguments: list[str], environment: Mapping[str, str], place: st
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def settled(folder: Path) -> list[Path]:
-    """What is left in a folder once those that tidy up after the dead have done so."""
-    deadline = time.monotonic() + 120
-    while list(folder.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return list(folder.iterdir())
-
-
 @pytest.mark.parametrize("limit", [None, "10KB"])
 def test_a_folder(limit: str | None, temporary: Path, tmp_path: Path) -> None:
     """Three times killed, then left alone; with one archive for each key or several."""
@@ -97,7 +89,7 @@ def test_a_folder(limit: str | None, temporary: Path, tmp_path: Path) -> None:
     assert archives(out) == wanted
     assert len(everything(out)) == len(wanted) + 90
     assert run("batch", "verify", out, "--deep")[0] == 0
-    assert settled(temporary) == []
+    until(lambda: not list(temporary.iterdir()))  # by those that tidy up after the dead
 
 
 @pytest.fixture(scope="module")

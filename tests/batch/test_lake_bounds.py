@@ -15,6 +15,7 @@ import pytest
 from export_engine import ArchiveError, SourceError
 from export_engine.batch import BatchPlan, Lake, export_lake
 from tests.batch.lakes import archives, everything, expected, generated, write_lake
+from tests.exports import bytes_in
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_a_low_limit_spills(large: str, plan: BatchPlan, tmp_path: Path) -> None
     seen = 0
     for result in export_lake(Lake.of_files([files], memory_limit="120MB", spill_folder=spill), plan):
         assert result.status == "done"
-        seen = max(seen, sum(path.stat().st_size for path in spill.rglob("*") if path.is_file()))
+        seen = max(seen, bytes_in(spill))
     assert seen > 1 << 20
     assert list(spill.iterdir()) == []
     roomy = replace(plan, target=f"{plan.target}-2")

@@ -23,7 +23,7 @@ from export_engine.report import Progress
 from tests import reference
 from tests.pipeline.exporting import CHANNEL, JUNE, cut, exported, joined, rows_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 START = datetime(2026, 6, 2, tzinfo=UTC)
 

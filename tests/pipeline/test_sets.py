@@ -29,7 +29,7 @@ from export_engine.report import MemberRecord
 from tests.pipeline.exporting import CHANNEL, JUNE, cut, rows_of
 from tests.pipeline.test_archive import SPECS, Spec, body, members_of, walk, whole
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 START = datetime(2026, 6, 2, tzinfo=UTC)
 FEW = settings(deadline=None, max_examples=60)

@@ -219,7 +219,7 @@ def fifo(folder: Path, data: bytes) -> Iterator[Path]:
     assert not writer.is_alive()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_fifo_is_opened_once(kind: str, tmp_path: Path) -> None:

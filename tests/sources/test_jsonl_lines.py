@@ -17,7 +17,7 @@ import pytest
 from export_engine import Channel, DateRange, Export, RowError, SourceError, export_conversations
 from export_engine.sources import Source, SourceContext, jsonl_flat, jsonl_nested, read_flat_jsonl, read_nested_jsonl
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 MESSAGE = {"direction": "inbound", "speaker_type": "customer"}
 TIME = "2026-06-11T06:50:43Z"

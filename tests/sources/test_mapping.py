@@ -287,7 +287,7 @@ def test_json_is_read_from_pipes_and_compressed(wrap: Callable[[bytes], bytes], 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("format_", ["csv", "jsonl"])
 def test_a_fifo_is_read_once(format_: Any, tmp_path: Path) -> None:
     """From its beginning to its end."""

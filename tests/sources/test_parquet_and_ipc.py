@@ -99,7 +99,7 @@ for _ in range(800):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_damaged_footer_is_an_error_or_loses_no_row(tmp_path: Path) -> None:
     """No bit of it ends the process, as pyarrow 26 would, nor makes it lose rows."""
     done = subprocess.run(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +21,7 @@ from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import SourceContext
 from export_engine.sources.sorting import sorted_rows
 from export_engine.sources.tables import from_arrow
+from tests.exports import bytes_in, until
 
 ROOT = Path(__file__).parents[2]
 EPOCH = datetime(2026, 6, 1, tzinfo=UTC)
@@ -197,17 +196,12 @@ def test_a_killed_process_leaves_nothing(tmp_path: Path) -> None:
     """What it had spilled is gone soon after SIGKILL."""
     process = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], cwd=ROOT)
     try:
-        deadline = time.monotonic() + 60
-        while not any(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()):
-            assert process.poll() is None
-            assert time.monotonic() < deadline, "nothing was spilled"
-            time.sleep(0.05)
+        until(lambda: process.poll() is not None or bytes_in(tmp_path))
+        assert process.poll() is None
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
-    while list(tmp_path.iterdir()):
-        assert time.monotonic() < deadline, "the spill folder is still there"
-        time.sleep(0.05)
+    until(lambda: not list(tmp_path.iterdir()))
 
 
 MANY = """
