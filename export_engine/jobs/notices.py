@@ -1,10 +1,12 @@
 """The e-mails: that an export has ended, sent apart from exports, so that neither waits for the other.
 
 Each is sent at least once, or given up for all to see. A notice is taken for `HELD`; whoever dies over it leaves it to
-another, so it may be sent twice, with the same Message-ID. One that could not be sent is tried again, later each time
-and at most `LONGEST_PAUSE` later, for as long as its link lives: the schedule is kept in the store, and a mail server
-that is down for hours delays mail and loses none. Then, or at once if there can be no such message, it is given up,
-with an event and a record in the log; so is one whose link has expired before anybody got to it.
+another, so it may be sent twice, with the same Message-ID. So may one whose mailer takes longer than `LONGEST_SEND`,
+whatever it waits for: it is left to a thread of its own, and counts as one that could not be sent. Such a one is tried
+again, later each time and at most `LONGEST_PAUSE` later, for as long as its link lives: the schedule is kept in the
+store, and a mail server that is down for hours delays mail and loses none. Then, or at once if there can be no such
+message, it is given up, with an event and a record in the log; so is one whose link has expired before anybody got to
+it.
 """
 
 from __future__ import annotations
@@ -13,17 +15,21 @@ import logging
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from threading import Event
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Literal
 
+from export_engine.jobs.errors import spoken
 from export_engine.jobs.failures import ENDS
 from export_engine.jobs.job import LINK_LIFE, Job
 from export_engine.jobs.ports import ArchiveStore, JobStore, Mailer, Notice
 
-__all__ = ["FIRST_PAUSE", "HELD", "LONGEST_PAUSE", "NOTED_EVERY", "NoticeEvent", "Notices"]
+__all__ = ["FIRST_PAUSE", "HELD", "LONGEST_PAUSE", "LONGEST_SEND", "NOTED_EVERY", "NoticeEvent", "Notices"]
 
-#: How long nobody else takes a notice that was taken: longer than a mail server that answers keeps one waiting.
-HELD = timedelta(minutes=10)
+#: How long a mailer may take to send one: a server may say a word every few seconds, and never come to an end.
+LONGEST_SEND = timedelta(minutes=5)
+#: How long nobody else takes a notice that was taken.
+HELD = 2 * LONGEST_SEND
 #: How long a notice is left alone after its first try; twice as long after each more, up to `LONGEST_PAUSE`.
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
@@ -81,7 +87,7 @@ class Notices:
             self._give_up(job, "its link has expired")
             return True
         try:
-            self._mailer.send(job, link=self._link(job, now))
+            self._send(job, self._link(job, now))
         except ValueError as error:
             self._give_up(job, "there can be no such message", error)
         except Exception as error:  # noqa: BLE001  # whatever a mailer raises, the notice is worth another try
@@ -90,6 +96,26 @@ class Notices:
             self._store.close_notice(job.id, self._clock(), given_up=False)
             self._told("notified", job)
         return True
+
+    def _send(self, job: Job, link: str | None) -> None:
+        """Have it sent; raises what the mailer raises, and TimeoutError if it has not ended in time."""
+        ends: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def send() -> None:
+            try:
+                self._mailer.send(job, link=link)
+            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                ends.put(error)
+            else:
+                ends.put(None)
+
+        Thread(target=send, name="export-mail-send", daemon=True).start()
+        try:
+            error = ends.get(timeout=LONGEST_SEND.total_seconds())
+        except Empty:
+            raise TimeoutError(f"it was not sent within {spoken(LONGEST_SEND)}") from None
+        if error is not None:
+            raise error
 
     def _put_off(self, notice: Notice, dies: datetime, error: Exception) -> None:
         pause = min(FIRST_PAUSE * 2 ** min(notice.tries - 1, 10), LONGEST_PAUSE)

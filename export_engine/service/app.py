@@ -20,6 +20,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from fastapi import FastAPI, Request
@@ -32,7 +33,7 @@ from export_engine.jobs.errors import ActiveExportError, InvalidRequestError, Ou
 from export_engine.service.background import Background, make_worker
 from export_engine.service.components import UNREACHABLE, Components
 from export_engine.service.connections import report_running_out_once
-from export_engine.service.deadline import Lanes, in_time
+from export_engine.service.deadline import Lane, Lanes, in_time
 from export_engine.service.downloads import downloads_router
 from export_engine.service.errors import UnavailableError
 from export_engine.service.metrics import Metrics
@@ -55,6 +56,7 @@ _PREFIX = "/seax-api"
 _log = logging.getLogger(__name__)
 
 _NOBODY = str(UUID(int=0))
+_NO_WORKER = "the worker has stopped"
 _NO_DATABASE = "the database cannot be reached"
 _NO_CHANNELS = "the channels cannot be read"
 _OUTDATED = "the options of exports or the secret of links have been changed: start this process anew"
@@ -94,10 +96,16 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     @app.api_route("/healthz", methods=["GET", "HEAD"])
     async def healthz(request: Request) -> JSONResponse:
         """Whether this process can do its work: a job could be kept, the worker lives."""
-        try:
-            problem = await in_time(request, lambda: _problem(components, background))
-        except UnavailableError:
-            problem = _NO_DATABASE
+        problem = None if background is None or background.alive else _NO_WORKER
+        checks: tuple[tuple[Lane, Callable[[Components], str | None], str], ...] = (
+            ("writing", _database_problem, _NO_DATABASE),
+            ("channels", _channels_problem, _NO_CHANNELS),
+        )
+        for lane, check, no_answer in checks:
+            try:
+                problem = problem or await in_time(request, lane, partial(check, components))
+            except UnavailableError:
+                problem = no_answer
         return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
     document = openapi_document()
@@ -109,9 +117,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
     return app
 
 
-def _problem(components: Components, background: Background | None) -> str | None:
-    if background is not None and not background.alive:
-        return "the worker has stopped"
+def _database_problem(components: Components) -> str | None:
     try:
         components.store.check()
     except OutdatedError:
@@ -119,6 +125,10 @@ def _problem(components: Components, background: Background | None) -> str | Non
     except Exception:  # noqa: BLE001  # whatever store it is and whatever it raises: it cannot be used
         _log.exception(_NO_DATABASE)
         return _NO_DATABASE
+    return None
+
+
+def _channels_problem(components: Components) -> str | None:
     try:
         components.directory.find(_NOBODY, channel_id=_NOBODY)
     except Exception:  # noqa: BLE001  # as above

@@ -24,7 +24,7 @@ from export_engine.jobs.failures import is_transient
 from export_engine.jobs.identifiers import uuid_of
 from export_engine.jobs.job import FIRST_POLL, Job, accepted_document, poll_after
 from export_engine.service.components import Components
-from export_engine.service.deadline import in_time
+from export_engine.service.deadline import Lane, in_time
 from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError, UnavailableError
 from export_engine.service.logs import KEY_ID
 from export_engine.service.schemas import ChannelListQuery, ExportListQuery
@@ -53,7 +53,8 @@ async def _workspace(request: Request, workspace_id: str, components: _Component
     if workspace is None:
         raise UnauthorizedError
     given = _header(request, "X-API-Key")
-    KEY_ID.set(await in_time(request, lambda: components.keys.check(given, workspace, now=components.clock())))
+    lane: Lane = "reading" if request.method in ("GET", "HEAD") else "writing"
+    KEY_ID.set(await in_time(request, lane, lambda: components.keys.check(given, workspace, now=components.clock())))
     return workspace
 
 
@@ -122,7 +123,7 @@ async def trigger(
 ) -> JSONResponse:
     """Queue an export."""
     key = _header(request, "Idempotency-Key")
-    job, mailed = await in_time(request, lambda: _triggered(workspace, body, key, components))
+    job, mailed = await in_time(request, "triggering", lambda: _triggered(workspace, body, key, components))
     headers = {"Location": f"{request.url.path}/{job.id}", "Retry-After": str(FIRST_POLL)}
     return JSONResponse(accepted_document(job, mailed=mailed), 202, headers)
 
@@ -153,6 +154,7 @@ async def list_exports(
     """Tell of the workspace's exports, a page at a time."""
     page = await in_time(
         request,
+        "reading",
         lambda: api.list_exports(
             workspace_id=workspace, store=components.store, now=components.clock(), **query.model_dump()
         ),
@@ -178,6 +180,7 @@ async def _told(
     """A document about one job, with when to ask again."""
     document = await in_time(
         request,
+        "reading",
         lambda: tell(
             export_job_id,
             workspace_id=workspace,
@@ -193,7 +196,7 @@ async def _told(
 @router.delete("/export-conversations/{export_job_id}")
 async def cancel(request: Request, workspace: _Workspace, export_job_id: str, components: _Components) -> Response:
     """End an export, and what has come of it."""
-    await in_time(request, lambda: _cancel(export_job_id, workspace, components))
+    await in_time(request, "writing", lambda: _cancel(export_job_id, workspace, components))
     _log.info("export job cancelled", extra={"job": export_job_id, "workspace": workspace})
     return Response(status_code=204)
 
@@ -225,6 +228,7 @@ async def list_channels(
     """Tell of the workspace's channels, a page at a time."""
     page = await in_time(
         request,
+        "channels",
         lambda: api.list_channels(workspace_id=workspace, directory=components.directory, **query.model_dump()),
     )
     return JSONResponse(page)

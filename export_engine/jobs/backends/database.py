@@ -41,6 +41,7 @@ from export_engine.jobs.errors import RevisionError
 
 __all__ = [
     "BUSY_TIMEOUT",
+    "STAY_IN_TOUCH",
     "database_revision",
     "open_database",
     "storable",
@@ -54,8 +55,8 @@ BUSY_TIMEOUT = timedelta(seconds=30)
 # Whoever holds this (arbitrary) advisory lock of PostgreSQL's may change the tables. SQLite has its one write lock.
 _UPGRADE_LOCK = 0x6578706F7274
 
-# How libpq finds out that a server's machine has gone, in seconds, and milliseconds for what was sent and not received.
-_STAY_IN_TOUCH = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+#: How libpq finds out that a server's machine has gone: seconds, and milliseconds for what was sent and not received.
+STAY_IN_TOUCH = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 _DRIVERS = {
     "sqlite": "sqlite+pysqlite",
@@ -204,7 +205,7 @@ def _engine(url: str, patience: timedelta | None = None) -> Engine:
                 pool_pre_ping=True,
                 hide_parameters=True,  # errors are logged, and addresses are none of a log's business
                 pool_timeout=waits,
-                connect_args=_STAY_IN_TOUCH | {"connect_timeout": max(2, math.ceil(waits))},
+                connect_args=STAY_IN_TOUCH | {"connect_timeout": max(2, math.ceil(waits))},
             )
             if patience is not None:
                 event.listen(engine, "connect", partial(_limit_waiting, milliseconds=_milliseconds(patience)))

@@ -30,7 +30,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from export_engine.errors import OptionError, RowError, SourceError
-from export_engine.jobs.backends.database import storable
+from export_engine.jobs.backends.database import STAY_IN_TOUCH, storable
 from export_engine.jobs.backends.sql_schema import CHANNEL, CONVERSATION, MESSAGE, SCHEMA, has_instants
 from export_engine.jobs.identifiers import stored_uuid, uuid_spellings
 from export_engine.jobs.phones import LAST_DIGITS, same_number
@@ -43,6 +43,8 @@ from export_engine.sources.database import streamed, text_or_bytes
 __all__ = ["SqlConversations", "SqlDirectory", "open_engine", "open_sql", "span", "spelling"]
 
 _MICROSECONDS = "an integer, the microseconds since 1970-01-01 in UTC"
+#: Seconds until a server that does not answer is given up, frozen or gone, so that no process hangs as it begins.
+_IN_TOUCH = STAY_IN_TOUCH | {"connect_timeout": 10}
 #: The ends of the calendar.
 _FIRST, _LAST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))  # noqa: DTZ901  # given one here
 
@@ -81,7 +83,10 @@ def open_engine(url: str, tables: Sequence[sa.Table]) -> sa.Engine:
 
 
 def _connect_to(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    # What the URL says of these counts.
+    touch = {name: value for name, value in _IN_TOUCH.items() if name not in url.query}
+    of = touch if url.get_backend_name() == "postgresql" else {}
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=of)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _on_connect)
     return engine
