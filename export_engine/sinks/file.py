@@ -6,6 +6,11 @@ goes wrong before that (the source, a full disk, an interrupt) removes the `.par
 What is there already is safe: devices, pipes, sockets and directories are refused as targets, files are replaced only
 when that is asked for, a symbolic link is followed (what it leads to is replaced, the link stays), a file that has
 other names keeps its content under them, and no file that the export reads is ever written over.
+
+A process that is killed (SIGKILL, the power) leaves hidden files: `.<name>.<8 hexadecimal digits>.part`, of what it was
+writing or replacing. They are not removed by the next export, as another may be at work on them; once none is, they
+can go: `find FOLDER -name '.*.part' -delete`. (A batch does it, as it knows of others.) Killed while it replaced a set
+of archives, it may leave some of either: write it again.
 """
 
 from __future__ import annotations
@@ -75,7 +80,8 @@ def write_archive(
     inputs = inputs_of(export)
     folder = _is_folder(target)
     path = Path(target) / export.file_name if folder else Path(target)
-    archives = _FilePlaces(path, overwrite=overwrite, inputs=inputs)
+    alone = manifest is None and getattr(export, "max_archive_size", None) is None
+    archives = _FilePlaces(path, overwrite=overwrite, inputs=inputs, alone=alone)
     listed = None if manifest is None else FilePlace(Path(manifest), overwrite=overwrite, inputs=inputs)
     if folder:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,14 +129,17 @@ def _is_folder(target: str | os.PathLike[str]) -> bool:
 
 
 class _FilePlaces:
-    """Files beside each other; see `export_engine.sinks.whole.Places`. Raises as the first `FilePlace` does."""
+    """Files beside each other, or one `alone`; see `export_engine.sinks.whole.Places`.
 
-    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[_Input]) -> None:
+    Raises as the first `FilePlace` does.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[_Input], alone: bool) -> None:
         self.file_name = path.name
         self._path = path
         self._overwrite = overwrite
         self._inputs = tuple(inputs)
-        self._first = FilePlace(path, overwrite=overwrite, inputs=self._inputs)
+        self._first = FilePlace(path, overwrite=overwrite, inputs=self._inputs, alone=alone)
         self._listed: FilePlace | None = None
 
     def keep_from(self, listed: FilePlace | None) -> None:
@@ -203,13 +212,16 @@ class _Removal:
 class FilePlace:
     """A file in the making; see `export_engine.sinks.whole.Place`.
 
+    What it replaces is kept until all is settled, unless it is `alone`: then nothing that could fail comes after it.
+
     Raises ArchiveError for a path at which something is that is no regular file, or one of `inputs`, or, without
     `overwrite`, anything at all; OSError for symbolic links that lead round in a circle.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[_Input] = ()) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[_Input] = (), alone: bool = False) -> None:
         self._given = path
         self._overwrite = overwrite
+        self._alone = alone
         self._file: BinaryIO | None = None
         self._part: Path | None = None
         self._replaces = False
@@ -312,7 +324,7 @@ class FilePlace:
         self._refuse_taken(there)  # something may have come meanwhile
         self._replaces = there is not None
         if self._overwrite:
-            if self._replaces:
+            if self._replaces and not self._alone:
                 kept = _hidden(self._path)
                 with suppress(OSError):  # no hard links on this file system
                     os.link(self._path, kept)

@@ -8,7 +8,8 @@ itself, to say what and where. Memory holds a group and thirty-two bytes for eac
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import file_digest, sha256
 from itertools import pairwise
 from pathlib import Path
@@ -67,10 +68,13 @@ def verify_archives(
     *,
     progress: _Progress | None = None,
 ) -> Verification:
-    """Check the archives of one export together, in their order, as `verify_archive` does one."""
+    """Check the archives of one export together, in their order, as `verify_archive` does one.
+
+    One that is given twice, be it by a link, is a problem, and read once.
+    """
     complain, warn = Listed("problems"), Listed("warnings")
     against = None if manifest is None else Manifest(Path(manifest), complain)
-    files = list(map(Path, paths))
+    files = _each_once(map(Path, paths), complain)
     if against is not None and against.archives:
         named = {record.file_name for record in against.archives}
         for file in files:
@@ -95,6 +99,20 @@ def verify_archives(
         reading.guard.unsafe,
         warn.told(),
     )
+
+
+def _each_once(paths: Iterable[Path], complain: _Complain) -> list[Path]:
+    """The files that are given: one that is there twice would be told as names and conversations that are."""
+    files: dict[object, Path] = {}
+    for path in paths:
+        identity: object = path
+        with suppress(OSError):  # reading it tells
+            status = path.stat()
+            identity = (status.st_dev, status.st_ino)
+        before = files.setdefault(identity, path)
+        if before is not path:
+            complain(f"{path} is given twice{'' if before == path else f', first as {before}'}: give each archive once")
+    return list(files.values())
 
 
 # What one member's CSV says: rows, conversation (empty without rows), earliest and latest time (UTC microseconds,

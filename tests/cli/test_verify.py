@@ -64,6 +64,20 @@ def test_an_archive_in_a_folder_of_others(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
+def test_an_archive_that_is_given_twice(tmp_path: Path, archive: Path) -> None:
+    """It is told as that, also by another name of the file, and read once."""
+    (tmp_path / "link.zip").symlink_to(archive)
+    code, output, errors = run("verify", archive, archive, tmp_path / "link.zip")
+    assert (code, errors) == (3, "")
+    first, _, *problems = output.decode().splitlines()
+    assert first.startswith("30 CSVs, 30 conversations, 160 messages, ")
+    assert problems == [
+        f"  {archive} is given twice: give each archive once",
+        f"  {tmp_path / 'link.zip'} is given twice, first as {archive}: give each archive once",
+    ]
+
+
+@pytest.mark.slow
 def test_verify_finds_problems(tmp_path: Path, archive: Path) -> None:
     """Problems are printed, a line each, and the exit code is 3."""
     data = bytearray(archive.read_bytes())

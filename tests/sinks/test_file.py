@@ -168,6 +168,28 @@ def test_a_file_with_several_names(tmp_path: Path) -> None:
 
 
 @needs_posix
+@pytest.mark.parametrize("manifest", [True, False])
+def test_what_is_replaced_is_kept_only_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, manifest: bool
+) -> None:
+    """An archive and its manifest go back together; with one file there is nothing to go back for."""
+    kept: list[str] = []
+    link = os.link
+
+    def linked(source: Path, name: Path) -> None:
+        kept.append(source.name)
+        link(source, name)
+
+    monkeypatch.setattr(os, "link", linked)
+    for path in (tmp_path / "a.zip", tmp_path / "m.jsonl"):
+        path.write_bytes(b"before")
+    export().write_to(tmp_path / "a.zip", overwrite=True, manifest=tmp_path / "m.jsonl" if manifest else None)
+    assert is_archive(tmp_path / "a.zip")
+    assert kept == (["m.jsonl", "a.zip"] if manifest else [])
+    assert listing(tmp_path) == ["a.zip", "m.jsonl"]
+
+
+@needs_posix
 def test_a_file_without_a_name(tmp_path: Path) -> None:
     """One that is open still and has been deleted cannot be written to by its path."""
     if not Path("/proc/self/fd").exists():
