@@ -230,9 +230,11 @@ def _weigh(held: _Held) -> None:
     """Count the characters of the rows that came since the last time; pull fewer of such rows if they are huge."""
     rows = held.messages[len(held.texts) :]
     conversations = held.conversations[held.weighed :]
+    repeated: list[Any] = []
     try:
-        contacts = [c.contact for c in conversations]
-        repeated = [c.id for c in conversations] + [c.name for c in contacts] + [c.phone for c in contacts]
+        for conversation in conversations:
+            contact = conversation.contact
+            repeated += (conversation.id, contact.name, contact.phone)
         texts = [m.text for m in rows]
         media = [m.media_urls for m in rows]
     except AttributeError as error:
@@ -242,8 +244,8 @@ def _weigh(held: _Held) -> None:
     held.weighed = len(held.conversations) - 1  # the last may go on
     weight = _ROW_CHARACTERS * len(rows)
     # A conversation's own texts come again in each of its rows: the longest stands for all, as a bound.
-    weight += _characters(repeated, max) * len(rows) + _characters(texts, sum)
-    weight += _characters(media, sum) and _characters(chain.from_iterable(filter(None, media)), sum)
+    weight += _characters(repeated, _longest) * len(rows) + _characters(texts, sum)
+    weight += _characters(chain.from_iterable(filter(None, media)), sum)
     held.size += weight
     held.pull = max(1, min(_BLOCK, 2 * held.pull, MAX_BATCH_BYTES // 4 * len(rows) // weight))
 
@@ -251,9 +253,13 @@ def _weigh(held: _Held) -> None:
 def _characters(values: Iterable[Any], of: Callable[[Iterable[int]], int]) -> int:
     """The sum or the largest of the lengths of values; those without one are refused, or numbers, later."""
     try:
-        return of(chain((0,), map(len, filter(None, values))))
+        return of(map(len, filter(None, values)))
     except (TypeError, ValueError):
-        return of(chain((0,), (len(value) for value in values if isinstance(value, str))))
+        return of(len(value) for value in values if isinstance(value, str))
+
+
+def _longest(lengths: Iterable[int]) -> int:
+    return max(lengths, default=0)
 
 
 def _batch(held: _Held) -> pa.RecordBatch:
