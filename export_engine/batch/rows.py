@@ -43,6 +43,7 @@ class RunRows:
         Raises SourceError for a second name or phone number of the channel, and RowError, which knows its message's
         time, for a value that breaks a rule.
         """
+        context.is_csv = True  # perhaps: what the lake's files are is not known here
         first = next(self._batches, None)
         if first is None:
             return

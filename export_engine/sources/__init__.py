@@ -95,6 +95,8 @@ class SourceContext:
 
     `channel` is the one that rows said first, and where: no other may follow (see `sources.channels`).
 
+    `is_csv` is set by those that read CSV: a spreadsheet may have made it, and written long numbers as 1.23E+15.
+
     A source that knows how much it has to read sets `share`, which tells how much of it has been read, from 0 to 1.
 
     `submit`, where there are more threads than the one that reads, starts a task (a function and its arguments) in one
@@ -109,6 +111,7 @@ class SourceContext:
     ignored_columns: tuple[str, ...] = ()
     naive_times: int = 0
     refused: Callable[[SourceError], bool] | None = None
+    is_csv: bool = False
     share: Callable[[], float | None] | None = None
     last_whole: tuple[str, str] | None = None
     in_parts: bool = False

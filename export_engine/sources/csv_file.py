@@ -108,6 +108,7 @@ def _csv_batches(
     file: Input, context: SourceContext, *, encoding: str | None, delimiter: str, escape: str | None
 ) -> Iterator[pa.RecordBatch]:
     """Read an opened input; see `read_csv`. `encoding` is None for UTF-8."""
+    context.is_csv = True
     if encoding is None:
         _check_encoding(file)
     rows = _Rows(file, encoding, delimiter, escape)

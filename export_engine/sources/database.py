@@ -165,7 +165,7 @@ class _Database:
                 if not result.returns_rows:
                     raise SourceError("the query has no rows: give a SELECT")
                 names = list(result.keys())
-                wanted = wanted_columns(names, context)
+                wanted = wanted_columns(names, context, of_query=True)
 
                 def made(rows: Sequence[Sequence[Any]], number: int) -> pa.RecordBatch:
                     return _batch(names, wanted, number, rows, context)

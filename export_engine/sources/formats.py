@@ -10,7 +10,7 @@ from export_engine.errors import OptionError, SourceError
 from export_engine.schema import COLUMN_NAMES, CREATED_AT
 from export_engine.sources.inputs import Input, option_text
 
-__all__ = ["ARRAY", "IPC_FILE", "IPC_STREAM", "Format", "checked_format"]
+__all__ = ["ARRAY", "IPC_FILE", "IPC_STREAM", "ZIP", "Format", "checked_format"]
 
 Format = Literal["parquet", "ipc", "csv", "jsonl"]
 
@@ -18,11 +18,15 @@ Format = Literal["parquet", "ipc", "csv", "jsonl"]
 IPC_FILE, IPC_STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 #: How formats begin that are no text.
 _BEGINNINGS: dict[bytes, Format] = {b"PAR1": "parquet", IPC_FILE: "ipc", IPC_STREAM: "ipc"}
+ZIP = b"PK\x03\x04"
 #: What else people have, what it is called, and what to do with it.
 _OTHERS = {
-    b"PK\x03\x04": ("a ZIP or an Excel workbook", "unpack it, or save the sheet as CSV"),
+    ZIP: ("a ZIP or an Excel workbook", "unpack it, or save the sheet as CSV"),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save the sheet as CSV"),
-    b"SQLite format 3\0": ("a SQLite database", "export a query's rows as CSV or JSON Lines"),
+    b"SQLite format 3\0": (
+        "a SQLite database",
+        "give it by its URL, with a query: --database sqlite:///FILE --sql 'SELECT …' (in Python read_database)",
+    ),
     b"\xfd7zXZ\0": ("compressed by xz", "pipe it in: xz -dc FILE | export-engine export -"),
     b"\x04\x22\x4d\x18": ("compressed by lz4", "pipe it in: lz4 -dc FILE | export-engine export -"),
     b"\x1f\x8b": ("compressed twice", "decompress it once"),

@@ -56,7 +56,8 @@ _ENDINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 def option_text(name: str, value: str) -> str:
     """An option as both the command and the library write it, for advice."""
-    return f"--{name} {value} ({name}={value.strip(chr(39))!r} in Python)"
+    plain = value.strip("'").replace(r"\t", "\t")  # the command line has a tab's name, Python's too
+    return f"--{name} {value} ({name}={plain!r} in Python)"
 
 
 def without_compression(name: str) -> tuple[str, str | None]:

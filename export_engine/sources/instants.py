@@ -60,6 +60,10 @@ _COUNT = "say what it counts since 1970 with the option epoch (--epoch): s, ms, 
 #: Bits of any number that is a time, and some more. Python writes no integer of more than 4,300 digits.
 _MOST_BITS = 128
 _BOUNDS = "times lie between 0001-01-02 and 9999-12-30"
+_OTHER = f"{_BOUNDS}; another of s, ms, us and ns may be what it counts since 1970 (the option epoch, --epoch)"
+#: Text that has a day in it, as people write it.
+_DAY = r"\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b"
+_READ = "or read another form by --map, such as message_time=strptime(COLUMN, '%d.%m.%Y %H:%M:%S')"
 
 
 def instants(
@@ -81,7 +85,9 @@ def instants(
     else:
         us, local = _of_text(column, epoch)
     null = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else np.zeros(1, np.bool_)
-    return _placed(us, np.broadcast_to(local & ~null, len(us)), null if column.null_count else None, zone, naive)
+    return _placed(
+        us, np.broadcast_to(local & ~null, len(us)), null if column.null_count else None, zone, naive, _advice(epoch)
+    )
 
 
 def instants_of(
@@ -106,7 +112,7 @@ def instants_of(
             with suppress(UnicodeEncodeError):
                 return instants(pa.array(values, pa.string()), zone, epoch, naive)
         us, local = _of_any(values, null, epoch)
-    return _placed(us, local & ~null, null if null.any() else None, zone, naive)
+    return _placed(us, local & ~null, null if null.any() else None, zone, naive, _advice(epoch))
 
 
 def _placed(
@@ -115,39 +121,44 @@ def _placed(
     null: NDArray[np.bool_] | None,
     zone: tzinfo,
     naive: Callable[[int], object] | None,
+    advice: str,
 ) -> pa.TimestampArray:
     """The column, with local times brought from their zone and all held against the bounds."""
-    _bound(us, null)
+    _bound(us, null, advice)
     if local.any():
         us = us.copy()
         us[local] = from_local(us[local], zone)
-        _bound(us, null)
+        _bound(us, null, advice)
         if naive is not None:
             naive(int(np.count_nonzero(local)))
     return pa.array(us, pa.int64(), mask=null).view(_INSTANT)
 
 
-def _bound(us: NDArray[np.int64], null: NDArray[np.bool_] | None = None) -> None:
+def _advice(epoch: Epoch | None) -> str:
+    return _OTHER if epoch else _BOUNDS
+
+
+def _bound(us: NDArray[np.int64], null: NDArray[np.bool_] | None = None, advice: str = _BOUNDS) -> None:
     if len(us) and (us.min() < MIN_US or us.max() > MAX_US):
         far = (us < MIN_US) | (us > MAX_US)
-        _refuse_far(far if null is None else far & ~null)
+        _refuse_far(far if null is None else far & ~null, advice)
 
 
-def _refuse_far(far: NDArray[np.bool_]) -> None:
+def _refuse_far(far: NDArray[np.bool_], advice: str) -> None:
     if far.any():
-        raise BadValue(int(far.argmax()), "is out of bounds", _BOUNDS)
+        raise BadValue(int(far.argmax()), "is out of bounds", advice)
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 
-def _scaled(ticks: NDArray[np.int64], unit: str) -> NDArray[np.int64]:
+def _scaled(ticks: NDArray[np.int64], unit: str, advice: str = _BOUNDS) -> NDArray[np.int64]:
     """Microseconds of a count of units."""
     if unit == "ns":
         return ticks // 1000
     factor = _UNIT[unit]
     if len(ticks) and (ticks.min() < MIN_US // factor - 1 or ticks.max() > MAX_US // factor + 1):
-        _refuse_far((ticks < MIN_US // factor - 1) | (ticks > MAX_US // factor + 1))
+        _refuse_far((ticks < MIN_US // factor - 1) | (ticks > MAX_US // factor + 1), advice)
     return ticks * factor
 
 
@@ -166,7 +177,7 @@ def _of_numbers(column: pa.Array, epoch: Epoch | None) -> NDArray[np.int64]:
         ticks = column.cast(pa.int64()).to_numpy()
     except pa.ArrowInvalid:  # with a fraction, or too large
         return _of_digits(column.cast(pa.string()), epoch)
-    return _scaled(ticks, epoch)
+    return _scaled(ticks, epoch, _OTHER)
 
 
 def _of_digits(text: pa.Array, epoch: Epoch) -> NDArray[np.int64]:
@@ -176,7 +187,7 @@ def _of_digits(text: pa.Array, epoch: Epoch) -> NDArray[np.int64]:
     if pc.any(pc.not_equal(power, "")).as_py() or pc.max(pc.binary_length(whole)).as_py() > len("999999999999999999"):
         return np.array([_exactly(at, number, epoch) for at, number in enumerate(text.to_pylist())], np.int64)
     ticks, digits = whole.cast(pa.int64()).to_numpy(), _DIGITS[epoch]
-    us = _scaled(ticks, epoch)
+    us = _scaled(ticks, epoch, _OTHER)
     rest = ticks % 1000 > 0 if epoch == "ns" else np.zeros(1, np.bool_)
     rest = rest | pc.match_substring_regex(fraction, rf"^\d{{{digits}}}\d*[1-9]").to_numpy(zero_copy_only=False)
     if digits:
@@ -196,13 +207,13 @@ def _exactly(at: int, number: str, epoch: Epoch) -> int:
     """Microseconds of one number in any notation."""
     value = Decimal(number)
     if value.adjusted() > _LONGEST:
-        raise BadValue(at, "is out of bounds", _BOUNDS)
+        raise BadValue(at, "is out of bounds", _OTHER)
     shift = _DIGITS[epoch] if epoch != "ns" else -3
     # More digits than any number has: nothing is rounded but by cutting.
     exact = Context(prec=max(_LONGEST, len(number)) + 10, Emin=-(10**9) - 100)
     us = int(exact.scaleb(value, shift).to_integral_value(ROUND_FLOOR, context=exact))
     if not MIN_US <= us <= MAX_US:
-        raise BadValue(at, "is out of bounds", _BOUNDS)
+        raise BadValue(at, "is out of bounds", _OTHER)
     return us
 
 
@@ -230,7 +241,8 @@ def _of_iso(text: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         at = 0 if failing is None else failing[0]
         if re.match(_NUMBER, text[at].as_py(), re.ASCII):
             raise BadValue(at, "is a number, not a time", _COUNT) from None
-        raise BadValue(at, "is not a time", _WRITE) from None
+        advice = f"{_WRITE}, {_READ}" if re.match(_DAY, text[at].as_py(), re.ASCII) else _WRITE
+        raise BadValue(at, "is not a time", advice) from None
 
 
 def _parsed(text: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

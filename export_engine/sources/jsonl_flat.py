@@ -101,7 +101,8 @@ def _check_keys(lines: Lines, name: str, context: SourceContext) -> None:
             f"{error}; rows that stand in a list, as in {within!r}, are taken out by a query (--sql, in Python "
             "read_sql)",
             column=error.column,
-            missing=error.missing,
+            # An object that stands alone is a page, and no name for its columns would help.
+            missing=error.missing if sum(1 for _ in lines) > 1 else (),
             given=error.given,
         ) from None
 

@@ -127,6 +127,7 @@ class Mapped:
         """Run it."""
         with self._connected(context.timezone) as connection, ExitStack() as stack:
             if self.format == "csv":
+                context.is_csv = True
                 files = self._csv_files(stack)
                 own = _schema_of(files)
                 connection.register(_ROWS, own.empty_table())

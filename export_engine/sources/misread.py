@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from export_engine.errors import OptionError, SourceError
 from export_engine.sources.duck import query_errors, reach, syntax_tree
-from export_engine.sources.formats import ARRAY
+from export_engine.sources.formats import ARRAY, ZIP
 from export_engine.sources.inputs import Input, opened
 from export_engine.sources.open import ending_format
 from export_engine.sources.urls import is_folder, is_url
@@ -108,12 +108,14 @@ def meant(named: Iterable[str]) -> list[str]:
 
 
 def check_arrays(files: Iterable[str], name: str | None = None) -> None:
-    """Raise SourceError for a file or URL that is a JSON array without its end; `name` is what it is called instead.
+    """Raise SourceError for a file or URL that is a JSON array without its end, or a ZIP; `name` is said instead of it.
 
     An array that is compressed is read to its end for it, and of a URL its beginning and end.
     """
     for given in files:
         with opened(given) as file:
+            if file.peek(4) == ZIP:
+                raise SourceError(f"{file.name} is a ZIP: unpack it, and give what is in it")
             if ARRAY.match(file.peek(_LOOKED_AT).removeprefix(_BOM).lstrip()) and not _end(file).endswith(b"]"):
                 raise SourceError(
                     f"{name or file.name} is a JSON array without its end: it is cut short; make or fetch it again"

@@ -67,7 +67,7 @@ class _Sql:
             check_query(connection, self.query, self.parameters)
             check_files(connection, self.query, self.parameters)
             with _csv_told(), selected(connection, self.query, self.parameters) as reader:
-                yield from normalised(reader.schema, numbered(told(iter(reader))), context)
+                yield from normalised(reader.schema, numbered(told(iter(reader))), context, of_query=True)
 
 
 @contextmanager

@@ -143,8 +143,8 @@ def _check_batch(item: Any) -> None:
         raise SourceError(f"record batches are needed, and one item is {type(item).__name__}: give only RecordBatches")
 
 
-def wanted_columns(names: Iterable[str], context: SourceContext) -> list[str]:
-    """Which of a table's columns are read; notes what is not exported.
+def wanted_columns(names: Iterable[str], context: SourceContext, *, of_query: bool = False) -> list[str]:
+    """Which of a table's columns, or those `of_query`, are read; notes what is not exported.
 
     Raises SchemaError for a doubled or missing one.
     """
@@ -156,10 +156,16 @@ def wanted_columns(names: Iterable[str], context: SourceContext) -> list[str]:
             raise SchemaError(f"column {name!r} is there {wanted.count(name)} times: keep one", column=name)
     missing = tuple(name for name in _REQUIRED if name not in wanted)
     if missing:
+        them = "it" if len(missing) == 1 else "them"
+        advice = (
+            f"say in the query what makes {them}, as in SELECT … AS {missing[0]}"
+            if of_query
+            else f"rename what holds {them}, or map it with --map, as `export-engine check` suggests (in Python "
+            "read_mapped)"
+        )
         raise SchemaError(
-            f"{_said(missing)} missing; the columns are {', '.join(given) or 'none'}: rename what holds "
-            f"{'it' if len(missing) == 1 else 'them'}, or map it with --map, as `export-engine check` suggests (in "
-            f"Python read_mapped); {', '.join(_REQUIRED)} are required",
+            f"{_said(missing)} missing; the columns are {', '.join(given) or 'none'}: {advice}; "
+            f"{', '.join(_REQUIRED)} are required",
             column=missing[0],
             missing=missing,
             given=tuple(given),
@@ -176,14 +182,16 @@ def _said(names: Sequence[str]) -> str:
     return f"column {quoted} is" if len(names) == 1 else f"columns {quoted} are"
 
 
-def normalised(schema: pa.Schema, batches: Iterable[Numbered], context: SourceContext) -> Iterator[pa.RecordBatch]:
+def normalised(
+    schema: pa.Schema, batches: Iterable[Numbered], context: SourceContext, *, of_query: bool = False
+) -> Iterator[pa.RecordBatch]:
     """Bring batches of one schema to `ROW_SCHEMA`, bounded in size; checks the schema first.
 
     Without any column, as a table made of no dictionaries is, it is an error only where there are rows.
     """
     if not schema.names and not any(batch.num_rows for batch, _ in batches):
         return
-    wanted = wanted_columns(schema.names, context)
+    wanted = wanted_columns(schema.names, context, of_query=of_query)
     exported = [name for name in wanted if name != CHANNEL_ID]
     _check_types({name: schema.field(name).type for name in exported}, context.epoch)
     for whole, numbers in batches:

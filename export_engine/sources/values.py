@@ -42,7 +42,25 @@ def column(name: str, given: pa.Array, context: SourceContext, *, sound: bool = 
         made = media(given, context, sound=sound)
     else:
         made = (id_text if name in IDS else text)(given, context, sound=sound)
+        if context.is_csv and name in NUMBERED:
+            _unrounded(made)
     return _required(name, made, ())
+
+
+#: A number of more than eleven digits as a spreadsheet shows it, of which it has lost all but the first six or fifteen.
+_ROUNDED = r"^[0-9](?:[.,][0-9]+)?E\+[0-9]{2}$"
+
+
+def _unrounded(column: pa.Array) -> None:
+    """Raise BadValue for an id or phone that a spreadsheet has rounded: those of several would be one."""
+    if pc.any(pc.match_substring(column, "E+")).as_py():
+        rounded = pc.index(pc.match_substring_regex(column, _ROUNDED), True).as_py()
+        if rounded >= 0:
+            raise BadValue(
+                rounded,
+                "is a number that a spreadsheet has rounded",
+                "export it anew where it was made, and have the spreadsheet take the column for text as it opens it",
+            )
 
 
 def column_of(

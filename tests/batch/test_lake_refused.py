@@ -168,6 +168,14 @@ def test_csv_that_duckdb_would_read_as_something_else(header: str, row: str, say
             Lake.of_files([tmp_path / name for name in files], "csv", columns={"status": "Kind"})
 
 
+def test_ids_that_a_spreadsheet_has_rounded(tmp_path: Path, plan: BatchPlan) -> None:
+    """They fail their archive, as they fail a single export."""
+    (tmp_path / "a.csv").write_text(f"{CSV}\n{CSV_ROW.replace(',c,', ',9.00719925474099E+15,')}\n")
+    (result,) = export_lake(Lake.of_files([tmp_path / "a.csv"], "csv"), plan)
+    assert result.status == "failed"
+    assert "a number that a spreadsheet has rounded" in str(result.error)
+
+
 def test_a_column_that_is_there_twice_and_of_no_use(tmp_path: Path) -> None:
     """It is ignored, as in a single export."""
     (tmp_path / "a.csv").write_text(f"{CSV},Kind,Kind\n{CSV_ROW},1,2\n")

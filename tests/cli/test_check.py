@@ -32,7 +32,7 @@ SUMMARY = """an export would fail
   ignored        columns Contact Name
                  'Contact Name' may be contact_name: --map 'contact_name="Contact Name"'
 message_time: 1 value: is not a time; write 2026-06-11T06:50:43.861185Z, 2026-06-11 06:50:43+08:00 or \
-2026-06-11 06:50:43 UTC
+2026-06-11 06:50:43 UTC, or read another form by --map, such as message_time=strptime(COLUMN, '%d.%m.%Y %H:%M:%S')
   '06/01/2026' in row 2, conversation 'b', message '2'
 direction: 1 value: is not one of inbound, outbound; map your own values to these
   'in' in row 1, conversation 'a', message '1'

@@ -134,6 +134,7 @@ def test_a_fifo(tmp_path: Path, expected: bytes) -> None:
         (["ftp://example.com/a.csv"], b"", 2, "URLs that are read begin with"),
         (["a*.csv"], b"", 2, "there is no file to read"),
         (["-"], b"PK\x03\x04", 1, "an Excel workbook"),
+        (["-"], b"SQLite format 3\0", 1, "give it by its URL, with a query: --database sqlite:///FILE --sql"),
     ],
 )
 def test_what_is_wrong_is_said(arguments: list[str], data: bytes, code: int, says: str) -> None:

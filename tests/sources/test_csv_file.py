@@ -161,7 +161,7 @@ def test_a_byte_that_is_not_of_the_encoding_is_named_by_its_row(encoding: str, r
         (lines("a").encode("utf-16-be"), "--encoding utf-16-be "),
         (lines("a").encode("utf-32"), "--encoding utf-32 "),
         (lines("a").replace(",", ";").encode(), "--delimiter ';' "),
-        (lines("a").replace(",", "\t").encode(), r"--delimiter '\t' "),
+        (lines("a").replace(",", "\t").encode(), r"--delimiter '\t' (delimiter='\t' in Python)"),
         (lines("a").replace(",", "|").encode(), "--delimiter '|' "),
         (b"Sid;Number;Sent\n", "--delimiter ';' "),
         (b"Sid|Number, of what|Sent\n", "the columns are Sid|Number,  of what|Sent"),
@@ -288,3 +288,22 @@ def test_a_spreadsheet_s_separator_line() -> None:
     for delimiter in ";", ",":
         with pytest.raises(SchemaError, match="its first line, sep=;, is for a spreadsheet and names no columns: take"):
             batches(read_csv(io.BytesIO(b"sep=;\r\nmessage_id;conversation_id\r\n"), delimiter=delimiter))
+
+
+@pytest.mark.parametrize("number", ["9.00719925474099E+15", "9,00719925474099E+15", "1.20256E+11", "5E+22"])
+@pytest.mark.parametrize("name", ["message_id", "conversation_id", "contact_phone"])
+def test_numbers_that_a_spreadsheet_has_rounded(name: str, number: str) -> None:
+    """They are no ids and no phones: those of several conversations would be one. Elsewhere they are text."""
+    header, row = lines("a").replace("\n", ",contact_phone\n", 1).replace("43Z,a\n", "43Z,a,\n").splitlines()
+    cells_ = dict(zip(header.split(","), row.split(","), strict=True))
+
+    def table(**values: str) -> bytes:
+        quoted = '","'.join((cells_ | values).values())
+        return f'{header}\n{row}\n"{quoted}"\n'.encode()
+
+    error = refusal(read_csv(io.BytesIO(table(**{name: number}))))
+    assert (error.column, error.row, error.value) == (name, 2, number)
+    assert "is a number that a spreadsheet has rounded; export it anew" in str(error)
+    for fine in (f"{number}0 ", f"x{number}", number.replace("E+", "E"), "E+12"):
+        assert read(table(**{name: fine})) == ["a", "a"]
+    assert read(table(message_text=number)) == ["a", number]

@@ -260,3 +260,30 @@ def test_values_that_are_no_time(value: Any) -> None:
     with pytest.raises(BadValue, match=r"is not a time.*give a datetime") as caught:
         instants_of([MOMENT, value], UTC, "s")
     assert caught.value.at == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch"), [("1781555518861000", "s"), ("1e40", "ms"), ("99999999999999999999", "us")]
+)
+def test_numbers_out_of_bounds_may_count_something_else(number: str, epoch: Unit) -> None:
+    """The error says so."""
+    with pytest.raises(BadValue) as caught:
+        instants(pa.array([number]), UTC, epoch)
+    assert "another of s, ms, us and ns" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("text", "is_day"),
+    [
+        ("15.06.2026 20:31:58", True),
+        ("6/11/26, 6:50 PM", True),
+        ("2026/06/11 06:50", True),
+        ("soon", False),
+        ("", False),
+    ],
+)
+def test_days_of_another_form_can_be_mapped(text: str, is_day: bool) -> None:
+    """The error of what has a day in it says how."""
+    with pytest.raises(BadValue, match="is not a time") as caught:
+        instants(pa.array([text]), UTC)
+    assert ("--map, such as message_time=strptime(COLUMN, " in caught.value.advice) == is_day

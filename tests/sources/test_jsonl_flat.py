@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_engine.errors import SourceError
+from export_engine.errors import SchemaError, SourceError
 from export_engine.sources import Source, SourceContext
 from export_engine.sources.jsonl_flat import read_flat_jsonl
 from tests.sources.tables import batches, cells, refusal
@@ -147,3 +147,14 @@ def test_an_integer_of_more_digits_than_python_reads(key: str, tmp_path: Path) -
     (tmp_path / "t.jsonl").write_text(f'{line[:-1]}, "{key}": {"9" * 5000}}}\n')
     with pytest.raises(SourceError, match=r"t.jsonl, line 1 has a whole number of more than 4,300 digits; write it as"):
         batches(read_flat_jsonl(tmp_path / "t.jsonl"))
+
+
+def test_a_page_is_no_row(tmp_path: Path) -> None:
+    """An object alone whose rows stand in a list: no name for its columns would help, and `check` asks for none."""
+    page = b'{"offset": 0, "items": [{"id": "m1"}]}'
+    with pytest.raises(SchemaError, match="as in 'items', are taken out by a query") as caught:
+        cells(jsonl_of(tmp_path, page), "message_id")
+    assert not caught.value.missing
+    with pytest.raises(SchemaError, match="as in 'items', are taken out by a query") as caught:
+        cells(jsonl_of(tmp_path, page, page), "message_id")
+    assert caught.value.missing

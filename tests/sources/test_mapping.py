@@ -361,3 +361,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
         read(read_mapped(io.BytesIO(BODY.encode()), path, columns=COLUMNS, format="csv"))
     with pytest.raises(OptionError, match="does not read cp1252"):
         read_mapped(path, columns=COLUMNS, format="csv", encoding="cp1252").query()
+
+
+def test_ids_that_a_spreadsheet_has_rounded_are_refused(tmp_path: Path) -> None:
+    """As without a mapping."""
+    path = tmp_path / "log.csv"
+    path.write_text("Sid,Who,Dir,Sent,Body\nx,9.00719925474099E+15,inbound,2026-06-02T08:00:00Z,z\n")
+    with pytest.raises(RowError, match="a number that a spreadsheet has rounded") as caught:
+        read(read_mapped(path, columns=COLUMNS, format="csv"))
+    assert (caught.value.column, caught.value.row) == ("conversation_id", 1)

@@ -261,3 +261,17 @@ def test_a_row_that_a_query_cannot_read_is_named(row: str, tmp_path: Path) -> No
     with pytest.raises(SourceError, match=r"a\.csv, row 4 \(line 5\)|row 4, .*a\.csv") as caught:
         rows(query, {"files": str(tmp_path / "a.csv")})
     assert "ignore" not in str(caught.value)
+
+
+def test_a_zip_is_no_table(tmp_path: Path) -> None:
+    """It is refused by name, with what to do."""
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04rest")
+    with pytest.raises(SourceError, match=r"a\.zip is a ZIP: unpack it, and give what is in it"):
+        rows("SELECT * FROM read_json($files)", {"files": str(tmp_path / "a.zip")})
+
+
+def test_a_query_without_a_column_says_so_in_its_own_terms() -> None:
+    """No --map can stand beside it."""
+    with pytest.raises(SchemaError, match=r"say in the query what makes them, as in SELECT … AS message_id;") as caught:
+        rows("SELECT 1 AS id")
+    assert "--map" not in str(caught.value)
