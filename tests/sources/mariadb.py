@@ -15,6 +15,8 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from tests.ports import free_port
+
 __all__ = ["running_mariadb"]
 
 
@@ -46,10 +48,9 @@ def running_mariadb() -> Iterator[str]:
 
 
 def _started(command: Sequence[str], user: str | None, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """The server and its port. One that was free a moment ago may be taken: then the server ends, and gets another."""
+    """The server and its port. If somebody has taken that meanwhile the server ends, and gets another."""
     for _ in range(5):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
+        port = free_port()
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, f"--port={port}", f"--socket={folder / 'socket'}"],
