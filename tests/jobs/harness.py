@@ -188,11 +188,11 @@ def run_until(worker: Worker, reached: Callable[[], bool]) -> None:
     stop = Event()
     thread = Thread(target=worker.run, args=(stop,))
     thread.start()
-    for _ in range(6000):
+    for _ in range(20_000):
         if reached() or not thread.is_alive():
             break
         stop.wait(0.01)
     stop.set()
-    thread.join(60)
+    thread.join(120)
     assert not thread.is_alive()
     assert reached()

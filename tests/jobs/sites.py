@@ -132,7 +132,7 @@ def gone(process: int) -> bool:
 
 def until(true: Callable[[], object]) -> None:
     """Wait until something is so."""
-    for _ in range(6000):
+    for _ in range(20_000):
         if true():
             return
         time.sleep(0.01)

@@ -146,8 +146,9 @@ def test_a_bucket_half_of_whose_requests_fail(site: Site, jobs: int) -> None:
     print(f"{jobs} jobs, {retried} attempts failed")  # noqa: T201  # for who runs it by hand
 
 
-def test_an_export_that_takes_too_long(site: Site) -> None:
+def test_an_export_that_takes_too_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has failed for good, though there are attempts left: the message advises what can help."""
+    monkeypatch.setattr(runs, "_PATIENCE", 60.0)  # it leaves nothing if it has the time to tidy up
     store = SqlJobStore(site.store._engine, max_attempts=5)
     job = site.trigger("endless")
     with nothing_left(site):

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from export_engine.jobs import runs
 from export_engine.jobs.backends.archives import ObjectArchives
 from export_engine.jobs.ports import KeyStore
 from export_engine.service import components, deadline, metrics
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 #: What `unhurried` has changed.
-_TIMES = [(deadline, "ANSWER_TIME"), (components, "PATIENCE"), (metrics, "_COUNTING_TIME")]
+_TIMES = [(deadline, "ANSWER_TIME"), (components, "PATIENCE"), (metrics, "_COUNTING_TIME"), (runs, "_PATIENCE")]
 _IN_PRODUCTION = [getattr(module, name) for module, name in _TIMES]
 
 #: When the page's second job was created.
@@ -140,12 +141,13 @@ def until(true: Callable[[], object]) -> None:
 
 @contextmanager
 def unhurried() -> Iterator[None]:
-    """Services of this process have time for their answers while the block runs.
+    """Services of this process have time while the block runs: for their answers, and to tidy up after an export.
 
-    A machine that stands still for two seconds would make a 503 of any of them, which is right, and tested by itself.
+    A machine that stands still for two seconds would make a 503 of any answer, which is right, and tested by itself.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for (module, name), time_ in zip(_TIMES, (timedelta(minutes=1), timedelta(minutes=1), 60.0), strict=True):
+        for (module, name), before in zip(_TIMES, _IN_PRODUCTION, strict=True):
+            time_ = 60.0 if isinstance(before, float) else timedelta(minutes=1)
             patch.setattr(module, name, time_)
         yield
 
