@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from export_engine.jobs.backends.files import FileDirectory
 from export_engine.service import deadline
 from export_engine.service.deadline import THREADS
-from tests.service.running import BY_CHANNEL, JUNE, serving, until
+from tests.service.running import BY_CHANNEL, JUNE, production_times, serving, until
 
 
 class Hanging:
@@ -42,8 +41,7 @@ class Hanging:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_channels_that_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channels_that_hang(tmp_path: Path) -> None:
     """503 for what asks for them; jobs are listed, polled and cancelled. What waits is as many threads as it may be."""
     directory = Hanging(tmp_path / "demo")
     with serving(tmp_path, worker=False, directory=directory) as service:
@@ -54,8 +52,7 @@ def test_channels_that_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         def ask(number: int) -> httpx.Response:
             return service.trigger(BY_CHANNEL) if number % 2 else service.client.get(channels)
 
-        with monkeypatch.context() as hurry, ThreadPoolExecutor(2 * THREADS) as crowd:
-            hurry.setattr(deadline, "ANSWER_TIME", timedelta(seconds=1))
+        with production_times(deadline), ThreadPoolExecutor(2 * THREADS) as crowd:
             for _ in range(3):
                 answers = list(crowd.map(ask, range(2 * THREADS)))
                 assert {(answer.status_code, answer.headers["Retry-After"]) for answer in answers} == {(503, "5")}
@@ -73,12 +70,12 @@ def test_channels_that_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_health_check_while_channels_hang(tmp_path: Path) -> None:
     """It says that it is they."""
     directory = Hanging(tmp_path / "demo")
     with serving(tmp_path, worker=False, directory=directory) as service:
         directory.going.clear()
-        answer = service.client.get("/healthz")
+        with production_times(deadline):
+            answer = service.client.get("/healthz")
         directory.going.set()
     assert (answer.status_code, answer.json()) == (503, {"status": "the channels cannot be read"})
