@@ -150,6 +150,39 @@ def test_a_shape_in_one_command(recipe: str, clone: Path) -> None:
     assert not verify_archive(clone / "out.zip").problems
 
 
+@pytest.mark.parametrize(
+    ("recipe", "parameter", "place"),
+    [
+        ("intercom", "files", "conversations/9.json"),
+        ("amazon-connect", "files", "ChatTranscripts/2026/06/01/x.json"),
+        ("zendesk-chat", "files", "chats.json"),
+        ("telegram", "files", "result.json"),
+        ("meta-messages", "files", "messages/inbox/x_1/message_1.json"),
+        ("freshchat", "messages", "messages/9.json"),
+        ("freshchat", "users", "users.json"),
+        ("freshchat", "agents", "agents.json"),
+        ("crisp", "conversations", "conversations/9.json"),
+        ("crisp", "messages", "messages/9.json"),
+        ("hubspot", "threads", "threads/9.json"),
+        ("hubspot", "messages", "messages/9.json"),
+        ("hubspot", "actors", "actors.json"),
+        ("liveperson", "files", "pages/9.json"),
+        ("genesys", "conversations", "conversations/9.json"),
+        ("genesys", "messages", "messages/9.json"),
+        ("whatsapp-webhooks", "files", "webhooks.jsonl"),
+    ],
+)
+def test_a_file_of_another_shape(recipe: str, parameter: str, place: str, clone: Path) -> None:
+    """An error that was saved among the answers is refused by name: what it stands for would be lost in silence."""
+    SHAPES[recipe](clone)
+    parameters = dict(pair.split("=", 1) for pair in COMMANDS[recipe] if "=" in pair)
+    assert parameter in parameters
+    assert exported(read_sql(query(recipe), parameters))
+    write_json(clone / place, {"errors": [{"code": "rate_limit_exceeded"}], "request_id": "1"})
+    with pytest.raises(SourceError, match=rf"{place} has no \w+, which this recipe reads: fetch it again, or leave it"):
+        exported(read_sql(query(recipe), parameters))
+
+
 @pytest.mark.slow
 def test_chatwoot_in_one_command(database: tuple[str, list[Row]], clone: Path) -> None:
     """The page's, with another URL."""

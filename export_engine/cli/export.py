@@ -141,8 +141,8 @@ def _warnings(where: str, report: ExportReport, options: ExportOptions) -> Itera
     """What was made as asked, and may not be what was meant."""
     if not report.conversations:
         yield (
-            "no conversation falls in this range (`export-engine check` says what days the input has); unzip calls an "
-            "empty archive an error"
+            "no conversation falls in this range (`export-engine check` says what days the input has, if any); unzip "
+            "calls an empty archive an error"
         )
     if not where.lower().endswith(".zip") and ("://" in where or Path(where).is_file()):
         yield f"{where} is a ZIP archive, whatever it is called: .zip would say so"

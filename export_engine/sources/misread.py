@@ -22,7 +22,7 @@ from export_engine.sources.urls import is_folder, is_url
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["check_arrays", "check_decimals", "check_files", "meant", "named_in", "names"]
+__all__ = ["check_arrays", "check_decimals", "check_files", "meant", "named_in", "names", "values"]
 
 _BOM = b"\xef\xbb\xbf"
 #: Bytes of a file's beginning and end that tell whether it is a whole array.
@@ -51,38 +51,46 @@ def names(said: str, column: str) -> bool:
 def named_in(
     query: str, parameters: Mapping[str, Any], connection: duckdb.DuckDBPyConnection | None = None
 ) -> list[str]:
-    """The paths, patterns and URLs that a query may read: all texts among its parameters, and those in its FROMs.
+    """The paths, patterns and URLs that stand in a query's FROMs, in its text or as its parameters.
 
-    None of the latter where it is no query; whoever runs it says so.
+    None where it is no query; whoever runs it says so. Another parameter may be a URL too, which nobody is to fetch.
     """
-    values = [v for value in parameters.values() for v in (value if isinstance(value, list | tuple) else [value])]
-    tree = syntax_tree(query, connection)
-    return [*(os.fspath(v) for v in values if isinstance(v, str | os.PathLike)), *_tables(tree)]
+    return list(_tables(syntax_tree(query, connection), parameters))
 
 
-def _tables(node: object) -> Iterator[str]:
+def values(parameters: Mapping[str, Any]) -> Iterator[str]:
+    """All the texts and paths among parameters, those in lists too."""
+    for value in parameters.values():
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, str | os.PathLike):
+                yield os.fspath(one)
+
+
+def _tables(node: object, parameters: Mapping[str, Any]) -> Iterator[str]:
     """The files of a parsed query: what stands for a table, and the texts that a table function is called with."""
     if isinstance(node, dict):
         kind = node.get("type")
         if kind == "BASE_TABLE":
             yield node["table_name"]
         elif kind == "TABLE_FUNCTION":
-            yield from _texts(node["function"])
+            yield from _texts(node["function"], parameters)
         node = list(node.values())
     for child in node if isinstance(node, list) else ():
-        yield from _tables(child)
+        yield from _tables(child, parameters)
 
 
-def _texts(node: object) -> Iterator[str]:
+def _texts(node: object, parameters: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(node, dict):
-        if (
-            node.get("type") == "VALUE_CONSTANT"
-        ):  # {"literal": {"text": …}}, and before DuckDB 1.5 {"value": {"value": …}}
+        kind = node.get("type")
+        if kind == "VALUE_PARAMETER":
+            yield from values({name: value for name, value in parameters.items() if name == node.get("identifier")})
+        elif kind == "VALUE_CONSTANT":
+            # {"literal": {"text": …}} in one version of DuckDB, {"value": {"value": …}} in another.
             held = node.get("literal") or node.get("value") or {}
             yield from (text for key in ("text", "value") if isinstance(text := held.get(key), str))
         node = list(node.values())
     for child in node if isinstance(node, list) else ():
-        yield from _texts(child)
+        yield from _texts(child, parameters)
 
 
 def meant(named: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from export_engine.sources import Source, SourceContext
 from export_engine.sources.csv_file import csv_columns
 from export_engine.sources.duck import MEMORY_LIMIT, check_query, connected, selected, told
 from export_engine.sources.inputs import opened
-from export_engine.sources.misread import check_files, meant, named_in
+from export_engine.sources.misread import check_files, meant, named_in, values
 from export_engine.sources.tables import normalised, numbered
 from export_engine.sources.urls import is_url
 
@@ -60,7 +60,8 @@ class _Sql:
     @property
     def paths(self) -> tuple[str, ...]:
         """What is read (a pattern is all that it fits), so that nothing is written over it."""
-        return tuple(meant(name for name in named_in(self.query, self.parameters) if not is_url(name)))
+        named = [*values(self.parameters), *named_in(self.query, self.parameters)]
+        return tuple(meant(name for name in named if not is_url(name)))
 
     def batches(self, context: SourceContext) -> Generator[pa.RecordBatch, None, None]:
         with connected(context.timezone, memory_limit=self.memory_limit, spill_folder=self.spill_folder) as connection:

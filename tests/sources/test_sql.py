@@ -275,3 +275,10 @@ def test_a_query_without_a_column_says_so_in_its_own_terms() -> None:
     with pytest.raises(SchemaError, match=r"say in the query what makes them, as in SELECT … AS message_id;") as caught:
         rows("SELECT 1 AS id")
     assert "--map" not in str(caught.value)
+
+
+def test_a_parameter_that_is_a_url_is_not_fetched() -> None:
+    """Unless it stands in a FROM: it may be part of an address that the query makes."""
+    query = f"SELECT {ROW}, TIMESTAMPTZ '2026-06-02 08:00:00+00' AS message_time, $server || '/a' AS media_url"
+    (row,) = rows(query, {"server": "https://nobody.invalid/x"})
+    assert row["media_url"] == "https://nobody.invalid/x/a"
