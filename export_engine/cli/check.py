@@ -108,6 +108,9 @@ def _lines(found: CheckReport, *, in_range: bool, sorts: bool, mapped: bool) -> 
         own = "" if mapped else f"the columns are {', '.join(found.columns) or 'none'}: "
         yield "", f"{own}say what makes those that are missing"
         yield "  ", _map_text(found) if sorts else f"SELECT … AS {', … AS '.join(found.missing_columns)}"
+    if found.ok and not found.messages:
+        where = "--where" if sorts else "the query's conditions and parameters"
+        yield "", f"no row was read at all: look at {where}, and at whether the files are what is meant"
     for problem in found.problems:
         yield from _problem_lines(problem)
     if found.stopped:

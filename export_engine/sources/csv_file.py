@@ -142,6 +142,14 @@ def _wanted(name: str, names: list[str], delimiter: str, context: SourceContext)
         return wanted_columns(names, context)
     except SchemaError as error:
         check_header(name, names, delimiter, known)
+        if len(names) == 1:
+            raise SchemaError(
+                f"{name}: its first line names one column alone, {names[0]!r}: take away what stands above the names of"
+                " the columns, as a report's title does; or, if all is in that column, map it with --map (in Python "
+                "read_mapped)",
+                column=error.column,
+                given=error.given,
+            ) from None
         raise SchemaError(f"{name}: {error}", column=error.column, missing=error.missing, given=error.given) from error
 
 

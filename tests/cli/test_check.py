@@ -185,3 +185,16 @@ def test_terminals(bad: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> No
     assert max(map(cell_len, lines)) <= width
     assert "".join(done.output.split()) == "".join(SUMMARY.split())
     assert ("  torn" in lines) is (width == 30)
+
+
+def test_no_row_at_all(tmp_path: Path) -> None:
+    """An export would succeed, and be empty: what may have left all of them out is said."""
+    path = tmp_path / "log.csv"
+    path.write_text("conversation_id,message_id,message_time,direction,speaker_type\n", "utf-8")
+    for options, where in (
+        ([str(path)], "look at --where, "),
+        (["--sql", "FROM read_csv($f, all_varchar = true)", "--param", f"f={path}"], "look at the query's conditions"),
+    ):
+        done = CliRunner().invoke(check, options, standalone_mode=False)
+        assert done.return_value == 0
+        assert f"no row was read at all: {where}" in done.output

@@ -166,6 +166,7 @@ def test_a_byte_that_is_not_of_the_encoding_is_named_by_its_row(encoding: str, r
         (b"Sid;Number;Sent\n", "--delimiter ';' "),
         (b"Sid|Number, of what|Sent\n", "the columns are Sid|Number,  of what|Sent"),
         (b'Sid;"Number, of what";Sent\n', "--delimiter"),
+        (b"Report: June\n\n" + lines("a").encode(), "take away what stands above the names of the columns"),
         (b"\0\0message_id", "NUL"),
         (b"one,two\n", "the columns are one, two"),
         (lines('she said \\"hi\\"').encode(), "inside an unquoted cell"),
