@@ -35,8 +35,8 @@ class OwnError(Exception):
     """An error of the caller's."""
 
 
-def export(source: object, **options: Any) -> Export:
-    return export_conversations(source, channel=CHANNEL, date_range=JUNE, export_id="1c4639da", **options)
+def export(source: object, *, channel: Channel = CHANNEL, **options: Any) -> Export:
+    return export_conversations(source, channel=channel, date_range=JUNE, export_id="1c4639da", **options)
 
 
 def ours() -> list[str]:

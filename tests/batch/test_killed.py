@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -92,25 +92,14 @@ def test_a_folder(limit: str | None, temporary: Path, tmp_path: Path) -> None:
     until(lambda: not list(temporary.iterdir()))  # by those that tidy up after the dead
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    with s3.serving() as running:
-        yield running
-
-
 @pytest.mark.parametrize("limit", [None, "6KB"])
-def test_a_bucket(
-    limit: str | None, server: s3.Server, temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bucket(limit: str | None, bucket: s3.Bucket, temporary: Path, tmp_path: Path) -> None:
     """The same over S3's protocol, and no upload is left open."""
-    bucket = server.new_bucket()
     place = f"s3://{bucket.name}/exports"
     arguments = ["batch", write_lake(FEWER, tmp_path / "lake"), "--output", place, *RANGE]
     arguments += [] if limit is None else ["--max-archive-size", limit]
     options = replace(OPTIONS, max_archive_size=limit)
     environment = {**ENVIRONMENT, **bucket.environment, "TMPDIR": str(temporary)}
-    for name, value in bucket.environment.items():
-        monkeypatch.setenv(name, value)
     for receipts in (2, 7, 7):
         run_and_kill(arguments, environment, place, receipts)
     code, told, errors = run(*arguments, environment=environment)

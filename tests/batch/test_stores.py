@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,21 +20,6 @@ from tests.cli.command import ENVIRONMENT, run
 pytestmark = pytest.mark.slow
 
 TABLE = generated(600, 2)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    with s3.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(server: s3.Server, monkeypatch: pytest.MonkeyPatch) -> s3.Bucket:
-    """A bucket that this process' environment leads to."""
-    found = server.new_bucket()
-    for name, value in found.environment.items():
-        monkeypatch.setenv(name, value)
-    return found
 
 
 @pytest.fixture

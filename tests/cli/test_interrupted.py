@@ -57,12 +57,6 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endless]:
     assert not teller.is_alive()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    with s3.serving() as started:
-        yield started
-
-
 @contextmanager
 def exporting(
     *arguments: str | Path,
@@ -209,15 +203,13 @@ def test_a_signal_that_is_ignored(tmp_path: Path, endless: Endless, ignored: str
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", ["SIGINT", "SIGHUP"])
 @pytest.mark.parametrize("local", [True, False])
-def test_an_interrupted_upload(tmp_path: Path, endless: Endless, server: s3.Server, sent: str, *, local: bool) -> None:
+def test_an_interrupted_upload(tmp_path: Path, endless: Endless, bucket: s3.Bucket, sent: str, *, local: bool) -> None:
     """It is aborted: no object, no parts that somebody pays for, no manifest, here or there."""
-    bucket = server.new_bucket()
-    server.requests.clear()
     url = f"s3://{bucket.name}/x/"
     manifest = str(tmp_path / "m.jsonl") if local else f"{url}m.jsonl"
     places = ["--output", url, "--manifest", manifest, "--compression", "store", "--threads", "1"]
     with exporting(endless.path, *places, environment=ENVIRONMENT | bucket.environment) as process:
-        until(lambda: any("partNumber=" in line for line in server.requests))
+        until(lambda: any("partNumber=" in line for line in bucket.requests))
         process.send_signal(getattr(signal, sent))
         output, errors = process.communicate(timeout=120)
     assert (process.returncode, output, errors.strip()) == (130, b"", b"")

@@ -9,7 +9,6 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -18,17 +17,6 @@ import pytest
 
 from tests import s3
 from tests.cli.command import COMMAND, ENVIRONMENT, JUNE, NAME, NESTED, needs_posix, run
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    with s3.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(server: s3.Server) -> s3.Bucket:
-    return server.new_bucket()
 
 
 def one_line(errors: str) -> str:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from export_engine import (
     Channel,
     Contact,
     Conversation,
-    DateRange,
     Export,
     Message,
-    export_conversations,
 )
 from export_engine.report import MemberRecord
+from tests import exports
+from tests.exports import START
 
-START = datetime(2026, 6, 1, tzinfo=UTC)
 NAME = "SMS_Support_2026-06_1c4639da.zip"
 LINE = (
     '{"id": "c", "contact": {"name": "Jane"}, "messages": [{"id": "m", "time": "2026-06-01T00:00:00Z", "direction": '
@@ -35,10 +33,6 @@ LINE = (
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="links and devices of POSIX")
 
 
-class OwnError(Exception):
-    """An error of the caller's."""
-
-
 def talks(count: int = 3, then: Callable[[], object] = lambda: None, word: str = "Hi") -> Iterator[Conversation]:
     for number in range(count):
         yield Conversation(f"c{number}", Contact("Jane"), [Message(f"m{number}", START, "inbound", "customer", word)])
@@ -46,13 +40,7 @@ def talks(count: int = 3, then: Callable[[], object] = lambda: None, word: str =
 
 
 def export(source: object = None, **options: Any) -> Export:
-    return export_conversations(
-        talks() if source is None else source,
-        channel=Channel("SMS Support"),
-        date_range=DateRange(date(2026, 6, 1), date(2026, 6, 30)),
-        export_id="1c4639da",
-        **options,
-    )
+    return exports.export(talks() if source is None else source, channel=Channel("SMS Support"), **options)
 
 
 def listing(folder: Path) -> list[str]:

@@ -11,9 +11,9 @@ from export_engine import (
     ArchiveError,
 )
 from export_engine.sinks import Streamable, write_archive
+from tests.exports import OwnError
 from tests.sinks.exporting import (
     Chunks,
-    OwnError,
     export,
     listing,
     talks,

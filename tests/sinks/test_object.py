@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from math import ceil
 from pathlib import Path
 
@@ -30,28 +30,12 @@ from export_engine import (
 from export_engine.report import MemberRecord
 from export_engine.sinks.object import write_object
 from tests import s3
-from tests.exports import ours, until
+from tests.exports import START, OwnError, ours, until
 
 MIB = 1 << 20
 PART = 5 * MIB  # the least that S3 takes
 TEXT = "All work and no play. " * 4000
 LONG = 48  # MiB of a source: several parts have gone up long before it ends
-START = datetime(2026, 6, 1, tzinfo=UTC)
-
-
-class OwnError(Exception):
-    """An error of the caller's."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    with s3.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(server: s3.Server) -> s3.Bucket:
-    return server.new_bucket()
 
 
 class Place:

@@ -30,8 +30,9 @@ from export_engine import (
 from export_engine.report import archive_name
 from export_engine.sinks.object import write_object
 from export_engine.verify import verify_archive, verify_archives
+from tests.exports import START, OwnError
 from tests.sinks import exporting
-from tests.sinks.exporting import NAME, START, OwnError, talks
+from tests.sinks.exporting import NAME, talks
 
 SECOND = "SMS_Support_2026-06_1c4639da-2.zip"
 #: Of the archive, and the room for so many of `talks`.

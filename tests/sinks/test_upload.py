@@ -6,7 +6,6 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,25 +18,11 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 from export_engine import ArchiveError, OptionError, open_source
 from export_engine.sinks import open_store, upload_archive
 from tests import s3
-from tests.sinks.exporting import LINE, NAME, Chunks, OwnError, export, talks
+from tests.exports import OwnError
+from tests.sinks.exporting import LINE, NAME, Chunks, export, talks
 from tests.sinks.test_object import conversations
 
 SCHEMES = ["s3", "gs", "az"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    with s3.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(server: s3.Server, monkeypatch: pytest.MonkeyPatch) -> s3.Bucket:
-    """A bucket that the environment leads to."""
-    made = server.new_bucket()
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    return made
 
 
 def content(bucket: s3.Bucket, key: str) -> bytes:

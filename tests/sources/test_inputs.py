@@ -215,7 +215,7 @@ def fifo(folder: Path, data: bytes) -> Iterator[Path]:
     writer = threading.Thread(target=path.write_bytes, args=(data,))
     writer.start()
     yield path
-    writer.join(20)
+    writer.join(120)
     assert not writer.is_alive()
 
 

@@ -22,7 +22,7 @@ import pytest
 from export_engine import OptionError, SourceError
 from export_engine.schema import ROW_SCHEMA
 from export_engine.sources import SourceContext, open_source, read_mapped, read_sql
-from tests.s3 import Bucket, serving
+from tests.s3 import Bucket
 
 HEADER = "message_id,conversation_id,direction,speaker_type,message_time"
 
@@ -94,16 +94,8 @@ def test_nothing_to_read_is_said(tmp_path: Path) -> None:
 # --- object stores ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[Bucket]:
-    with serving() as server:
-        yield server.new_bucket()
-
-
 @pytest.fixture
-def url(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in bucket.environment.items():
-        monkeypatch.setenv(name, value)
+def url(bucket: Bucket) -> str:
     return f"s3://{bucket.name}"
 
 

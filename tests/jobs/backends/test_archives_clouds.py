@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -23,17 +22,6 @@ from tests import s3
 from tests.jobs.backends.test_archives import DAY, NAME, NOW, PATH, STRAYS, Chunks, OwnError
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    with s3.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(server: s3.Server) -> s3.Bucket:
-    return server.new_bucket()
 
 
 @pytest.fixture
