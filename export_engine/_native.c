@@ -348,10 +348,25 @@ static inline uint64_t token_bits(uint32_t token, Code code) {
 }
 
 /* Two tokens take at most 15 + 5 + 15 + 13 bits. They are joined before they join the rest, which has to wait for what
-   came before it. */
+   came before it; so are four, which nearly always leave room for the seven bits that may wait already. */
 static void put_tokens(Bits *out, const uint32_t *tokens, size_t count, const Code *codes) {
     Bits bits = *out;
     size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const uint32_t *at = tokens + i;
+        const Code a = codes[at[0] & 511], b = codes[at[1] & 511], c = codes[at[2] & 511], d = codes[at[3] & 511];
+        const uint64_t two = token_bits(at[0], a) | token_bits(at[1], b) << (a >> 24);
+        const uint64_t more = token_bits(at[2], c) | token_bits(at[3], d) << (c >> 24);
+        const unsigned two_count = (a >> 24) + (b >> 24), more_count = (c >> 24) + (d >> 24);
+        if (LIKELY(two_count + more_count <= 57 - 7)) {
+            bits_put(&bits, two | more << two_count, two_count + more_count);
+        } else {
+            bits_put(&bits, two, two_count);
+            bits_flush(&bits);
+            bits_put(&bits, more, more_count);
+        }
+        bits_flush(&bits);
+    }
     for (; i + 2 <= count; i += 2) {
         uint32_t first = tokens[i], second = tokens[i + 1];
         Code code = codes[first & 511], next = codes[second & 511];
