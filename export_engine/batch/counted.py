@@ -51,8 +51,9 @@ _TYPED = {"channel_id": "channel", "conversation_id": "conversation", "message_i
 _EPOCH = date(1970, 1, 1)
 #: Microseconds in a unit of a number that is a time.
 _UNITS = {"s": "1000000", "ms": "1000", "us": "1", "ns": "0.001"}
-#: Of which the changes of clocks are known to DuckDB; whose messages have times of others has wrong ones.
+#: In these the changes of clocks are told to DuckDB; whose messages have times of other years has wrong ones.
 _YEARS = range(1970, 2071)
+#: The microseconds of what is no time.
 _NONE = "NULL::BIGINT"
 
 
@@ -239,8 +240,7 @@ class CountedLake:
         start, end = plan.date_range.start, plan.date_range.end
         if start > date.min and end < date.max:
             return plan
-        with query_errors():
-            found = self._connection.execute(span, self._parameters).fetchone()
+        found = self._query(span)
         if found is None or found[0] is None:  # there is nothing to export
             return replace(plan, date_range=DateRange(max(start, _EPOCH), max(start, _EPOCH)))
         us = np.array(found, np.int64)

@@ -76,7 +76,8 @@ def export_dataframe(lake: DataFrame, plan: BatchPlan, *, partitions: int, paral
     plan = replace(plan, backend=plan.backend or backend_name(plan.options))
     if "://" not in plan.target:
         plan = replace(plan, target=str(Path(plan.target).absolute()))
-    rows = _with_creation(_typed(lake), _counted(_typed(lake)))
+    typed = _typed(lake)
+    rows = _with_creation(typed, said=_all_said(typed))
     when = CREATED_AT if plan.options.range_by == "created_at" else "message_time"
     names = [name for name in LAKE_SCHEMA.names if name in rows.columns]
     others = [name for name in names if name not in (*_KEYS, *CHANNEL, "message_time")]
@@ -143,7 +144,7 @@ def _typed(lake: DataFrame) -> DataFrame:
     return lake.select(*columns)
 
 
-def _counted(rows: DataFrame) -> bool:
+def _all_said(rows: DataFrame) -> bool:
     """Whether all rows say when their conversation was created. Raises SourceError for rows that would vanish."""
     missing = {name: (F.col(name) == "") | F.col(name).isNull() for name in _KEYS}
     missing["message_time"] = F.col("message_time").isNull()
@@ -161,8 +162,10 @@ def _counted(rows: DataFrame) -> bool:
     return bool(unsaid == 0)
 
 
-def _with_creation(rows: DataFrame, said: bool) -> DataFrame:
-    """The rows with when their conversation was created: as they say, else its first message in the whole lake.
+def _with_creation(rows: DataFrame, *, said: bool) -> DataFrame:
+    """The rows with when their conversation was created: as they say (all where `said`), else its first message's time.
+
+    That is the first in the whole lake, so that it does not depend on the period.
 
     Raises SourceError for two that differ.
     """
