@@ -98,7 +98,7 @@ def create_app(components: Components, *, worker: bool = False, grace: timedelta
         """Whether this process can do its work: a job could be kept, the worker lives."""
         problem = None if background is None or background.alive else _NO_WORKER
         checks: tuple[tuple[Lane, Callable[[Components], str | None], str], ...] = (
-            ("writing", _database_problem, _NO_DATABASE),
+            ("reading", _database_problem, _NO_DATABASE),
             ("channels", _channels_problem, _NO_CHANNELS),
         )
         for lane, check, no_answer in checks:

@@ -6,8 +6,8 @@ nor does anything end that for a file on a drive that has gone. So what asks it 
 database wakes or the connection breaks, and what it was to do may still be done.
 
 Each lane has `THREADS`, those left behind among them: when all of a lane are, what goes there gets its 503 without one.
-So a lane that stands still holds up no other: jobs are polled while writers wait for a lock, and polled and cancelled
-while nobody can say which channels there are.
+So a lane that stands still holds up no other: jobs are polled while writers wait for a lock, polled and cancelled while
+nobody can say which channels there are, and triggered while archives cannot be deleted.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ ANSWER_TIME = timedelta(seconds=1.7)
 #: Threads of each lane.
 THREADS = 20
 
-#: What a question goes to: the database of jobs, to read or to write; that and the channels; the channels alone.
-Lane = Literal["reading", "writing", "triggering", "channels"]
+#: What a question goes to: the database of jobs; that and the archives, to cancel one; that and the channels, to make
+#: one; the channels alone.
+Lane = Literal["reading", "cancelling", "triggering", "channels"]
 
 _T = TypeVar("_T")
 
@@ -50,7 +51,7 @@ class Lanes:
     """The threads of one application."""
 
     reading: CapacityLimiter = field(default_factory=_lane)
-    writing: CapacityLimiter = field(default_factory=_lane)
+    cancelling: CapacityLimiter = field(default_factory=_lane)
     triggering: CapacityLimiter = field(default_factory=_lane)
     channels: CapacityLimiter = field(default_factory=_lane)
     #: All of these together: anyio counts no thread that is left behind.

@@ -24,7 +24,7 @@ from export_engine.jobs.failures import is_transient
 from export_engine.jobs.identifiers import uuid_of
 from export_engine.jobs.job import FIRST_POLL, Job, accepted_document, poll_after
 from export_engine.service.components import Components
-from export_engine.service.deadline import Lane, in_time
+from export_engine.service.deadline import in_time
 from export_engine.service.errors import MAX_BODY, BodyTooLargeError, MediaTypeError, UnavailableError
 from export_engine.service.logs import KEY_ID
 from export_engine.service.schemas import ChannelListQuery, ExportListQuery
@@ -53,8 +53,8 @@ async def _workspace(request: Request, workspace_id: str, components: _Component
     if workspace is None:
         raise UnauthorizedError
     given = _header(request, "X-API-Key")
-    lane: Lane = "reading" if request.method in ("GET", "HEAD") else "writing"
-    KEY_ID.set(await in_time(request, lane, lambda: components.keys.check(given, workspace, now=components.clock())))
+    check = partial(components.keys.check, given, workspace, now=components.clock())
+    KEY_ID.set(await in_time(request, "reading", check))
     return workspace
 
 
@@ -196,7 +196,7 @@ async def _told(
 @router.delete("/export-conversations/{export_job_id}")
 async def cancel(request: Request, workspace: _Workspace, export_job_id: str, components: _Components) -> Response:
     """End an export, and what has come of it."""
-    await in_time(request, "writing", lambda: _cancel(export_job_id, workspace, components))
+    await in_time(request, "cancelling", lambda: _cancel(export_job_id, workspace, components))
     _log.info("export job cancelled", extra={"job": export_job_id, "workspace": workspace})
     return Response(status_code=204)
 
