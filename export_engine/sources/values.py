@@ -51,16 +51,21 @@ def column(name: str, given: pa.Array, context: SourceContext, *, sound: bool = 
 _ROUNDED = r"^[0-9](?:[.,][0-9]+)?E\+[0-9]{2}$"
 
 
-def _unrounded(column: pa.Array) -> None:
+def _unrounded(column: pa.StringArray) -> None:
     """Raise BadValue for an id or phone that a spreadsheet has rounded: those of several would be one."""
-    if pc.any(pc.match_substring(column, "E+")).as_py():
-        rounded = pc.index(pc.match_substring_regex(column, _ROUNDED), True).as_py()
-        if rounded >= 0:
-            raise BadValue(
-                rounded,
-                "is a number that a spreadsheet has rounded",
-                "export it anew where it was made, and have the spreadsheet take the column for text as it opens it",
-            )
+    _, offsets, data = column.buffers()
+    if data is None or not len(column):
+        return
+    first, last = np.frombuffer(offsets, np.int32)[[column.offset, column.offset + len(column)]].tolist()
+    if b"E+" not in data.slice(first, last - first).to_pybytes():  # several times faster than value by value
+        return
+    rounded = pc.index(pc.match_substring_regex(column, _ROUNDED), True).as_py()
+    if rounded >= 0:
+        raise BadValue(
+            rounded,
+            "is a number that a spreadsheet has rounded",
+            "export it anew where it was made, and have the spreadsheet take the column for text as it opens it",
+        )
 
 
 def column_of(
