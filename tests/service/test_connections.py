@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from export_engine.service import connections
 from export_engine.service.connections import http_server, report_running_out_once
 from tests.service.running import until
 
@@ -92,8 +93,9 @@ def test_answers_leave_at_once() -> None:
     ],
 )
 @pytest.mark.parametrize("before", [b"", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1"])
-def test_half_a_request(sent: bytes, answered: bytes, before: bytes) -> None:
+def test_half_a_request(sent: bytes, answered: bytes, before: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed, also when whole requests came before; 408 if there was half a head."""
+    monkeypatch.setattr(connections, "IDLE_TIME", timedelta(seconds=3))  # for the case that nothing more is sent
     with answering(SOON) as (_, connect):
         for _ in range(20):
             began = time.monotonic()
