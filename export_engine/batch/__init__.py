@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from export_engine.batch.check import TargetCheck, check_target
     from export_engine.batch.core import export_partition
     from export_engine.batch.counted import LakeCounts
-    from export_engine.batch.lake import Lake, count_lake, export_lake
+    from export_engine.batch.lake import Lake
+    from export_engine.batch.local import count_lake, export_lake
     from export_engine.batch.plan import BatchPlan
     from export_engine.batch.receipts import ArchiveResult, Counted, Receipt, write_results
     from export_engine.batch.runs import LAKE_SCHEMA
@@ -49,9 +50,9 @@ _LOADED_WHEN_USED = {
     "Receipt": "receipts",
     "TargetCheck": "check",
     "check_target": "check",
-    "count_lake": "lake",
+    "count_lake": "local",
     "export_dataframe": "spark",
-    "export_lake": "lake",
+    "export_lake": "local",
     "export_partition": "core",
     "write_results": "receipts",
 }

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from export_engine.batch.lake import Lake
 from export_engine.batch.plan import BatchPlan
 from export_engine.batch.receipts import ArchiveResult, Counted, kept_already, several
 from export_engine.batch.runs import CHANNEL, LAKE_COLUMNS
@@ -38,8 +39,6 @@ from export_engine.times import DAY, MAX_US, MIN_US, instant, local_offsets, utc
 
 if TYPE_CHECKING:
     import duckdb
-
-    from export_engine.batch.lake import Lake
 
 __all__ = ["CountedLake", "LakeCounts"]
 

@@ -228,7 +228,7 @@ def _check_results(path: Path, lake: Lake) -> None:
 
 
 def _counted(lake: Lake, plan: BatchPlan, *, quiet: bool) -> int:
-    from export_engine.batch.lake import count_lake  # noqa: PLC0415  # there with the extra
+    from export_engine.batch.local import count_lake  # noqa: PLC0415  # there with the extra
 
     with _display("counting", quiet=quiet):
         counts = count_lake(lake, plan)
@@ -253,7 +253,7 @@ def _counted(lake: Lake, plan: BatchPlan, *, quiet: bool) -> int:
 
 
 def _exported(lake: Lake, plan: BatchPlan, parallel: int, results: Path | None, *, quiet: bool) -> int:
-    from export_engine.batch.lake import export_lake  # noqa: PLC0415  # there with the extra
+    from export_engine.batch.local import export_lake  # noqa: PLC0415  # there with the extra
     from export_engine.batch.receipts import write_results  # noqa: PLC0415  # loaded when used
 
     told: list[LakeCounts] = []
