@@ -22,6 +22,20 @@ JUNE = [*CHANNEL, "--start", "2026-06-01", "--end", "2026-06-30", "--id", "1c463
 NAME = "SMS_Support_2026-06_1c4639da.zip"
 
 
+# Arguments: a signal to ignore or "", then the command's.
+_HEED = """
+import os, signal, sys
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
+    signal.signal(getattr(signal, name), signal.SIG_IGN if name == sys.argv[1] else signal.SIG_DFL)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def heeding(ignored: str = "") -> list[str]:
+    """The command, that heeds all signals but perhaps one: what runs in the background may have inherited others."""
+    return [sys.executable, "-c", _HEED, ignored, *COMMAND]
+
+
 def everything(terminal: int) -> bytes:
     """What is shown in a terminal until nobody has it any more. It holds only so much that is not read."""
     shown = b""

@@ -22,6 +22,7 @@ import pytest
 
 from export_engine.sources import SourceContext, read_csv
 from export_engine.times import time_zone
+from tests.cli.command import heeding
 
 with contextlib.suppress(ImportError):  # POSIX
     import fcntl
@@ -243,12 +244,11 @@ def test_a_script_that_goes_on_ends_well(how: str, tmp_path: Path) -> None:
 def test_interrupted_while_it_waits_for_a_pipe() -> None:
     """Ctrl-C ends a reading that waits: exit 130."""
     with subprocess.Popen(
-        [*COMMAND, "-", *OPTIONS],
+        [*heeding(), "export", "-", *OPTIONS],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # this test starts no threads
     ) as process:
         assert process.stdin is not None
         process.stdin.write(SMALL)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests import s3
-from tests.cli.command import COMMAND, ENVIRONMENT, JUNE, NAME, NESTED
+from tests.cli.command import ENVIRONMENT, JUNE, NAME, NESTED, heeding
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
@@ -60,22 +60,16 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endless]:
 @contextmanager
 def exporting(
     *arguments: str | Path,
-    ignored: str | None = None,
+    ignored: str = "",
     stderr: int = subprocess.PIPE,
     environment: Mapping[str, str] = ENVIRONMENT,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, running; a test run in the background may have signals ignored, which children inherit."""
-
-    def heed() -> None:
-        for name in SIGNALS:
-            signal.signal(getattr(signal, name), signal.SIG_IGN if name == ignored else signal.SIG_DFL)
-
+    """The command, running."""
     with subprocess.Popen(
-        [*COMMAND, "export", *map(str, arguments), *JUNE],
+        [*heeding(ignored), "export", *map(str, arguments), *JUNE],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        preexec_fn=heed,  # noqa: PLW1509  # no other thread takes a lock here
     ) as process:
         try:
             yield process
