@@ -53,7 +53,7 @@ def named_in(
 ) -> list[str]:
     """The paths, patterns and URLs that stand in a query's FROMs, in its text or as its parameters.
 
-    None where it is no query; whoever runs it says so. Another parameter may be a URL too, which nobody is to fetch.
+    Nothing where it is no query; whoever runs it says so. Another parameter may be a URL too, which nobody is to fetch.
     """
     return list(_tables(syntax_tree(query, connection), parameters))
 

@@ -49,8 +49,8 @@ export function newIdempotencyKey() {
  * `document` and `retryAfter` (seconds, or null), and rejects with `Refused`, or an AbortError once a signal is aborted.
  *
  * While the service is busy or cannot be reached it is asked again, ever later, or when it says; `onWait(why, seconds)`
- * tells of each wait (seconds are null while an answer takes its time) and `onAnswer()` that there was an answer. What changes something may be sent again as well: it is
- * sent with an idempotency key, or does no more the second time.
+ * tells of each wait (seconds are null while an answer takes its time) and `onAnswer()` that there was an answer. What
+ * changes something may be sent again as well: it is sent with an idempotency key, or does no more the second time.
  */
 export function connect(workspace, key, signal) {
   const base = new URL(`api/v1/workspace/${encodeURIComponent(workspace)}/`, document.baseURI);
