@@ -66,7 +66,9 @@ async def in_time(request: Request, lane: Lane, act: Callable[[], _T]) -> _T:
     lanes: Lanes = request.app.state.lanes
     threads: CapacityLimiter = getattr(lanes, lane)
     loop, place = asyncio.get_running_loop(), object()
-    begun = Lock()  # taken by the thread, or before it began by who waited for it: whoever has it gives up the place
+    # Each is taken by the thread or by who waits for it, whichever is first there: as it begins, and as either leaves.
+    # Who leaves last gives up the place: mostly who waited, as the loop would have to be woken for the thread.
+    begun, left = Lock(), Lock()
 
     def acted() -> _T:
         if not begun.acquire(blocking=False):
@@ -76,8 +78,9 @@ async def in_time(request: Request, lane: Lane, act: Callable[[], _T]) -> _T:
         except Exception as error:
             raise _OfAct(error) from error
         finally:
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(threads.release_on_behalf_of, place)
+            if not left.acquire(blocking=False):
+                with suppress(RuntimeError):  # the loop has ended meanwhile
+                    loop.call_soon_threadsafe(threads.release_on_behalf_of, place)
 
     used = getattr(request.state, "used", 0.0)
     began = time.monotonic()
@@ -87,7 +90,7 @@ async def in_time(request: Request, lane: Lane, act: Callable[[], _T]) -> _T:
             try:
                 return await anyio.to_thread.run_sync(acted, abandon_on_cancel=True, limiter=lanes.unbounded)
             finally:
-                if begun.acquire(blocking=False):
+                if begun.acquire(blocking=False) or not left.acquire(blocking=False):
                     threads.release_on_behalf_of(place)
     except _OfAct as raised:
         raise raised.error from None
